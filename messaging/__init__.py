@@ -1,0 +1,1 @@
+"""Everything between a database transaction and RabbitMQ. Knows no word of any business."""

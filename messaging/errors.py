@@ -1,0 +1,30 @@
+"""What went wrong with a message, and what is to be done about it.
+
+A handler that returns has succeeded. One that raises decides by the class what happens next:
+`TransientError` (or any exception not named here) sends the message to the next retry rung,
+`PermanentError` to the dead letters at once.
+"""
+
+
+class MessagingError(Exception):
+    """Root of this app's errors."""
+
+
+class TransientError(MessagingError):
+    """It may work later: the message waits on the next rung of the retry ladder."""
+
+
+class PermanentError(MessagingError):
+    """It will never work as it stands: the message goes to the dead letters at once."""
+
+
+class InvalidMessageError(PermanentError):
+    """The envelope or the body does not hold: unknown type, unknown version, unreadable body."""
+
+
+class BrokerUnavailableError(MessagingError):
+    """The broker cannot be reached, or took too long. Nothing is known to be published; wait and try again."""
+
+
+class ConfigurationError(MessagingError):
+    """This process can never work as configured: it says so in one sentence and ends."""

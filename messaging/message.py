@@ -1,0 +1,49 @@
+"""The message as handlers see it, and as services hand it to the outbox."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from uuid_utils.compat import uuid7
+
+
+@dataclass(frozen=True, slots=True)
+class Message[T]:
+    """One delivery whose envelope and body hold."""
+
+    id: UUID
+    type: str
+    payload: T
+    correlation_id: str
+    traceparent: str
+    attempt: int
+    """1 on the first delivery, one more after each retry rung."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handler[T]:
+    """What a service does with one type of message: a row of its `HANDLERS` table."""
+
+    decode: Callable[[bytes], T]
+    """From the body to the payload. Raises ValueError when the body does not hold."""
+    handle: Callable[[Sequence[Message[T]]], None]
+    """Runs inside the transaction that writes the inbox; touches the database and the outbox, nothing else."""
+    schema_versions: frozenset[int] = frozenset({1})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutgoingMessage:
+    """What a service wants announced. Goes to the configured exchange, with the type as routing key."""
+
+    type: str
+    body: bytes
+    schema_version: int = 1
+    correlation_id: str = ""
+    """Empty: that of the current context (`observability.context`)."""
+    traceparent: str = ""
+    """Empty: that of the current context."""
+    message_id: UUID = field(default_factory=uuid7)
+    exchange: str | None = None
+    routing_key: str | None = None
+    headers: Mapping[str, Any] = field(default_factory=dict)
