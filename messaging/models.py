@@ -87,5 +87,3 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type or 'untyped'} {self.message_id}"
-
-
