@@ -1,0 +1,109 @@
+"""Is this service well, and may it be sent requests?
+
+Each check runs in a thread of its own with a deadline, so that a database that neither answers nor refuses cannot
+hold the one who asks. A check that still hangs from the last time is not started again.
+"""
+
+import logging
+import re
+import threading
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from django.conf import settings
+from django.db import DEFAULT_DB_ALIAS, connections
+from django.utils.module_loading import import_string
+
+logger = logging.getLogger(__name__)
+
+DEADLINE = 4.0
+"""Seconds until a check that has not answered counts as failed. Longer than the checks' own timeouts."""
+
+DATABASE_TIMEOUT = 2
+"""Seconds the database may take to accept a connection, and again to answer."""
+
+type Check = Callable[[], dict[str, Any]]
+
+_CREDENTIALS = re.compile(r"//[^/@\s]*@|(?<=password=)\S+", re.IGNORECASE)
+
+
+def database() -> dict[str, Any]:
+    """Connects anew and runs a query: also finds a server that is full or only pretends to listen.
+
+    Raises whatever the driver raises. A connection of its own, because a standing one to a host that vanished
+    would wait for the operating system's timeouts.
+    """
+    connection = connections[DEFAULT_DB_ALIAS].copy()
+    options = connection.settings_dict.setdefault("OPTIONS", {})
+    options["connect_timeout"] = DATABASE_TIMEOUT
+    options["tcp_user_timeout"] = DATABASE_TIMEOUT * 1000
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute(f"SET statement_timeout = {DATABASE_TIMEOUT * 1000}")
+            cursor.execute("SELECT 1")
+    finally:
+        connection.close()
+    return {}
+
+
+def run_checks(names: Iterable[str] | None = None) -> tuple[bool, dict[str, dict[str, Any]]]:
+    """Runs the named checks of HEALTH_CHECKS side by side (all of them by default).
+
+    Returns whether all are well, and what each says. Raises nothing for a check that fails; KeyError for a name
+    that HEALTH_CHECKS does not have.
+    """
+    configured: dict[str, str] = settings.HEALTH_CHECKS
+    wanted = {name: configured[name] for name in (configured if names is None else names)}
+    runs = {name: _run(path) for name, path in wanted.items()}
+    results = {name: run.result() for name, run in runs.items()}
+    return all(result["status"] == "ok" for result in results.values()), results
+
+
+class _Run:
+    """One run of one check. Whoever asks while it is under way gets the same answer."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._done = threading.Event()
+        self._result: dict[str, Any] = {}
+        # A daemon: a check that hangs must not keep the process from leaving.
+        threading.Thread(target=self._work, name=f"health {path}", daemon=True).start()
+
+    @property
+    def done(self) -> bool:
+        return self._done.is_set()
+
+    def result(self) -> dict[str, Any]:
+        if not self._done.wait(DEADLINE):
+            return {"status": "failed", "detail": f"No answer within {DEADLINE:g} seconds."}
+        return self._result
+
+    def _work(self) -> None:
+        try:
+            check: Check = import_string(self._path)
+            self._result = {"status": "ok", **check()}
+        except Exception as error:
+            self._result = {"status": "failed", "detail": _sentence(error)}
+            logger.warning("health check failed", extra={"check": self._path, "error": self._result["detail"]})
+        finally:
+            connections.close_all()
+            self._done.set()
+
+
+_runs: dict[str, _Run] = {}
+_runs_lock = threading.Lock()
+
+
+def _run(path: str) -> _Run:
+    with _runs_lock:
+        run = _runs.get(path)
+        if run is None or run.done:
+            run = _runs[path] = _Run(path)
+        return run
+
+
+def _sentence(error: Exception) -> str:
+    """What went wrong in one line, without the credentials that connection errors like to quote."""
+    text = str(error).strip().splitlines()
+    line = _CREDENTIALS.sub(lambda match: "//***@" if match[0].startswith("//") else "***", text[0]) if text else ""
+    return line[:300] or type(error).__name__

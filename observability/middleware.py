@@ -1,0 +1,82 @@
+"""The first and last thing of every request: ids in, ids out, one log line, two metrics."""
+
+import logging
+from collections.abc import Callable
+from time import perf_counter
+
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from prometheus_client import Counter, Histogram
+
+from observability.context import bind, is_correlation_id, is_traceparent, new_correlation_id, new_traceparent
+
+logger = logging.getLogger("observability.request")
+
+REQUESTS = Counter("http_requests", "HTTP requests answered.", ["method", "route", "status"])
+DURATIONS = Histogram("http_request_duration_seconds", "Time to answer an HTTP request.", ["method", "route"])
+
+UNMATCHED = "unmatched"
+"""The route of a request that no URL pattern took. The path itself would be a new series for every typo."""
+
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_QUIET = ("/health", "/metrics")
+
+type GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class CorrelationMiddleware:
+    """Binds the ids for the request, answers with `X-Request-ID`, and records the request once it is answered.
+
+    Must be the first middleware, so that whatever the others do or log is inside. Health, metrics and static files
+    are logged at DEBUG: they say nothing about the shop and come every few seconds.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+        self._quiet = _QUIET
+        static = settings.STATIC_URL
+        if static and static.startswith("/"):
+            self._quiet = (*_QUIET, static)
+        # Looking up a labelled metric costs more than counting; there are only as many as routes, methods and statuses.
+        self._metrics: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        started = perf_counter()
+        given = request.META.get("HTTP_X_REQUEST_ID", "")
+        correlation_id = given if given and is_correlation_id(given) else new_correlation_id()
+        trace = request.META.get("HTTP_TRACEPARENT", "")
+        if not trace or not is_traceparent(trace):
+            trace = new_traceparent()
+        with bind(correlation_id=correlation_id, traceparent=trace):
+            response = self._get_response(request)
+            response.headers["X-Request-ID"] = correlation_id
+            self._record(request, response, perf_counter() - started)
+        return response
+
+    def _record(self, request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
+        match = request.resolver_match
+        route = f"/{match.route}" if match is not None else UNMATCHED
+        # The method is the client's text too: an invented one must not become a series.
+        method = request.method if request.method in _METHODS else "OTHER"
+        status = response.status_code
+        key = (method, route, status)
+        metrics = self._metrics.get(key)
+        if metrics is None:
+            metrics = (REQUESTS.labels(method, route, status), DURATIONS.labels(method, route))
+            self._metrics[key] = metrics
+        metrics[0].inc()
+        metrics[1].observe(seconds)
+        level = logging.DEBUG if request.path.startswith(self._quiet) else logging.INFO
+        if logger.isEnabledFor(level):
+            logger.log(
+                level,
+                "request",
+                extra={
+                    "method": method,
+                    "path": request.path,
+                    "route": route,
+                    "status": status,
+                    "duration_ms": round(seconds * 1000, 2),
+                },
+            )
