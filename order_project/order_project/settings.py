@@ -1,0 +1,149 @@
+"""Settings of the order service. The environment decides; `.env.example` lists all of it, one line each.
+
+What is required has no default. What the values mean beyond their type is checked by `manage.py check` (orders.checks).
+"""
+
+import warnings
+from pathlib import Path
+
+from httpapi.settings import rest_framework_settings, spectacular_settings
+from observability.logs import logging_config
+from order_project.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+Environment.read_env(BASE_DIR / ".env")
+env = Environment()
+
+# --- What every installation decides
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"]) if DEBUG else env.list("ALLOWED_HOSTS")
+API_AUTH_REQUIRED = env.bool("API_AUTH_REQUIRED", default=not DEBUG)
+
+DATABASES = {
+    "default": {
+        **env.postgresql("DATABASE_URL"),
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 5},
+    }
+}
+
+# --- Limits of one order
+MAX_ITEMS_PER_ORDER = env.int("MAX_ITEMS_PER_ORDER", default=1000)
+MAX_TEXT_LENGTH = env.int("MAX_TEXT_LENGTH", default=255)
+MAX_MONEY_DIGITS = env.int("MAX_MONEY_DIGITS", default=12)
+API_MAX_BODY_BYTES = env.int("API_MAX_BODY_BYTES", default=1024 * 1024)
+
+# --- Messaging
+MESSAGING = {
+    "URL": env.amqp("RABBITMQ_URL"),
+    "SERVICE": "orders",
+    "QUEUE": "orders.events.v1",
+    "HANDLERS": "orders.handlers.HANDLERS",
+    "BATCH_SIZE": env.int("MESSAGING_BATCH_SIZE", default=200),
+    "RETRY_DELAYS": tuple(env.list("MESSAGING_RETRY_DELAYS", default=["1s", "5s", "30s", "2m", "10m"])),
+    "MANAGEMENT_URL": env.str("RABBITMQ_MANAGEMENT_URL", default=""),
+    "RETENTION_DAYS": env.int("MESSAGING_RETENTION_DAYS", default=30),
+}
+
+# --- Observability
+LOGGING = logging_config(
+    service="orders",
+    level=env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), default="INFO"),
+    log_format=env.choice("LOG_FORMAT", ("json", "text"), default="json"),
+)
+METRICS_PORT = env.int("METRICS_PORT", default=0)
+METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
+HEALTH_CHECKS = {"database": "observability.health.database", "rabbitmq": "messaging.health.broker"}
+READINESS_CHECKS = ["database"]
+
+# --- Links between the two services' admins
+PROCESSOR_ADMIN_URL = env.str("PROCESSOR_ADMIN_URL", default="http://localhost:8001/admin/")
+
+# --- The application
+ROOT_URLCONF = "order_project.urls"
+WSGI_APPLICATION = "order_project.wsgi.application"
+INSTALLED_APPS = [
+    "orders",
+    "messaging",
+    "observability",
+    "httpapi",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+MIDDLEWARE = [
+    "observability.middleware.CorrelationMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+    for validator in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+REST_FRAMEWORK = rest_framework_settings(auth_required=API_AUTH_REQUIRED)
+SPECTACULAR_SETTINGS = spectacular_settings(
+    title="Orders",
+    description="Takes orders, and tells how they ended. An order answers 201 `pending`; it becomes `completed` or "
+    "`failed` when the processor has decided it.",
+    version="1.0.0",
+)
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+
+# --- Static files: served by the application itself. Without `collectstatic` they come straight from the packages.
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {"staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"}}
+WHITENOISE_USE_FINDERS = True
+warnings.filterwarnings("ignore", message="No directory at", module="whitenoise")
+
+# --- Security. Safe unless the environment says otherwise; plain HTTP (development, compose) says so.
+_secure = not DEBUG
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=_secure)
+SECURE_REDIRECT_EXEMPT = [r"^health(/|$)", r"^metrics$"]  # probes speak plain HTTP from inside
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=365 * 24 * 3600 if _secure else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=_secure)
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=_secure)
+SESSION_COOKIE_SECURE = env.bool("SESSION_COOKIE_SECURE", default=_secure)
+CSRF_COOKIE_SECURE = env.bool("CSRF_COOKIE_SECURE", default=_secure)
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Only behind a proxy that sets or strips this header itself; anyone else could forge it.
+if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Cookies know no ports: with one name, logging in to one service on localhost would log out of the other.
+SESSION_COOKIE_NAME = "orders_sessionid"
+CSRF_COOKIE_NAME = "orders_csrftoken"

@@ -1,0 +1,1 @@
+"""Takes orders over HTTP, keeps them, and learns from the processor how they ended."""

@@ -1,0 +1,43 @@
+"""Settings that have the right type and still cannot work: found at start, by name, each with an id."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from orders.models import MONEY_DIGITS, TEXT_LENGTH
+
+_LEAST_MONEY_DIGITS = 3
+"""One before the point, two behind it."""
+
+
+@register
+def limits(**kwargs: Any) -> list[CheckMessage]:
+    """The limits of an order lie within what the database can keep."""
+    found: list[CheckMessage] = []
+    for name, least, most, check_id in (
+        ("MAX_ITEMS_PER_ORDER", 1, 100_000, "orders.E001"),
+        ("MAX_TEXT_LENGTH", 1, TEXT_LENGTH, "orders.E002"),
+        ("MAX_MONEY_DIGITS", _LEAST_MONEY_DIGITS, MONEY_DIGITS, "orders.E003"),
+        ("API_MAX_BODY_BYTES", 1, 100 * 1024 * 1024, "orders.E004"),
+    ):
+        value = getattr(settings, name)
+        if not least <= value <= most:
+            found.append(Error(f"{name} is {value}; it must lie between {least} and {most}.", id=check_id))
+    return found
+
+
+@register
+def processor_admin_url(**kwargs: Any) -> list[CheckMessage]:
+    """The link from an order to its processing record leads somewhere."""
+    parts = urlsplit(settings.PROCESSOR_ADMIN_URL)
+    if parts.scheme in ("http", "https") and parts.netloc and parts.path.endswith("/"):
+        return []
+    return [
+        Error(
+            "PROCESSOR_ADMIN_URL must be an http(s) URL that ends with a slash.",
+            hint="For example https://processor.example.com/admin/",
+            id="orders.E005",
+        )
+    ]
