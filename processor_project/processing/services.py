@@ -1,0 +1,157 @@
+"""The business of this service: to decide orders, each once, and to say what was decided."""
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import timedelta
+from functools import partial
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from contracts.events import OrderCreated, OrderProcessed
+from messaging import outbox
+from messaging.errors import TransientError
+from messaging.message import Message, OutgoingMessage
+from observability import context
+from processing import metrics, pipeline
+from processing.models import ProcessingRecord
+
+logger = logging.getLogger(__name__)
+
+type OrderMessage = Message[OrderCreated]
+
+_COLUMNS = {
+    "order_id": "uuid",
+    "outcome": "text",
+    "reason": "text",
+    "customer_id": "text",
+    "total_amount": "numeric",
+    "item_count": "integer",
+    "attempts": "integer",
+    "message_id": "uuid",
+    "correlation_id": "text",
+    "started_at": "timestamptz",
+    "finished_at": "timestamptz",
+}
+_INSERT = f"""
+    INSERT INTO {ProcessingRecord._meta.db_table} ({", ".join(_COLUMNS)})
+    SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
+    ON CONFLICT (order_id) DO NOTHING
+    RETURNING order_id
+"""
+
+
+def process_orders(messages: Sequence[OrderMessage]) -> None:
+    """Decide these orders, keep a record of each, and announce each with one `order.processed`.
+
+    Runs inside the transaction of the caller, and all of it is kept or undone together. An order that has a record
+    keeps it: it runs through no step and is not announced again. Raises TransientError when another consumer decides
+    one of the orders at this moment, and passes on what a step raises beyond a broken rule; the caller rolls back.
+
+    A crash before the commit leaves no trace, and the messages come again. After it, the outbox announces the
+    decisions, and messages that come again have no effect.
+    """
+    fresh, repeated = _first_of_each_undecided_order(messages)
+    records = [_decide(message) for message in fresh]
+    _insert(records)
+    outbox.add([_announcement(message, record) for message, record in zip(fresh, records, strict=True)])
+    # Not before the commit: until then all of this may be rolled back and run again.
+    transaction.on_commit(partial(_report, records, repeated), robust=True)
+
+
+def _first_of_each_undecided_order(
+    messages: Sequence[OrderMessage],
+) -> tuple[list[OrderMessage], list[OrderMessage]]:
+    """The messages to act on, and those to pass over.
+
+    This only spares decided orders the steps. Whether an order is new is for the unique key to say, in `_insert`.
+    """
+    order_ids = {message.payload.order_id for message in messages}
+    seen: set[UUID] = set(ProcessingRecord.objects.filter(order_id__in=order_ids).values_list("order_id", flat=True))
+    fresh, repeated = [], []
+    for message in messages:
+        (repeated if message.payload.order_id in seen else fresh).append(message)
+        seen.add(message.payload.order_id)
+    return fresh, repeated
+
+
+def _decide(message: OrderMessage) -> ProcessingRecord:
+    order = message.payload
+    started_at, clock = timezone.now(), time.perf_counter()
+    with context.bind(correlation_id=message.correlation_id, traceparent=message.traceparent):
+        reason = pipeline.decide(order)
+    return ProcessingRecord(
+        order_id=order.order_id,
+        outcome=ProcessingRecord.Outcome.FAILED if reason else ProcessingRecord.Outcome.COMPLETED,
+        reason=reason,
+        customer_id=order.customer_id,
+        total_amount=order.total_amount,
+        item_count=len(order.items),
+        attempts=message.attempt,
+        message_id=message.id,
+        correlation_id=message.correlation_id,
+        started_at=started_at,
+        # The wall clock may be set back meanwhile.
+        finished_at=started_at + timedelta(seconds=time.perf_counter() - clock),
+    )
+
+
+def _insert(records: Sequence[ProcessingRecord]) -> None:
+    """Write all records in one statement. Raises TransientError when one of the orders has got a record meanwhile.
+
+    Another transaction that holds one of the orders makes this wait until it commits or rolls back. What the steps
+    have done for an order that it has decided must not be kept, hence the error; on the next run it is passed over.
+    """
+    if not records:
+        return
+    # Sorted, so that two consumers with the same orders wait for each other instead of deadlocking.
+    ordered = sorted(records, key=lambda record: record.order_id)
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, [[getattr(record, column) for record in ordered] for column in _COLUMNS])
+        if len(cursor.fetchall()) != len(records):
+            raise TransientError("Another consumer has just decided an order of this batch")
+
+
+def _announcement(message: OrderMessage, record: ProcessingRecord) -> OutgoingMessage:
+    event = OrderProcessed(
+        order_id=record.order_id,
+        status="failed" if record.reason else "completed",
+        error_message=record.reason or None,
+    )
+    return OutgoingMessage(
+        type=event.TYPE,
+        body=event.to_json(),
+        schema_version=event.SCHEMA_VERSION,
+        correlation_id=message.correlation_id,
+        traceparent=context.child_traceparent(message.traceparent),
+    )
+
+
+def _report(records: Sequence[ProcessingRecord], repeated: Sequence[OrderMessage]) -> None:
+    for record in records:
+        seconds = record.duration.total_seconds()
+        metrics.orders_processed.labels(record.outcome).inc()
+        metrics.order_processing_seconds.labels(record.outcome).observe(seconds)
+        logger.info(
+            "order processed",
+            extra={
+                "order_id": str(record.order_id),
+                "message_id": str(record.message_id),
+                "correlation_id": record.correlation_id,
+                "outcome": str(record.outcome),
+                "attempt": record.attempts,
+                "duration_ms": round(seconds * 1000, 3),
+            },
+        )
+    for message in repeated:
+        logger.info(
+            "order was processed before, nothing done",
+            extra={
+                "order_id": str(message.payload.order_id),
+                "message_id": str(message.id),
+                "correlation_id": message.correlation_id,
+                "attempt": message.attempt,
+            },
+        )

@@ -1,0 +1,92 @@
+"""Reads the environment. What is missing or malformed ends the process with one sentence that names the variable."""
+
+from collections.abc import Collection
+from decimal import Decimal, InvalidOperation
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+
+_BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+
+
+def _boolean(text: str) -> bool:
+    if text.lower() not in _BOOLEANS:
+        raise ValueError("it must be true or false")
+    return _BOOLEANS[text.lower()]
+
+
+def _integer(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError("it must be a whole number") from None
+
+
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("it must be a number") from None
+
+
+_CASTS = {bool: _boolean, int: _integer}
+
+
+class Environment(environ.Env):
+    """django-environ, strict. Every method raises SystemExit for a variable that is required and missing, or malformed."""
+
+    def get_value(
+        self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False
+    ) -> Any:
+        try:
+            value = super().get_value(var, _CASTS.get(cast, cast), default, parse_default)
+        except ImproperlyConfigured:
+            raise SystemExit(f"{var} is not set: the environment (or .env) must give it, see .env.example.") from None
+        except ValueError as error:
+            raise SystemExit(f"{var} is malformed: {error}.") from None
+        if default is self.NOTSET and not value:
+            raise SystemExit(f"{var} is empty: the environment (or .env) must give it, see .env.example.")
+        return value
+
+    def choice(self, var: str, choices: Collection[str], *, default: str) -> str:
+        """One of `choices`."""
+        value: str = self.str(var, default=default)
+        if value not in choices:
+            raise SystemExit(f"{var} is malformed: it must be one of {', '.join(choices)}.")
+        return value
+
+    def decimal(self, var: str, *, default: Decimal) -> Decimal:
+        """An exact number, such as an amount of money."""
+        value: Decimal = self.get_value(var, cast=_decimal, default=default)
+        return value
+
+    def postgresql(self, var: str) -> dict[str, Any]:
+        """A `DATABASES` entry from a required postgresql:// URL. What the URL says after `?` goes to libpq."""
+        url: str = self.str(var)
+        try:
+            parts = urlsplit(url)
+            holds = parts.scheme in ("postgres", "postgresql") and parts.path.strip("/") and parts.port != 0
+        except ValueError:
+            holds = False
+        if not holds:
+            raise SystemExit(f"{var} is malformed: it must look like postgresql://user:password@host:5432/name.")
+        database: dict[str, Any] = self.db_url_config(url)
+        return database | {"OPTIONS": {"connect_timeout": 5} | database.get("OPTIONS", {})}
+
+    def amqp(self, var: str) -> str:
+        """A required amqp:// or amqps:// URL, or several separated by commas."""
+        urls: str = self.str(var)
+        for url in urls.split(","):
+            try:
+                parts = urlsplit(url.strip())
+                holds = parts.scheme in ("amqp", "amqps") and parts.hostname and parts.port != 0
+            except ValueError:
+                holds = False
+            if not holds:
+                raise SystemExit(f"{var} is malformed: it must look like amqp://user:password@host:5672/vhost.")
+        return urls

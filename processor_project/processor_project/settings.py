@@ -1,0 +1,152 @@
+"""Settings of the processor service. The environment decides; `.env.example` lists all of it, one line each.
+
+What is required has no default. What the values mean beyond their type is checked by `manage.py check` (processing.checks).
+"""
+
+import warnings
+from decimal import Decimal
+from pathlib import Path
+
+from httpapi.settings import rest_framework_settings, spectacular_settings
+from observability.logs import logging_config
+from processor_project.environment import Environment
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+Environment.read_env(BASE_DIR / ".env")
+env = Environment()
+
+# --- What every installation decides
+DEBUG = env.bool("DEBUG", default=False)
+SECRET_KEY = env.str("SECRET_KEY")
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["*"]) if DEBUG else env.list("ALLOWED_HOSTS")
+API_AUTH_REQUIRED = env.bool("API_AUTH_REQUIRED", default=not DEBUG)
+
+DATABASES = {
+    "default": {
+        **env.postgresql("DATABASE_URL"),
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
+
+# --- Processing: the rules an order runs through, in this order; processing.pipeline says how to add one
+PROCESSING_STEPS = env.list(
+    "PROCESSING_STEPS",
+    default=["processing.steps.validate", "processing.steps.limit_total", "processing.steps.simulate"],
+)
+PROCESSING_MAX_ORDER_TOTAL = env.decimal("PROCESSING_MAX_ORDER_TOTAL", default=Decimal(100_000))
+SIMULATED_LATENCY_MS = env.int("SIMULATED_LATENCY_MS", default=0)
+SIMULATED_FAILURE_RATE = env.decimal("SIMULATED_FAILURE_RATE", default=Decimal(0))
+
+# --- Messaging
+MESSAGING = {
+    "URL": env.amqp("RABBITMQ_URL"),
+    "SERVICE": "processor",
+    "QUEUE": "processor.events.v1",
+    "HANDLERS": "processing.handlers.HANDLERS",
+    "BATCH_SIZE": env.int("MESSAGING_BATCH_SIZE", default=200),
+    "RETRY_DELAYS": tuple(env.list("MESSAGING_RETRY_DELAYS", default=["1s", "5s", "30s", "2m", "10m"])),
+    "MANAGEMENT_URL": env.str("RABBITMQ_MANAGEMENT_URL", default=""),
+    "RETENTION_DAYS": env.int("MESSAGING_RETENTION_DAYS", default=30),
+}
+
+# --- Observability
+LOGGING = logging_config(
+    service="processor",
+    level=env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), default="INFO"),
+    log_format=env.choice("LOG_FORMAT", ("json", "text"), default="json"),
+)
+METRICS_PORT = env.int("METRICS_PORT", default=0)
+METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
+HEALTH_CHECKS = {"database": "observability.health.database", "rabbitmq": "messaging.health.broker"}
+READINESS_CHECKS = ["database"]
+
+# --- Links between the two services' admins
+ORDERS_ADMIN_URL = env.str("ORDERS_ADMIN_URL", default="http://localhost:8000/admin/")
+
+# --- The application
+ROOT_URLCONF = "processor_project.urls"
+WSGI_APPLICATION = "processor_project.wsgi.application"
+INSTALLED_APPS = [
+    "processing",
+    "messaging",
+    "observability",
+    "httpapi",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "rest_framework.authtoken",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+MIDDLEWARE = [
+    "observability.middleware.CorrelationMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+    for validator in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+REST_FRAMEWORK = rest_framework_settings(auth_required=API_AUTH_REQUIRED)
+SPECTACULAR_SETTINGS = spectacular_settings(
+    title="Processor",
+    description="Decides orders, and tells what it decided: one record for every order, `completed` or `failed` with "
+    "the business rule that it broke. Orders come in as events; this API only reads.",
+    version="1.0.0",
+)
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+
+# --- Static files: served by the application itself. Without `collectstatic` they come straight from the packages.
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {"staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"}}
+WHITENOISE_USE_FINDERS = True
+warnings.filterwarnings("ignore", message="No directory at", module="whitenoise")
+
+# --- Security. Safe unless the environment says otherwise; plain HTTP (development, compose) says so.
+_secure = not DEBUG
+SECURE_SSL_REDIRECT = env.bool("SECURE_SSL_REDIRECT", default=_secure)
+SECURE_REDIRECT_EXEMPT = [r"^health(/|$)", r"^metrics$"]  # probes speak plain HTTP from inside
+SECURE_HSTS_SECONDS = env.int("SECURE_HSTS_SECONDS", default=365 * 24 * 3600 if _secure else 0)
+SECURE_HSTS_INCLUDE_SUBDOMAINS = env.bool("SECURE_HSTS_INCLUDE_SUBDOMAINS", default=_secure)
+SECURE_HSTS_PRELOAD = env.bool("SECURE_HSTS_PRELOAD", default=_secure)
+SESSION_COOKIE_SECURE = env.bool("SESSION_COOKIE_SECURE", default=_secure)
+CSRF_COOKIE_SECURE = env.bool("CSRF_COOKIE_SECURE", default=_secure)
+CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
+# Only behind a proxy that sets or strips this header itself; anyone else could forge it.
+if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+# Cookies know no ports: with one name, logging in to one service on localhost would log out of the other.
+SESSION_COOKIE_NAME = "processor_sessionid"
+CSRF_COOKIE_NAME = "processor_csrftoken"
