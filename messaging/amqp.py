@@ -1,0 +1,254 @@
+"""Connections to RabbitMQ. pika is spoken here, in `publisher`, `deliveries` and `topology`, and nowhere else.
+
+A `Connection` runs pika's event loop in a thread of its own. The main thread does plain, blocking Django work and
+asks the loop for what it needs. So heartbeats are answered however long a handler takes, and no Django code ever
+runs inside a pika callback.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pika
+import pika.channel
+import pika.exceptions
+import pika.spec
+from pika.adapters.blocking_connection import BlockingConnection
+from pika.adapters.select_connection import IOLoop
+
+from messaging.conf import MessagingConfig
+from messaging.errors import BrokerUnavailableError, ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+# pika reports what we report better ourselves: one line for each change of state.
+logging.getLogger("pika").setLevel(logging.CRITICAL)
+
+UNREADABLE_HEADERS = "x-unreadable-headers"
+
+_ANSWER_TIMEOUT = 10.0
+_REFUSALS = {403: "refuses the user or password", 530: "does not let this user into the virtual host"}
+
+
+class _TolerantProperties(pika.spec.BasicProperties):
+    """Properties that can always be decoded.
+
+    pika decodes headers before anybody sees the message, and one that it cannot decode (a timestamp past the year
+    9999, arrays nested a thousand deep) costs the connection, again at every redelivery. Here it costs the headers
+    only, and the message goes the way of every bad message: to the dead letters.
+    """
+
+    def decode(self, encoded: bytes, offset: int = 0) -> Any:
+        try:
+            return super().decode(encoded, offset)  # type: ignore[no-untyped-call]
+        except Exception as error:
+            self.headers = {UNREADABLE_HEADERS: f"{type(error).__name__}: {error}"[:200]}
+            return self
+
+
+pika.spec.props[pika.spec.Basic.INDEX] = _TolerantProperties
+
+
+def parameters(config: MessagingConfig, *, name: str) -> list[pika.URLParameters]:
+    """One set of connection parameters for each URL. Raises ConfigurationError for a URL that is none."""
+    result = []
+    for url in config.url.split(","):
+        try:
+            found = pika.URLParameters(url.strip())
+        except (ValueError, TypeError, IndexError) as error:
+            raise ConfigurationError(f"RABBITMQ_URL is no AMQP URL: {error}") from None
+        if not url.strip().startswith(("amqp://", "amqps://")):
+            raise ConfigurationError("RABBITMQ_URL must begin with amqp:// or amqps://")
+        found.heartbeat = config.heartbeat
+        found.blocked_connection_timeout = 2 * config.confirm_timeout
+        found.socket_timeout = 5
+        found.stack_timeout = 10
+        found.connection_attempts = 1
+        found.client_properties = {"connection_name": f"{config.service} {name}"}
+        result.append(found)
+    return result
+
+
+def _unavailable(error: BaseException | None) -> BrokerUnavailableError | ConfigurationError:
+    """Says in one sentence what a failure to connect means; a wrong password or virtual host is for a human."""
+    code = getattr(error, "reply_code", None)
+    if isinstance(error, pika.exceptions.ProbableAuthenticationError | pika.exceptions.AuthenticationError):
+        code = 403
+    elif isinstance(error, pika.exceptions.ProbableAccessDeniedError):
+        code = 530
+    if code in _REFUSALS:
+        return ConfigurationError(f"RabbitMQ {_REFUSALS[code]} of RABBITMQ_URL: {_reason(error)}")
+    return BrokerUnavailableError(f"RabbitMQ cannot be reached: {_reason(error)}")
+
+
+def _reason(error: BaseException | None) -> str:
+    return str(getattr(error, "reply_text", "") or error or type(error).__name__)
+
+
+@contextmanager
+def open_blocking(config: MessagingConfig, *, name: str, timeout: float = 5.0) -> Iterator[BlockingConnection]:
+    """A connection for a few questions and answers: declaring, comparing, checking health.
+
+    Raises BrokerUnavailableError when no URL answers within `timeout` seconds each, ConfigurationError when the
+    broker refuses the credentials.
+    """
+    connection: BlockingConnection | None = None
+    failure: BrokerUnavailableError | ConfigurationError | None = None
+    for one in parameters(config, name=name):
+        one.socket_timeout = timeout
+        one.stack_timeout = timeout
+        one.blocked_connection_timeout = timeout
+        try:
+            connection = BlockingConnection(one)
+            break
+        except (pika.exceptions.AMQPError, OSError) as error:
+            failure = _unavailable(error)
+    if connection is None:
+        raise failure or BrokerUnavailableError("RABBITMQ_URL names no broker")
+    try:
+        yield connection
+    finally:
+        with suppress(pika.exceptions.AMQPError):
+            connection.close()
+
+
+class Connection:
+    """One AMQP connection whose input and output run in a thread of their own.
+
+    `open` blocks until the connection stands. After a loss `is_open` is False and every pending or later `ask` raises
+    BrokerUnavailableError; the object is then used up: make a new one.
+    """
+
+    def __init__(self, config: MessagingConfig, *, name: str) -> None:
+        self._candidates = parameters(config, name=name)
+        self._name = name
+        self._loop: IOLoop | None = None
+        self._connection: pika.SelectConnection | None = None
+        self._thread: threading.Thread | None = None
+        self._pending: set[Future[Any]] = set()
+        self._lost: BaseException | None = None
+        self.on_lost: Callable[[], None] = lambda: None
+        """Called in the connection's thread when it is gone."""
+
+    @property
+    def is_open(self) -> bool:
+        connection = self._connection
+        return self._lost is None and connection is not None and connection.is_open
+
+    @property
+    def error(self) -> BrokerUnavailableError:
+        """Why it is not open, as an error to raise."""
+        return BrokerUnavailableError(f"The connection to RabbitMQ is lost: {_reason(self._lost)}")
+
+    def open(self) -> None:
+        """Connects to the first URL that answers. Raises BrokerUnavailableError or ConfigurationError."""
+        failure: BrokerUnavailableError | ConfigurationError | None = None
+        for candidate in self._candidates:
+            opened: Future[None] = Future()
+            self._lost = None
+            self._thread = threading.Thread(
+                target=self._run, args=(candidate, opened), name=f"amqp {self._name}", daemon=True
+            )
+            self._thread.start()
+            try:
+                opened.result(timeout=3 * _ANSWER_TIMEOUT)
+                return
+            except TimeoutError:
+                failure = BrokerUnavailableError("RabbitMQ accepts the connection but does not answer")
+            except Exception as error:  # pika hands over whatever its connector met
+                failure = _unavailable(error)
+        raise failure or BrokerUnavailableError("RABBITMQ_URL names no broker")
+
+    def open_channel(self) -> pika.channel.Channel:
+        """A new channel. Its methods are called through `ask` and `tell` only."""
+        connection = self._connection
+        if connection is None:
+            raise self.error
+        channel: pika.channel.Channel = self.ask(
+            lambda answer: connection.channel(on_open_callback=answer), what="a channel"
+        )
+        return channel
+
+    def tell(self, action: Callable[[], Any]) -> None:
+        """Has the connection's thread do something whose answer does not matter. Silent when the connection is gone."""
+        loop = self._loop
+        if loop is not None and self._lost is None:
+            loop.add_callback_threadsafe(action)
+
+    def ask(self, request: Callable[[Callable[[Any], None]], Any], *, what: str) -> Any:
+        """Has the connection's thread do `request(callback)` and returns what the callback is given.
+
+        Raises BrokerUnavailableError when the connection, or the channel in use, goes meanwhile, and when no answer
+        comes in time.
+        """
+        answer: Future[Any] = Future()
+
+        def act() -> None:
+            try:
+                request(lambda result=None: _settle(answer, result))
+            except Exception as error:
+                _fail(answer, error)
+
+        self._pending.add(answer)
+        try:
+            if not self.is_open:
+                raise self.error
+            self.tell(act)
+            return answer.result(timeout=_ANSWER_TIMEOUT)
+        except TimeoutError:
+            raise BrokerUnavailableError(f"RabbitMQ does not answer: asked for {what}") from None
+        except pika.exceptions.AMQPError as error:
+            raise BrokerUnavailableError(f"RabbitMQ refused {what}: {_reason(error)}") from error
+        finally:
+            self._pending.discard(answer)
+
+    def fail_pending(self, error: BaseException) -> None:
+        """Answers whatever is being asked with an error. Called in the connection's thread when a channel closes."""
+        for answer in list(self._pending):
+            _fail(answer, error)
+
+    def close(self) -> None:
+        """Closes politely and waits a moment for it; returns in any case."""
+        connection, thread = self._connection, self._thread
+        if connection is not None and self._lost is None:
+            self.tell(lambda: connection.is_open and connection.close())
+        if thread is not None:
+            thread.join(timeout=2)
+
+    def _run(self, candidate: pika.URLParameters, opened: Future[None]) -> None:
+        loop = IOLoop()
+        self._loop = loop
+
+        def stop(error: BaseException) -> None:
+            self._lost = self._lost or error
+            _fail(opened, error)
+            loop.stop()
+
+        try:
+            self._connection = pika.SelectConnection(
+                candidate,
+                on_open_callback=lambda connection: _settle(opened, None),
+                on_open_error_callback=lambda connection, error: stop(error),
+                on_close_callback=lambda connection, error: stop(error),
+                custom_ioloop=loop,
+            )
+            loop.start()
+        except Exception as error:
+            logger.debug("the AMQP loop ended", exc_info=True)
+            stop(error)
+        finally:
+            self.fail_pending(self.error)
+            self.on_lost()
+
+
+def _settle(future: Future[Any], result: Any) -> None:
+    with suppress(InvalidStateError):
+        future.set_result(result)
+
+
+def _fail(future: Future[Any], error: BaseException) -> None:
+    with suppress(InvalidStateError):
+        future.set_exception(error)

@@ -1,0 +1,54 @@
+"""Wrong settings stop a process at start, with a sentence."""
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
+
+from messaging.amqp import parameters
+from messaging.conf import MessagingConfig, config, delay_seconds
+from messaging.errors import ConfigurationError
+from messaging.message import Handler
+
+
+@register()
+def check_messaging(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """The `MESSAGING` setting: E001 its keys, E002 the URL, E003 numbers, E004 retry delays, E005 the handlers."""
+    try:
+        settings = config()
+    except ConfigurationError as error:
+        return [Error(str(error), id="messaging.E001")]
+    return [*_check_values(settings), *_check_handlers(settings)]
+
+
+def _check_values(settings: MessagingConfig) -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    try:
+        parameters(settings, name="check")
+    except ConfigurationError as error:
+        found.append(Error(str(error), id="messaging.E002"))
+    if not 1 <= settings.batch_size <= 10_000:
+        found.append(Error(f"MESSAGING_BATCH_SIZE is {settings.batch_size}, not 1 to 10000", id="messaging.E003"))
+    if settings.retention_days < 1:
+        found.append(
+            Error(f"MESSAGING_RETENTION_DAYS is {settings.retention_days}, not 1 or more", id="messaging.E003")
+        )
+    try:
+        seconds = [delay_seconds(delay) for delay in settings.retry_delays]
+    except ConfigurationError as error:
+        return [*found, Error(str(error), id="messaging.E004")]
+    if not seconds or seconds != sorted(set(seconds)):
+        found.append(
+            Error("MESSAGING_RETRY_DELAYS must be one or more, each longer than the last", id="messaging.E004")
+        )
+    return found
+
+
+def _check_handlers(settings: MessagingConfig) -> list[CheckMessage]:
+    try:
+        table = import_string(settings.handlers)
+    except ImportError as error:
+        return [Error(f"MESSAGING['HANDLERS'] cannot be imported: {error}", id="messaging.E005")]
+    if not isinstance(table, dict) or not all(isinstance(handler, Handler) for handler in table.values()):
+        return [Error(f"{settings.handlers} is no table from message type to Handler", id="messaging.E005")]
+    return []

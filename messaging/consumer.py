@@ -1,0 +1,242 @@
+"""The consumer: from the work queue to the handlers, and from the dead-letter queue into the database.
+
+What the end of a handler means is decided here, and nowhere else:
+
+    returns                              the message is acknowledged
+    raises TransientError, or a bug      it waits on the next retry rung, and after the last in the dead letters
+    raises PermanentError, or the body   it goes to the dead letters at once
+      does not hold
+    the database is away                 nothing is counted; the messages wait in hand until it is back
+"""
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from django.db import connection, transaction
+
+from messaging import dead_letters, envelope, inbox, metrics, topology
+from messaging.conf import MessagingConfig
+from messaging.database import database_is_away
+from messaging.deliveries import Source, Subscription
+from messaging.envelope import Delivery
+from messaging.errors import BrokerUnavailableError, InvalidMessageError, PermanentError
+from messaging.message import Message
+from messaging.publisher import Fate, Publication, Publisher
+from messaging.stopping import Backoff, Stop
+
+logger = logging.getLogger(__name__)
+
+_DEAD_LETTERS_AT_ONCE = 100
+# A batch is sized to take about this long (seconds), by what messages have taken lately: slow handlers get short
+# transactions and a process that is asked to stop has little in hand.
+_BATCH_SECONDS = 1.0
+
+
+class Consumer:
+    """Takes batches, has them handled in one transaction each, and acknowledges after the commit.
+
+    A crash before the commit: the database undoes the batch, the broker delivers it again. A crash between commit and
+    ack: the broker delivers it again and the inbox knows it.
+    """
+
+    def __init__(self, config: MessagingConfig, stop: Stop) -> None:
+        self._config = config
+        self._stop = stop
+        self._handlers = config.handler_table
+        self._publisher = Publisher(config, name="consume, failures")
+        self._seconds_per_message = 0.0
+
+    def run(self) -> None:
+        """Runs until asked to stop. Waits, for ever, for a broker or a database that is away.
+
+        Raises ConfigurationError for what no waiting mends: refused credentials, a conflicting topology.
+        """
+        backoff = Backoff()
+        away = False
+        while not self._stop:
+            source = Source(self._config)
+            try:
+                topology.apply(self._config)
+                source.open()
+                # After a crash the broker sends again what was in hand, and one of these may be what killed the
+                # process: alone in hand it takes no other message with it.
+                work = source.subscribe(self._config.queue, prefetch=1)
+                letters = source.subscribe(topology.dead_letter_queue(self._config), prefetch=_DEAD_LETTERS_AT_ONCE)
+                if away:
+                    logger.info("the broker is back")
+                away = False
+                while not self._stop:
+                    if not self.work(work, letters):
+                        source.wait(0.5)
+                    source.check()
+                    backoff.reset()
+            except BrokerUnavailableError as error:
+                if not away:
+                    logger.warning("the broker is away, waiting for it", extra={"reason": str(error)})
+                away = True
+            finally:
+                source.close()
+            self._stop.wait(backoff.next() if away else 0)
+        self._publisher.close()
+        connection.close()
+
+    def work(self, work: Subscription, letters: Subscription) -> bool:
+        """Handles one batch of each queue. False when there was nothing to do."""
+        batch = work.take(self._batch_limit())
+        if batch:
+            self._handle_batch(work, batch)
+            # In a quorum queue what comes back is at the head, so the first that was never delivered means that all
+            # that may have crashed a process is behind us.
+            if work.prefetch == 1 and not batch[-1].redelivered:
+                work.change_prefetch(2 * self._config.batch_size)
+        dead = letters.take(_DEAD_LETTERS_AT_ONCE)
+        if dead and self._while_database_away(lambda: self._keep_dead_letters(dead)):
+            letters.ack(dead)
+        return bool(batch or dead)
+
+    def _batch_limit(self) -> int:
+        if not self._seconds_per_message:
+            return self._config.batch_size
+        return max(1, min(self._config.batch_size, int(_BATCH_SECONDS / self._seconds_per_message)))
+
+    def _handle_batch(self, work: Subscription, batch: list[Delivery]) -> None:
+        started = time.monotonic()
+        failures: list[tuple[Delivery, Exception]] = []
+        readable: list[tuple[Delivery, Message[Any]]] = []
+        for delivery in batch:
+            try:
+                readable.append((delivery, envelope.read(delivery, self._handlers)))
+            except InvalidMessageError as error:
+                failures.append((delivery, error))
+        settled = self._while_database_away(lambda: failures.extend(self._handle(readable)))
+        if not settled:
+            return  # asked to stop: unacknowledged, they go back to the queue
+        seconds = time.monotonic() - started
+        self._seconds_per_message += 0.2 * (seconds / len(batch) - self._seconds_per_message)
+        metrics.BATCH_SECONDS.labels("handle").observe(seconds)
+        metrics.BATCH_SIZE.labels("handle").observe(len(batch))
+        self._settle(work, batch, failures)
+
+    def _handle(self, batch: Sequence[tuple[Delivery, Message[Any]]]) -> list[tuple[Delivery, Exception]]:
+        """Has the messages take effect, together or else one by one, and returns those that failed, with the error."""
+        if not batch:
+            return []
+        try:
+            self._take_effect([message for _, message in batch])
+            return []
+        except Exception as error:
+            if database_is_away(error):
+                raise
+            if len(batch) == 1:
+                return [(batch[0][0], error)]
+        failures = []
+        for one in batch:
+            failures += self._handle([one])
+        return failures
+
+    def _take_effect(self, messages: list[Message[Any]]) -> None:
+        """Inbox and handlers in one transaction. On any error nothing of it has happened."""
+        with transaction.atomic():
+            fresh = inbox.admit(messages)
+            by_type: dict[str, list[Message[Any]]] = {}
+            for message in fresh:
+                by_type.setdefault(message.type, []).append(message)
+            for type_, group in by_type.items():
+                self._handlers[type_].handle(group)
+        for type_, group in by_type.items():
+            metrics.HANDLED.labels(type_).inc(len(group))
+        if len(fresh) < len(messages):
+            self._note_duplicates(messages, fresh)
+
+    def _note_duplicates(self, messages: Sequence[Message[Any]], fresh: Sequence[Message[Any]]) -> None:
+        new = {id(message) for message in fresh}
+        for message in messages:
+            if id(message) not in new:
+                metrics.DUPLICATES.labels(message.type).inc()
+                logger.info("duplicate message ignored", extra=_ids(message))
+
+    def _settle(self, work: Subscription, batch: list[Delivery], failures: list[tuple[Delivery, Exception]]) -> None:
+        """Acknowledges what took effect, and what failed once it is safe on a rung or in the dead letters.
+
+        Raises BrokerUnavailableError when a failed one could not be published; it stays unacknowledged and comes back.
+        """
+        if not failures:
+            work.ack(batch)
+            return
+        failed = {id(delivery) for delivery, _ in failures}
+        receipts = self._publisher.publish([self._destination(delivery, error) for delivery, error in failures])
+        lost = {
+            id(delivery)
+            for (delivery, _), receipt in zip(failures, receipts, strict=True)
+            if receipt.fate is not Fate.CONFIRMED
+        }
+        for delivery, error in failures:
+            if id(delivery) not in lost:
+                self._note_failure(delivery, error)
+        if not lost:
+            work.ack(batch)
+            return
+        work.ack_each([delivery for delivery in batch if id(delivery) not in lost])
+        reasons = [receipt.reason for receipt in receipts if receipt.fate is not Fate.CONFIRMED]
+        raise BrokerUnavailableError(f"{len(lost)} of {len(failed)} failed messages could not be moved: {reasons[0]}")
+
+    def _destination(self, delivery: Delivery, error: Exception) -> Publication:
+        rung = None if isinstance(error, PermanentError) else envelope.next_rung(delivery, self._config)
+        return rung or envelope.dead_letter(delivery, error, self._config)
+
+    def _note_failure(self, delivery: Delivery, error: Exception) -> None:
+        type_ = delivery.type_among(self._handlers)
+        extra = {
+            "message_id": str(delivery.message_id),
+            "type": type_,
+            "correlation_id": delivery.correlation_id,
+            "attempt": delivery.failures + 1,
+            "error": f"{type(error).__name__}: {error}",
+        }
+        if isinstance(error, PermanentError) or envelope.next_rung(delivery, self._config) is None:
+            metrics.DEAD_LETTERED.labels(type(error).__name__).inc()
+            logger.error("message dead-lettered", extra=extra)
+        else:
+            metrics.RETRIED.labels(type_ if type_ in self._handlers else "unknown").inc()
+            delay = self._config.retry_delays[delivery.failures]
+            logger.warning("message will be retried", extra=extra | {"retry_in": delay})
+
+    def _keep_dead_letters(self, deliveries: list[Delivery]) -> None:
+        """Stores them; they are acknowledged only then. A crash in between delivers and stores the same ones again."""
+        with transaction.atomic():
+            dead_letters.store([envelope.failed(delivery, self._config) for delivery in deliveries])
+
+    def _while_database_away(self, action: Callable[[], object]) -> bool:
+        """Does the action, again and again while the database is away. False when asked to stop before it succeeded.
+
+        The messages stay in hand meanwhile: giving them back would count as a failed delivery of each.
+        """
+        backoff = Backoff()
+        away = False
+        while True:
+            try:
+                action()
+            except Exception as error:
+                if not database_is_away(error):
+                    raise
+                if not away:
+                    logger.warning("the database is away, waiting for it", extra={"reason": str(error).strip()})
+                away = True
+                connection.close()
+                if self._stop.wait(backoff.next()):
+                    return False
+            else:
+                if away:
+                    logger.info("the database is back")
+                return True
+
+
+def _ids(message: Message[Any]) -> dict[str, Any]:
+    return {
+        "message_id": str(message.id),
+        "type": message.type,
+        "correlation_id": message.correlation_id,
+        "attempt": message.attempt,
+    }

@@ -1,0 +1,130 @@
+"""Consuming: deliveries arrive in the connection's thread and are taken in batches by the main thread."""
+
+import threading
+from collections import deque
+from typing import Any
+
+import pika
+import pika.channel
+import pika.exceptions
+import pika.spec
+
+from messaging.amqp import Connection
+from messaging.conf import MessagingConfig
+from messaging.envelope import Delivery
+from messaging.errors import BrokerUnavailableError
+
+
+class Source:
+    """The consuming side: one connection, and a `Subscription` for each queue."""
+
+    def __init__(self, config: MessagingConfig) -> None:
+        self._connection = Connection(config, name="consume")
+        self._connection.on_lost = self._wake
+        self._arrived = threading.Event()
+        self._broken: BaseException | None = None
+
+    def open(self) -> None:
+        """Connects. Raises BrokerUnavailableError or ConfigurationError."""
+        self._connection.open()
+
+    def close(self) -> None:
+        """What was not acknowledged goes back to its queue."""
+        self._connection.close()
+
+    def subscribe(self, queue: str, *, prefetch: int) -> "Subscription":
+        """Begins to consume a queue, at most `prefetch` unacknowledged messages at a time."""
+        channel = self._connection.open_channel()
+        channel.add_on_close_callback(lambda channel, error: self._break(error))
+        channel.add_on_cancel_callback(
+            lambda frame: self._break(BrokerUnavailableError(f"RabbitMQ cancelled the consumer: {queue} was deleted"))
+        )
+        return Subscription(self, self._connection, channel, queue, prefetch)
+
+    def wait(self, seconds: float) -> None:
+        """Waits until something has arrived, on any subscription. Raises BrokerUnavailableError after a loss."""
+        self.check()
+        self._arrived.wait(seconds)
+        self._arrived.clear()
+        self.check()
+
+    def check(self) -> None:
+        """Raises BrokerUnavailableError when the connection or a channel is gone, or a queue was deleted."""
+        if self._broken is not None:
+            raise BrokerUnavailableError(str(self._broken))
+        if not self._connection.is_open:
+            raise self._connection.error
+
+    # In the connection's thread.
+
+    def _break(self, error: BaseException) -> None:
+        self._broken = self._broken or error
+        self._connection.fail_pending(error)
+        self._wake()
+
+    def _wake(self) -> None:
+        if not self._arrived.is_set():
+            self._arrived.set()
+
+
+class Subscription:
+    """The deliveries of one queue, in order."""
+
+    def __init__(
+        self, source: Source, connection: Connection, channel: pika.channel.Channel, queue: str, prefetch: int
+    ) -> None:
+        self._source = source
+        self._connection = connection
+        self._channel = channel
+        self._queue = queue
+        self._waiting: deque[Delivery] = deque()
+        self._consumer_tag = ""
+        self.prefetch = 0
+        self._consume(prefetch)
+
+    def _consume(self, prefetch: int) -> None:
+        def start(answer: Any) -> None:
+            self._channel.basic_qos(prefetch_count=prefetch)
+            self._consumer_tag = self._channel.basic_consume(self._queue, self._on_message, callback=answer)
+
+        self._connection.ask(start, what=f"messages of {self._queue}")
+        self.prefetch = prefetch
+
+    def change_prefetch(self, prefetch: int) -> None:
+        """A consumer's prefetch is fixed when it starts, so this ends it and starts another on the same channel."""
+        self._connection.ask(
+            lambda answer: self._channel.basic_cancel(self._consumer_tag, callback=answer), what="an end of consuming"
+        )
+        self._consume(prefetch)
+
+    def take(self, limit: int) -> list[Delivery]:
+        """Up to `limit` deliveries that have arrived, oldest first; empty when none has."""
+        taken = []
+        while self._waiting and len(taken) < limit:
+            taken.append(self._waiting.popleft())
+        return taken
+
+    def ack(self, deliveries: list[Delivery]) -> None:
+        """Acknowledges all of what was taken, with one frame. Everything taken before must be settled as well.
+
+        After a loss of the connection this does nothing; the broker delivers again.
+        """
+        if deliveries:
+            tag = deliveries[-1].tag
+            self._connection.tell(lambda: self._channel.is_open and self._channel.basic_ack(tag, multiple=True))
+
+    def ack_each(self, deliveries: list[Delivery]) -> None:
+        """Acknowledges these and no others."""
+        for delivery in deliveries:
+            tag = delivery.tag
+            self._connection.tell(lambda tag=tag: self._channel.is_open and self._channel.basic_ack(tag))
+
+    def _on_message(
+        self,
+        channel: pika.channel.Channel,
+        method: pika.spec.Basic.Deliver,
+        properties: pika.BasicProperties,
+        body: bytes,
+    ) -> None:
+        self._waiting.append(Delivery(method.delivery_tag, method.redelivered, method.routing_key, properties, body))
+        self._source._wake()

@@ -1,0 +1,268 @@
+"""Between AMQP and the rest: from a delivery to a message, and from what happened to the next publication.
+
+The body is plain JSON and the envelope travels in properties and headers. A body without an envelope is understood
+as well: its id is derived from its bytes, its type from the routing key.
+"""
+
+import json
+import traceback
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pika
+from observability import context
+
+from messaging.amqp import UNREADABLE_HEADERS
+from messaging.conf import MessagingConfig
+from messaging.dead_letters import FailedMessage
+from messaging.errors import InvalidMessageError
+from messaging.message import Handler, Message
+from messaging.models import OutboxMessage
+from messaging.publisher import Publication
+from messaging.topology import DELIVERY_LIMIT, dead_letter_exchange, retry_exchange, retry_routing_key
+
+ATTEMPT = "x-attempt"
+FIRST_FAILED_AT = "x-first-failed-at"
+ERROR_TYPE = "x-error-type"
+ERROR_MESSAGE = "x-error-message"
+ERROR_TRACEBACK = "x-error-traceback"
+FAILED_AT = "x-failed-at"
+SOURCE_QUEUE = "x-source-queue"
+_OURS = {ATTEMPT, FIRST_FAILED_AT, ERROR_TYPE, ERROR_MESSAGE, ERROR_TRACEBACK, FAILED_AT, SOURCE_QUEUE}
+_BROKERS = {
+    "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
+    "x-last-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count",
+}  # fmt: skip
+
+# Headers travel in one frame of 128 KiB at most; whoever is above this loses them rather than the connection.
+_MAX_HEADERS = 48_000
+_MAX_TRACEBACK = 16_000
+_MAX_ERROR_MESSAGE = 4_000
+
+_DERIVED_IDS = uuid.UUID("6f0d8f2e-6b55-5c0e-9a3f-0b1f3d1c7e55")
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as the broker handed it over, not acknowledged yet."""
+
+    tag: int
+    redelivered: bool
+    routing_key: str
+    properties: pika.BasicProperties
+    body: bytes
+
+    @property
+    def headers(self) -> dict[str, Any]:
+        headers: dict[str, Any] = self.properties.headers or {}
+        return headers
+
+    @property
+    def failures(self) -> int:
+        """How often a handler has failed on it already."""
+        count = self.headers.get(ATTEMPT, 0)
+        return count if isinstance(count, int) and 0 <= count < 1_000_000 else 0
+
+    @property
+    def message_id(self) -> uuid.UUID:
+        """The sender's id, or else one derived from what the sender did give: the same message, the same id."""
+        given = self.properties.message_id
+        if not given:
+            return uuid.uuid5(_DERIVED_IDS, self.body)
+        try:
+            return uuid.UUID(str(given))
+        except ValueError:
+            return uuid.uuid5(_DERIVED_IDS, str(given))
+
+    @property
+    def correlation_id(self) -> str:
+        given = str(self.properties.correlation_id or "")
+        return given if context.is_correlation_id(given) else str(self.message_id)
+
+    def type_among(self, handlers: dict[str, Handler[Any]]) -> str:
+        """The sender's type; without one the routing key, and failing that the only type this service takes."""
+        if self.properties.type:
+            return str(self.properties.type)[:255]
+        if self.routing_key in handlers or len(handlers) != 1:
+            return self.routing_key
+        return next(iter(handlers))
+
+
+def read(delivery: Delivery, handlers: dict[str, Handler[Any]]) -> Message[Any]:
+    """The message of a delivery. Raises InvalidMessageError when the envelope or the body does not hold."""
+    headers = delivery.headers
+    if UNREADABLE_HEADERS in headers:
+        raise InvalidMessageError(f"The headers cannot be decoded: {headers[UNREADABLE_HEADERS]}")
+    type_ = delivery.type_among(handlers)
+    handler = handlers.get(type_)
+    if handler is None:
+        raise InvalidMessageError(f"Unknown type {type_!r}; this service takes {', '.join(sorted(handlers))}")
+    version = headers.get("schema-version", 1)
+    if not isinstance(version, int) or version not in handler.schema_versions:
+        known = ", ".join(map(str, sorted(handler.schema_versions)))
+        raise InvalidMessageError(f"Unknown schema-version {version!r} of {type_}; this service takes {known}")
+    try:
+        payload = handler.decode(delivery.body)
+    except (ValueError, RecursionError) as error:
+        raise InvalidMessageError(f"The body does not hold: {error}") from error
+    traceparent = headers.get("traceparent", "")
+    return Message(
+        id=delivery.message_id,
+        type=type_,
+        payload=payload,
+        correlation_id=delivery.correlation_id,
+        traceparent=traceparent if isinstance(traceparent, str) else "",
+        attempt=delivery.failures + 1,
+    )
+
+
+def announcement(row: OutboxMessage, *, service: str) -> Publication:
+    """What an outbox row is on the wire."""
+    return Publication(
+        row.exchange,
+        row.routing_key,
+        bytes(row.body),
+        pika.BasicProperties(
+            message_id=str(row.message_id),
+            type=row.type or None,
+            app_id=service,
+            timestamp=int(row.created_at.timestamp()),
+            correlation_id=row.correlation_id or None,
+            content_type="application/json",
+            delivery_mode=2,
+            headers=row.headers,
+        ),
+    )
+
+
+def next_rung(delivery: Delivery, config: MessagingConfig) -> Publication | None:
+    """The delivery on its way to the next retry queue; None when the ladder is used up."""
+    if delivery.failures >= len(config.retry_delays):
+        return None
+    return Publication(
+        retry_exchange(config),
+        retry_routing_key(config, config.retry_delays[delivery.failures]),
+        delivery.body,
+        _again(delivery, config, {FIRST_FAILED_AT: delivery.headers.get(FIRST_FAILED_AT) or _now()}),
+    )
+
+
+def dead_letter(delivery: Delivery, error: BaseException, config: MessagingConfig) -> Publication:
+    """The delivery on its way to the dead letters, with what went wrong in its headers."""
+    trace = "".join(traceback.format_exception(error))
+    now = _now()
+    failure = {
+        ERROR_TYPE: type(error).__name__,
+        ERROR_MESSAGE: str(error)[:_MAX_ERROR_MESSAGE],
+        ERROR_TRACEBACK: trace[-_MAX_TRACEBACK:],
+        FAILED_AT: now,
+        FIRST_FAILED_AT: delivery.headers.get(FIRST_FAILED_AT) or now,
+        SOURCE_QUEUE: config.queue,
+    }
+    return Publication(dead_letter_exchange(config), config.queue, delivery.body, _again(delivery, config, failure))
+
+
+def _again(delivery: Delivery, config: MessagingConfig, more: dict[str, Any]) -> pika.BasicProperties:
+    """The delivery's own properties, once more: what was derived stands in them now, and the attempt is counted."""
+    given = delivery.properties
+    more = {key: _encodable(value) for key, value in more.items()}
+    return pika.BasicProperties(
+        message_id=str(delivery.message_id),
+        type=delivery.type_among(config.handler_table) or None,
+        app_id=given.app_id if isinstance(given.app_id, str) else None,
+        timestamp=given.timestamp,
+        correlation_id=delivery.correlation_id,
+        content_type=given.content_type if isinstance(given.content_type, str) else "application/json",
+        delivery_mode=2,
+        headers=_own_headers(delivery) | {ATTEMPT: delivery.failures + 1} | more,
+    )
+
+
+def _own_headers(delivery: Delivery) -> dict[str, Any]:
+    """The sender's headers, as plain JSON types, without ours and the broker's."""
+    headers = {
+        _key(key): _plain(value) for key, value in delivery.headers.items() if key not in _OURS and key not in _BROKERS
+    }
+    size = len(json.dumps(headers))
+    return headers if size <= _MAX_HEADERS else {"x-dropped-headers": f"{size} bytes of headers were too many to keep"}
+
+
+def _plain(value: Any, depth: int = 0) -> Any:
+    """Whatever AMQP can carry, as what both JSON and AMQP can carry."""
+    if depth > 20:
+        return "…"
+    match value:
+        case None | bool() | int():
+            return value
+        case str():
+            return _encodable(value)
+        case dict():
+            return {_key(key): _plain(item, depth + 1) for key, item in value.items()}
+        case list():
+            return [_plain(item, depth + 1) for item in value]
+        case datetime():
+            return value.isoformat()
+        case _:
+            return _encodable(str(value))
+
+
+def _key(key: str | bytes) -> str:
+    """pika leaves a key that is no UTF-8 as bytes; written out it may be longer than the 255 bytes of a key."""
+    return key if isinstance(key, str) else str(key)[:255]
+
+
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
+    """What arrived in the dead-letter queue, whether we sent it there or the broker did."""
+    headers = delivery.headers
+    death = headers.get("x-death")
+    death = death[0] if isinstance(death, list) and death and isinstance(death[0], dict) else {}
+    attempts = max(1, delivery.failures)
+    if ERROR_TYPE in headers:
+        error_type, message = str(headers[ERROR_TYPE]), str(headers.get(ERROR_MESSAGE, ""))
+        failed_at = _parse_time(headers.get(FAILED_AT))
+    elif death.get("reason") == "delivery_limit":
+        error_type = "DeliveryLimitExceeded"
+        message = (
+            f"Delivered {DELIVERY_LIMIT + 1} times and never answered: "
+            "each time the process died or lost its connection while it had this message."
+        )
+        attempts = DELIVERY_LIMIT + 1
+        failed_at = _parse_time(death.get("time"))
+    else:
+        reason = str(death.get("reason", "")) or "published straight to the dead-letter queue"
+        error_type, message = "DeadLetteredByBroker", f"RabbitMQ dead-lettered it: {reason}"
+        failed_at = _parse_time(death.get("time"))
+    return FailedMessage(
+        message_id=delivery.message_id,
+        type=str(delivery.properties.type or ""),
+        queue=config.queue,
+        headers=_own_headers(delivery),
+        body=delivery.body,
+        correlation_id=delivery.correlation_id,
+        error_type=error_type,
+        error_message=message,
+        traceback=str(headers.get(ERROR_TRACEBACK, "")),
+        attempts=attempts,
+        failed_at=failed_at,
+        first_failed_at=_parse_time(headers.get(FIRST_FAILED_AT)) if FIRST_FAILED_AT in headers else failed_at,
+    )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat()
+
+
+def _parse_time(value: Any) -> datetime:
+    if isinstance(value, datetime):
+        return value
+    try:
+        parsed = datetime.fromisoformat(value)
+    except (TypeError, ValueError):
+        return datetime.now(UTC)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

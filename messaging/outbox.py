@@ -1,0 +1,94 @@
+"""The outbox: what a transaction wants announced is a row of the same transaction, so either both happen or neither."""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from django.db import connection, transaction
+from observability import context
+
+from messaging.conf import config
+from messaging.message import OutgoingMessage
+from messaging.models import OutboxMessage
+
+logger = logging.getLogger(__name__)
+
+CHANNEL = "messaging_outbox"
+
+# A busy process wakes the relay at most this often (seconds): a NOTIFY a commit costs three quarters of PostgreSQL's
+# commits a second. After being woken the relay keeps looking for longer than this, so nothing waits for the slow poll.
+WAKE_INTERVAL = 0.02
+_last_wake = 0.0
+
+
+def add(messages: Sequence[OutgoingMessage]) -> None:
+    """Writes the messages into the outbox, in one statement, and wakes the relay after the commit.
+
+    Raises RuntimeError outside a transaction, where a crash could keep the message and lose what it announces.
+    A crash before the commit: no row, no message. After it: the relay publishes, at least once.
+    """
+    if not connection.in_atomic_block:
+        raise RuntimeError("outbox.add needs the transaction that makes the message true")
+    if not messages:
+        return
+    exchange = config().exchange
+    OutboxMessage.objects.bulk_create([_row(message, exchange) for message in messages])
+    transaction.on_commit(wake_relay, robust=True)
+
+
+def _row(message: OutgoingMessage, exchange: str) -> OutboxMessage:
+    headers = dict(message.headers)
+    headers.setdefault("schema-version", message.schema_version)
+    if traceparent := message.traceparent or context.current_traceparent():
+        headers["traceparent"] = traceparent
+    return OutboxMessage(
+        message_id=message.message_id,
+        type=message.type,
+        exchange=message.exchange if message.exchange is not None else exchange,
+        routing_key=message.routing_key if message.routing_key is not None else message.type,
+        headers=headers,
+        body=message.body,
+        correlation_id=message.correlation_id or context.current_correlation_id(),
+    )
+
+
+def wake_relay() -> None:
+    """Hints that there is something to publish. Losing the hint costs at most the relay's poll interval.
+
+    Called after the commit, in a statement of its own: a transaction that notifies takes a lock on the whole database
+    for its commit.
+    """
+    global _last_wake
+    now = time.monotonic()
+    if now - _last_wake < WAKE_INTERVAL:
+        return
+    _last_wake = now
+    with connection.cursor() as cursor:
+        cursor.execute(f"NOTIFY {CHANNEL}")
+
+
+# The inner query runs once, as an array, whatever the planner believes about a table that is empty most of the time.
+_CLAIM = """
+    DELETE FROM messaging_outboxmessage
+    WHERE id = ANY (ARRAY(
+        SELECT id FROM messaging_outboxmessage
+        WHERE available_at <= now()
+        ORDER BY available_at, id
+        LIMIT %s
+        FOR UPDATE SKIP LOCKED))
+    RETURNING *"""
+
+
+def claim(limit: int) -> list[OutboxMessage]:
+    """Takes up to `limit` due messages out of the outbox, oldest first; other relays skip them.
+
+    They are gone only when the surrounding transaction commits: a crash before that brings them all back.
+    """
+    rows = list(OutboxMessage.objects.raw(_CLAIM, [limit]))
+    rows.sort(key=lambda row: row.id)
+    return rows
+
+
+def put_back(rows: Sequence[OutboxMessage]) -> None:
+    """Returns claimed rows to the outbox as they are now, in the transaction that claimed them."""
+    OutboxMessage.objects.bulk_create(rows)

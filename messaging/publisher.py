@@ -1,0 +1,217 @@
+"""Publishing with confirms: a batch goes out in one stream, and each message gets its receipt."""
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+import pika
+import pika.channel
+import pika.exceptions
+import pika.spec
+
+from messaging.amqp import Connection
+from messaging.conf import MessagingConfig
+from messaging.errors import BrokerUnavailableError
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: pika.BasicProperties
+
+
+class Fate(Enum):
+    CONFIRMED = "confirmed"
+    """The broker has it on disk, in every queue it is bound for."""
+    REFUSED = "refused"
+    """The broker does not have it, and the reason lies with this message or its destination."""
+    UNKNOWN = "unknown"
+    """No word from the broker in time. It may have it or not: publish again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    fate: Fate
+    reason: str = ""
+
+
+_CONFIRMED = Receipt(Fate.CONFIRMED)
+
+
+class _Batch:
+    """What is outstanding of one `publish`. Touched by the connection's thread until `settled` is set."""
+
+    def __init__(self, publications: Sequence[Publication]) -> None:
+        self.publications = publications
+        self.receipts: list[Receipt | None] = [None] * len(publications)
+        self.index_of_tag: dict[int, int] = {}
+        self.returned: dict[str, str] = {}
+        self.settled = threading.Event()
+
+    def settle(self, tag: int, receipt: Receipt) -> None:
+        index = self.index_of_tag.pop(tag, None)
+        if index is None:
+            return
+        # A message that no queue wants is returned first and then confirmed.
+        message_id = self.publications[index].properties.message_id
+        if self.returned and message_id in self.returned:
+            receipt = Receipt(Fate.REFUSED, self.returned[message_id])
+        self.receipts[index] = receipt
+
+
+class Publisher:
+    """Publishes batches over a connection and channel of its own. Used from one thread.
+
+    Connects on first use and again after a loss. Every message is persistent and `mandatory`: one that no queue takes
+    comes back as refused instead of being dropped.
+    """
+
+    def __init__(self, config: MessagingConfig, *, name: str) -> None:
+        self._config = config
+        self._name = name
+        self._connection: Connection | None = None
+        self._channel: pika.channel.Channel | None = None
+        self._channel_error: BaseException | None = None
+        self._batch: _Batch | None = None
+        self._tag = 0
+        self._lowest = 1
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None and self._connection.is_open
+
+    def open(self) -> None:
+        """Connects unless connected. Raises BrokerUnavailableError or ConfigurationError."""
+        if self._connection is None or not self._connection.is_open:
+            self.close()
+            self._connection = Connection(self._config, name=self._name)
+            self._connection.on_lost = self._on_connection_lost
+            self._connection.open()
+        if self._channel is None:
+            self._open_channel(self._connection)
+
+    def close(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            connection.close()
+
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """Publishes all, pipelined, and waits for the confirms, at most `confirm_timeout` seconds. One receipt each.
+
+        Raises BrokerUnavailableError when the broker cannot be reached at all; nothing was published then.
+        A message that makes the broker close the channel (too large, to an exchange that is not there) is found by
+        publishing the rest one at a time, and refused alone.
+        A crash in here means: any of them may be published or not.
+        """
+        receipts = self._publish_once(publications)
+        if self._channel_error is None or len(publications) == 1:
+            return receipts
+        return [
+            receipt if receipt.fate is not Fate.UNKNOWN else self._publish_once([publication])[0]
+            for publication, receipt in zip(publications, receipts, strict=True)
+        ]
+
+    def _publish_once(self, publications: Sequence[Publication]) -> list[Receipt]:
+        self.open()
+        connection = self._connection
+        assert connection is not None
+        self._batch = batch = _Batch(publications)
+        connection.tell(lambda: self._send(batch))
+        in_time = connection.is_open and batch.settled.wait(self._config.confirm_timeout)
+        if not in_time:
+            # What the broker answers from now on belongs to a batch that nobody waits for: start afresh.
+            self.close()
+            reason = str(connection.error) if not connection.is_open else "RabbitMQ does not confirm in time"
+            return [receipt or Receipt(Fate.UNKNOWN, reason) for receipt in batch.receipts]
+        unknown = Receipt(Fate.UNKNOWN, "The channel closed before the confirm")
+        if self._channel_error is not None:
+            self._channel = None
+            if len(publications) == 1:
+                unknown = Receipt(Fate.REFUSED, str(self._channel_error))
+        elif not connection.is_open:
+            unknown = Receipt(Fate.UNKNOWN, str(connection.error))
+        return [receipt or unknown for receipt in batch.receipts]
+
+    def _open_channel(self, connection: Connection) -> None:
+        channel = connection.open_channel()
+        self._channel_error = None
+        self._tag, self._lowest = 0, 1
+        channel.add_on_close_callback(self._on_channel_closed)
+        channel.add_on_return_callback(self._on_return)
+        connection.ask(lambda answer: channel.confirm_delivery(self._on_confirm, callback=answer), what="confirms")
+        self._channel = channel
+
+    # What follows runs in the connection's thread.
+
+    def _send(self, batch: _Batch) -> None:
+        channel = self._channel
+        assert channel is not None
+        self._lowest = self._tag + 1
+        for index, publication in enumerate(batch.publications):
+            try:
+                channel.basic_publish(
+                    publication.exchange,
+                    publication.routing_key,
+                    publication.body,
+                    publication.properties,
+                    mandatory=True,
+                )
+            except (pika.exceptions.ChannelWrongStateError, pika.exceptions.ConnectionWrongStateError):
+                break
+            except Exception as error:  # pika cannot encode it: nothing of it was sent, no tag was used
+                batch.receipts[index] = Receipt(Fate.REFUSED, f"{type(error).__name__}: {error}")
+            else:
+                self._tag += 1
+                batch.index_of_tag[self._tag] = index
+        if not batch.index_of_tag or channel.is_closed:
+            batch.settled.set()
+
+    def _on_confirm(self, frame: "pika.frame.Method[pika.spec.Basic.Ack | pika.spec.Basic.Nack]") -> None:
+        batch, method = self._batch, frame.method
+        if batch is None:
+            return
+        receipt = _CONFIRMED
+        if isinstance(method, pika.spec.Basic.Nack):
+            receipt = Receipt(Fate.REFUSED, "RabbitMQ refused it: the queue is full or not available")
+        tag = method.delivery_tag
+        if method.multiple:
+            for one in range(self._lowest, tag + 1):
+                batch.settle(one, receipt)
+            self._lowest = tag + 1
+        else:
+            batch.settle(tag, receipt)
+        if not batch.index_of_tag:
+            batch.settled.set()
+
+    def _on_return(
+        self,
+        channel: pika.channel.Channel,
+        method: pika.spec.Basic.Return,
+        properties: pika.BasicProperties,
+        body: bytes,
+    ) -> None:
+        if self._batch is not None:
+            reason = f"No queue takes {method.routing_key!r} from exchange {method.exchange!r} ({method.reply_text})"
+            self._batch.returned[str(properties.message_id)] = reason
+
+    def _on_channel_closed(self, channel: pika.channel.Channel, error: BaseException) -> None:
+        if self._connection is not None:
+            self._connection.fail_pending(error)
+        if channel is self._channel and isinstance(error, pika.exceptions.ChannelClosedByBroker):
+            self._channel_error = error
+            if self._batch is not None:
+                self._batch.settled.set()
+
+    def _on_connection_lost(self) -> None:
+        if self._batch is not None:
+            self._batch.settled.set()
+
+
+def publish_or_raise(publisher: Publisher, publications: Sequence[Publication]) -> None:
+    """Publishes all and returns once every one is confirmed; else raises BrokerUnavailableError with the reason."""
+    for receipt in publisher.publish(publications):
+        if receipt.fate is not Fate.CONFIRMED:
+            raise BrokerUnavailableError(receipt.reason)

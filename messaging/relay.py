@@ -1,0 +1,167 @@
+"""The relay: moves what the outbox holds to the broker. Any number of relays may run."""
+
+import logging
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+import psycopg
+from django.db import connection, transaction
+from django.utils import timezone
+
+from messaging import envelope, metrics, outbox, topology
+from messaging.conf import MessagingConfig
+from messaging.database import database_is_away
+from messaging.errors import BrokerUnavailableError
+from messaging.models import OutboxMessage
+from messaging.publisher import Fate, Publisher, Receipt
+from messaging.stopping import Backoff, Stop
+
+logger = logging.getLogger(__name__)
+
+# After finding work the relay looks again this often for a while, so that processes need not wake it at every commit.
+_BUSY_INTERVAL = 0.01
+_BUSY_FOR = 3 * outbox.WAKE_INTERVAL
+_LONGEST_RETRY = timedelta(minutes=5)
+
+
+class Relay:
+    """Claims a batch, publishes it, waits for the confirms and commits the deletion.
+
+    The claim's transaction is open for one batch's confirms, `confirm_timeout` seconds at most. A crash anywhere rolls
+    the claim back: the rows are there again, and what was already published is published twice; the inbox at the other
+    end makes it once.
+    """
+
+    def __init__(self, config: MessagingConfig, stop: Stop) -> None:
+        self._config = config
+        self._stop = stop
+        self._publisher = Publisher(config, name="relay")
+        self._alarm = Alarm()
+
+    def run(self) -> None:
+        """Runs until asked to stop. Waits, for ever, for a broker or a database that is away.
+
+        Raises ConfigurationError for what no waiting mends: refused credentials, a conflicting topology.
+        """
+        backoff = Backoff()
+        away = ""
+        while not self._stop:
+            try:
+                topology.apply(self._config)
+                self._publisher.open()
+                if away:
+                    logger.info("%s is back", away)
+                away = ""
+                self._work(backoff)
+            except BrokerUnavailableError as error:
+                away = _report(away, "the broker", error)
+            except Exception as error:
+                if not database_is_away(error):
+                    raise
+                away = _report(away, "the database", error)
+                connection.close()
+                self._alarm.close()
+            self._stop.wait(backoff.next() if away else 0)
+        self._publisher.close()
+        self._alarm.close()
+        connection.close()
+
+    def _work(self, backoff: Backoff) -> None:
+        busy_until = 0.0
+        while not self._stop:
+            published = self.publish_batch()
+            backoff.reset()
+            now = time.monotonic()
+            if published:
+                busy_until = now + _BUSY_FOR
+            if published == self._config.batch_size:
+                continue
+            if now < busy_until:
+                time.sleep(_BUSY_INTERVAL)
+            elif self._alarm.wait(self._config.poll_interval):
+                busy_until = time.monotonic() + _BUSY_FOR
+            if not self._publisher.is_open:
+                self._publisher.open()
+
+    def publish_batch(self) -> int:
+        """Publishes one batch and returns how many rows left the outbox.
+
+        What the broker returned or refused stays in the outbox with the reason and a later next attempt, and holds
+        back no other. Raises BrokerUnavailableError when the broker did not answer for some; those stay as they were.
+        """
+        started = time.monotonic()
+        with transaction.atomic():
+            rows = outbox.claim(self._config.batch_size)
+            if not rows:
+                return 0
+            receipts = self._publisher.publish(
+                [envelope.announcement(row, service=self._config.service) for row in rows]
+            )
+            outbox.put_back(_to_put_back(rows, receipts, now=timezone.now()))
+        metrics.BATCH_SECONDS.labels("publish").observe(time.monotonic() - started)
+        metrics.BATCH_SIZE.labels("publish").observe(len(rows))
+        for row, receipt in zip(rows, receipts, strict=True):
+            self._log(row, receipt)
+        unknown = [receipt.reason for receipt in receipts if receipt.fate is Fate.UNKNOWN]
+        if unknown:
+            raise BrokerUnavailableError(unknown[0])
+        return sum(receipt.fate is Fate.CONFIRMED for receipt in receipts)
+
+    def _log(self, row: OutboxMessage, receipt: Receipt) -> None:
+        ids = {
+            "message_id": str(row.message_id),
+            "type": row.type,
+            "exchange": row.exchange,
+            "correlation_id": row.correlation_id,
+        }
+        if receipt.fate is Fate.CONFIRMED:
+            metrics.PUBLISHED.labels(row.type).inc()
+            logger.info("message published", extra=ids)
+        elif receipt.fate is Fate.REFUSED:
+            metrics.REFUSED.labels(row.type).inc()
+            logger.warning(
+                "message refused", extra=ids | {"reason": receipt.reason, "next_attempt": row.available_at.isoformat()}
+            )
+
+
+def _to_put_back(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt], *, now: datetime) -> list[OutboxMessage]:
+    back = []
+    for row, receipt in zip(rows, receipts, strict=True):
+        if receipt.fate is Fate.REFUSED:
+            row.attempts += 1
+            row.last_error = receipt.reason
+            row.available_at = now + min(timedelta(seconds=2.0 ** min(row.attempts - 1, 10)), _LONGEST_RETRY)
+        if receipt.fate is not Fate.CONFIRMED:
+            back.append(row)
+    return back
+
+
+def _report(away: str, what: str, error: Exception) -> str:
+    """One line for each change of state, not one for each attempt."""
+    if away != what:
+        logger.warning("%s is away, waiting for it", what, extra={"reason": str(error).strip()})
+    return what
+
+
+class Alarm:
+    """Listens for `outbox.wake_relay`, on a database connection of its own."""
+
+    def __init__(self) -> None:
+        self._connection: psycopg.Connection | None = None
+
+    def wait(self, seconds: float) -> bool:
+        """Waits up to `seconds`; True when woken. Raises psycopg.OperationalError when the database is away."""
+        if self._connection is None:
+            parameters = connection.get_connection_params()
+            for django_only in ("cursor_factory", "context"):
+                parameters.pop(django_only, None)
+            self._connection = psycopg.connect(**parameters, autocommit=True)
+            self._connection.execute(f"LISTEN {outbox.CHANNEL}")
+            return True  # something may have come before we listened
+        return any(True for _ in self._connection.notifies(timeout=seconds, stop_after=1))
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = None

@@ -1,0 +1,70 @@
+"""How a long-running process ends: SIGTERM or SIGINT, then at most ten seconds."""
+
+import logging
+import os
+import random
+import signal
+import threading
+import time
+from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+# Whoever stops us gives ten seconds before SIGKILL. What is still in hand then is undone by the database and delivered
+# again by the broker, exactly as after a crash.
+GRACE = 8.0
+
+
+class Stop:
+    """Is true once the process was asked to end. The signal handler sets a flag and does nothing else."""
+
+    def __init__(self) -> None:
+        self._requested = False
+
+    def __bool__(self) -> bool:
+        return self._requested
+
+    def install(self) -> None:
+        """Takes over SIGTERM and SIGINT, and makes sure that the process ends within the grace period."""
+        signal.signal(signal.SIGTERM, self._request)
+        signal.signal(signal.SIGINT, self._request)
+        threading.Thread(target=self._end_in_time, name="stop watchdog", daemon=True).start()
+
+    def request(self) -> None:
+        self._requested = True
+
+    def wait(self, seconds: float) -> bool:
+        """Sleeps, but no longer than until the process is asked to end. Says whether it was."""
+        end = time.monotonic() + seconds
+        while not self._requested and (left := end - time.monotonic()) > 0:
+            time.sleep(min(0.2, left))
+        return self._requested
+
+    def _request(self, number: int, frame: FrameType | None) -> None:
+        self._requested = True
+
+    def _end_in_time(self) -> None:
+        while not self._requested:
+            time.sleep(0.5)
+        time.sleep(GRACE)
+        logger.warning("leaving what is in hand: it is rolled back and delivered again")
+        logging.shutdown()
+        os._exit(0)
+
+
+class Backoff:
+    """Capped exponential waiting times with jitter, so that processes that fail together do not return together."""
+
+    def __init__(self, *, first: float = 0.25, cap: float = 15.0) -> None:
+        self._first = first
+        self._cap = cap
+        self._failures = 0
+
+    def next(self) -> float:
+        """How many seconds to wait now."""
+        ceiling = min(self._cap, self._first * 2.0**self._failures)
+        self._failures = min(self._failures + 1, 30)
+        return ceiling * random.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        self._failures = 0

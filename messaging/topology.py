@@ -1,0 +1,174 @@
+"""What this service needs on the broker: its exchanges, queues and bindings, described once.
+
+One work queue, a ladder of retry queues whose messages come back after a fixed delay, one dead-letter queue. All are
+durable quorum queues with at-least-once dead lettering: without it an ordinary restart of the broker can delete every
+delayed retry. `docs/adr` has the measurements.
+"""
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pika.exceptions
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
+
+from messaging.amqp import open_blocking
+from messaging.conf import MessagingConfig, delay_seconds
+from messaging.errors import BrokerUnavailableError, ConfigurationError
+
+logger = logging.getLogger(__name__)
+
+# What reaches the delivery limit was never answered: its process died or lost the connection each time.
+DELIVERY_LIMIT = 20
+# Looking into a dead-letter queue counts as a delivery; with the default limit of 20 a look can delete a message.
+DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
+
+
+class TopologyConflictError(ConfigurationError):
+    """The broker has an object of the same name with other properties."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    name: str
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    name: str
+    arguments: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    exchange: str
+    routing_key: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...]
+    bindings: tuple[Binding, ...]
+
+
+def retry_exchange(config: MessagingConfig) -> str:
+    return f"{config.exchange}.retry"
+
+
+def dead_letter_exchange(config: MessagingConfig) -> str:
+    return f"{config.exchange}.dlx"
+
+
+def dead_letter_queue(config: MessagingConfig) -> str:
+    return f"{config.queue}.dlq"
+
+
+def retry_routing_key(config: MessagingConfig, delay: str) -> str:
+    return f"{config.queue}.{delay}"
+
+
+def describe(config: MessagingConfig) -> Topology:
+    """The topology of one service. Raises ConfigurationError when a retry delay cannot be read."""
+    retry, dead = retry_exchange(config), dead_letter_exchange(config)
+    at_least_once = {
+        "x-queue-type": "quorum",
+        "x-dead-letter-routing-key": config.queue,
+        "x-dead-letter-strategy": "at-least-once",
+        "x-overflow": "reject-publish",  # at-least-once silently needs it
+    }
+    work = Queue(config.queue, {**at_least_once, "x-dead-letter-exchange": dead, "x-delivery-limit": DELIVERY_LIMIT})
+    rungs = tuple(
+        Queue(
+            f"{config.queue}.retry.{delay}",
+            {
+                **at_least_once,
+                "x-dead-letter-exchange": retry,
+                "x-message-ttl": round(delay_seconds(delay) * 1000),
+            },
+        )
+        for delay in config.retry_delays
+    )
+    letters = Queue(
+        dead_letter_queue(config), {"x-queue-type": "quorum", "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT}
+    )
+    return Topology(
+        exchanges=(Exchange(config.exchange, "topic"), Exchange(retry, "direct"), Exchange(dead, "topic")),
+        queues=(work, *rungs, letters),
+        bindings=(
+            *(Binding(config.exchange, type_, work.name) for type_ in config.handler_table),
+            Binding(retry, config.queue, work.name),
+            *(
+                Binding(retry, retry_routing_key(config, delay), rung.name)
+                for delay, rung in zip(config.retry_delays, rungs, strict=True)
+            ),
+            Binding(dead, config.queue, letters.name),
+        ),
+    )
+
+
+def apply(config: MessagingConfig) -> None:
+    """Declares what is missing on the broker. Does nothing twice.
+
+    Raises TopologyConflictError when an object exists with other properties, BrokerUnavailableError when the broker
+    cannot be reached. A crash in the middle leaves part of it declared; the next call declares the rest.
+    """
+    topology = describe(config)
+    with open_blocking(config, name="topology") as connection:
+        declarer = _Declarer(connection)
+        for exchange in topology.exchanges:
+            declarer.declare(
+                f"exchange {exchange.name!r}",
+                lambda channel, it=exchange: channel.exchange_declare(it.name, it.kind, durable=True),
+            )
+        for queue in topology.queues:
+            declarer.declare(
+                f"queue {queue.name!r}",
+                lambda channel, it=queue: channel.queue_declare(it.name, durable=True, arguments=it.arguments),
+            )
+        for binding in topology.bindings:
+            declarer.declare(
+                f"binding of {binding.queue!r} to {binding.exchange!r}",
+                lambda channel, it=binding: channel.queue_bind(it.queue, it.exchange, it.routing_key),
+            )
+
+
+class _Declarer:
+    def __init__(self, connection: BlockingConnection) -> None:
+        self._connection = connection
+        self._channel = connection.channel()
+
+    def declare(self, what: str, action: Callable[[BlockingChannel], object]) -> None:
+        try:
+            action(self._channel)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            self._channel = self._connection.channel()
+            if error.reply_code == 403:
+                # A hardened broker: an administrator declares, this user only publishes and consumes.
+                logger.warning("no permission to declare, so it is taken as given", extra={"object": what})
+                return
+            raise TopologyConflictError(conflict_sentence(what, error.reply_text)) from None
+        except (pika.exceptions.AMQPError, OSError) as error:
+            raise BrokerUnavailableError(f"RabbitMQ went away while declaring {what}: {error}") from error
+
+
+def conflict_sentence(what: str, broker_says: str) -> str:
+    """What differs and what to do about it, from the broker's own words."""
+    found = re.search(r"inequivalent arg '([^']+)'.*?received (.*?) but current is (.*)$", broker_says, re.DOTALL)
+    if not found:
+        return f"The {what} cannot be declared: {broker_says}"
+    argument, wanted, current = found.groups()
+    return (
+        f"The {what} on the broker has another {argument!r} than this service declares: "
+        f"it has {_tidy(current)}, wanted is {_tidy(wanted)}. The properties of a queue or exchange can never be "
+        f"changed: drain it, delete it (rabbitmqctl delete_queue NAME --if-empty) and start again, "
+        f"or give the service a queue with a new version in its name."
+    )
+
+
+def _tidy(value: str) -> str:
+    return re.sub(r"^the value '(.*?)' of type '.*?'$", r"\1", value.strip(), flags=re.DOTALL)
