@@ -1,0 +1,102 @@
+"""Installs the Debian packages that running and testing need: `python -m dev.packages servers browser`.
+
+Standard library only. What is there already is left alone. What is missing is installed through apt, and no system
+server is left behind: the project starts its own, and one that the system starts would only hold their ports.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev import programs
+
+# What each group needs: how to see that it is there, and the Debian package that brings it.
+GROUPS = {
+    "servers": ((programs.find_postgresql, "postgresql"), (programs.find_rabbitmq, "rabbitmq-server")),
+    "browser": ((programs.find_chromium, "chromium"), (programs.find_chromedriver, "chromium-driver")),
+}
+# What those packages would have the system start, now and at every boot.
+SYSTEM_SERVICES = {"postgresql": ["postgresql"], "rabbitmq-server": ["rabbitmq-server", "epmd"]}
+
+
+def main(groups: list[str]) -> None:
+    """Install what this machine lacks of `groups`. Ends the process with one sentence when it cannot."""
+    packages = [package for group in groups for find, package in GROUPS[group] if not find()]
+    if not packages:
+        return
+    names = " and ".join(packages)
+    if not shutil.which("apt-get"):
+        sys.exit(f"Install {names} with this machine's package manager{_instead(groups)}.")
+    if os.getuid() != 0:
+        if not _can_sudo():
+            sys.exit(f"Run `sudo apt-get install {' '.join(packages)}` first{_instead(groups)}.")
+        os.execvp("sudo", ["sudo", "-n", sys.executable, "-m", "dev.packages", *groups])
+    started = time.monotonic()
+    print(f"installing {names} …", flush=True)
+    with _no_servers_started():
+        _apt("update")
+        _apt("install", "-y", "--no-install-recommends", *packages)
+    for package in packages:
+        _disable(SYSTEM_SERVICES.get(package, []))
+    print(f"installed {names} ({time.monotonic() - started:.0f} s); their system services are switched off", flush=True)
+
+
+def _instead(groups: list[str]) -> str:
+    return "; `docker compose up` needs none of it" if "servers" in groups else ""
+
+
+def _can_sudo() -> bool:
+    if not shutil.which("sudo"):
+        return False
+    return subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode == 0
+
+
+@contextmanager
+def _no_servers_started() -> Iterator[None]:
+    """Keeps packages from starting their servers, and PostgreSQL's from making a cluster that it starts at boot."""
+    forbid = {
+        Path("/usr/sbin/policy-rc.d"): "#!/bin/sh\nexit 101\n",
+        Path("/etc/postgresql-common/createcluster.d/project.conf"): "create_main_cluster = false\n",
+    }
+    # Somebody's own policy stays as it is: containers and images usually have this very one.
+    ours = [path for path in forbid if not path.exists()]
+    try:
+        for path in ours:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(forbid[path])
+            path.chmod(0o755)
+        yield
+    finally:
+        for path in ours:
+            path.unlink(missing_ok=True)
+
+
+def _apt(*arguments: str) -> None:
+    command = ["apt-get", "-q", *arguments]
+    # A file, not a pipe: a daemon that a package leaves behind would hold a pipe open for ever.
+    with tempfile.TemporaryFile("w+") as log:
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+        if done.returncode:
+            log.seek(0)
+            sys.exit(f"{log.read()[-2000:]}\n`{' '.join(command)}` failed; what it said stands above.")
+
+
+def _disable(services: list[str]) -> None:
+    if not services:
+        return
+    if shutil.which("systemctl"):
+        subprocess.run(["systemctl", "disable", "--quiet", *services], capture_output=True, check=False)
+    elif shutil.which("update-rc.d"):
+        for service in services:
+            subprocess.run(["update-rc.d", service, "disable"], capture_output=True, check=False)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

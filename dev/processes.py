@@ -1,0 +1,94 @@
+"""Child processes that never outlive the project's own, and the ports they listen on. Standard library only."""
+
+import ctypes
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+_PR_SET_PDEATHSIG = 1
+# Looked up here because the child, between fork and exec, should do as little as possible.
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
+
+def spawn(
+    command: Sequence[str | Path],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    output: IO[bytes] | int,
+    user: str | None = None,
+    orphan_signal: signal.Signals = signal.SIGTERM,
+) -> subprocess.Popen[bytes]:
+    """Start `command` in a process group of its own, so that Ctrl-C reaches it only through us.
+
+    On Linux it gets `orphan_signal` when the calling thread ends for whatever reason, kill -9 included: call it from a
+    thread that lives as long as the child should. `user` needs root.
+    """
+    parent = os.getpid()
+
+    def die_with_parent() -> None:
+        if _libc is not None:
+            _libc.prctl(_PR_SET_PDEATHSIG, int(orphan_signal))
+            if os.getppid() != parent:  # it died before the line above
+                os._exit(1)
+
+    return subprocess.Popen(
+        [str(part) for part in command],
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        user=user,
+        group=None if user is None else _group_of(user),
+        extra_groups=None if user is None else [],
+        start_new_session=True,
+        preexec_fn=die_with_parent,  # noqa: PLW1509 (no other thread of ours takes locks that it could need)
+    )
+
+
+def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM, within: float = 10.0) -> bool:
+    """End `process` and whatever is left of its process group. True when it left by itself `within` seconds."""
+    with suppress(ProcessLookupError):
+        process.send_signal(by)
+    try:
+        process.wait(within)
+        left = True
+    except subprocess.TimeoutExpired:
+        left = False
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return left
+
+
+def is_taken(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether somebody else listens on `port`, so that we could not."""
+    with socket.socket() as probe:
+        # As servers do it: a connection that is only waiting to be forgotten does not hold the port.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return True
+    return False
+
+
+def free_port() -> int:
+    """A port nobody listens on. Below the range that outgoing connections take theirs from, so it stays free."""
+    while is_taken(port := random.randrange(20000, 32000)):
+        pass
+    return port
+
+
+def _group_of(user: str) -> int:
+    import pwd
+
+    return pwd.getpwnam(user).pw_gid

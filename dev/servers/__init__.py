@@ -1,0 +1,11 @@
+"""A PostgreSQL and a RabbitMQ of the project's own: private data, private ports, 127.0.0.1 only.
+
+Both run as children of the calling process, leave nothing behind when stopped, and end with it when it is killed. The
+data in their folder outlives them. Under root they run as an unprivileged user, because PostgreSQL refuses root.
+"""
+
+from dev.servers.base import PASSWORD, USER, Server, ServerError
+from dev.servers.postgresql import PostgreSQL
+from dev.servers.rabbitmq import RabbitMQ
+
+__all__ = ["PASSWORD", "USER", "PostgreSQL", "RabbitMQ", "Server", "ServerError"]

@@ -1,0 +1,149 @@
+"""What a PostgreSQL and a RabbitMQ of our own have in common: a folder, a port, a process, a beginning and an end."""
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from pathlib import Path
+
+from dev.processes import end, free_port, spawn
+
+USER = PASSWORD = "dev"
+READY_WITHIN = 120.0
+"""Seconds. A few are normal; a busy machine may need many."""
+
+
+class ServerError(Exception):
+    """A server did not start; says in a sentence why, or where to look."""
+
+
+class NotReadyError(Exception):
+    """The server does not answer yet."""
+
+
+class Server(ABC):
+    """One server in a folder of its own. `start()` is `launch()` and then `wait()`, so that two can start together."""
+
+    name: str
+    stop_signal: signal.Signals
+
+    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+        """`folder` is made when it is not there, and must be one that `unprivileged_user()` can reach.
+
+        Without a `port`, a free one is taken.
+        """
+        self.folder = folder
+        self.port = port or free_port()
+        self.user = unprivileged_user()
+        self.log = folder / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where clients connect, with credentials."""
+
+    @abstractmethod
+    def launch(self) -> None:
+        """Start the process, in a folder that `_prepare_folder()` has made."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Talk to the server as a client would. Raises NotReadyError while it does not answer."""
+
+    def start(self) -> None:
+        self.launch()
+        self.wait()
+
+    def wait(self) -> None:
+        """Until it answers. Raises ServerError when it ends before that, or takes longer than READY_WITHIN."""
+        deadline = time.monotonic() + READY_WITHIN
+        while True:
+            try:
+                return self.probe()
+            except NotReadyError:
+                if not self.is_running() or time.monotonic() > deadline:
+                    self.stop()
+                    raise ServerError(f"{self.name} did not start. {self.last_words()}") from None
+            time.sleep(0.05)
+
+    def is_running(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
+    def last_words(self) -> str:
+        said = self.log.read_text(errors="replace") if self.log.exists() else ""
+        return f"The end of {self.log}:\n{said[-2000:]}"
+
+    def stop(self) -> None:
+        """End it in order. Does nothing when it is not running."""
+        if self.process is not None:
+            end(self.process, by=self.stop_signal, within=30)
+            self.process = None
+            self._pid_file.unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """End it as a crash would: SIGKILL, nothing written first. `start()` brings it back with its data."""
+        if self.process is not None:
+            end(self.process, by=signal.SIGKILL)
+            self.process = None
+
+    @property
+    def _pid_file(self) -> Path:
+        return self.folder / "server.pid"
+
+    def stop_left_over(self) -> None:
+        """End what an earlier run of this folder has left running: one that was killed, and whose end was too slow."""
+        try:
+            pid = int(self._pid_file.read_text())
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError):
+            return
+        # By now the number may be somebody else's.
+        if os.fsencode(self.folder) not in command:
+            return
+        for attempt in range(300):
+            with suppress(ProcessLookupError):
+                os.kill(pid, self.stop_signal if attempt < 200 else signal.SIGKILL)
+            if not _is_alive(pid):
+                return
+            time.sleep(0.1)
+
+    def _prepare_folder(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.folder.chmod(0o700)
+        if self.user:
+            shutil.chown(self.folder, self.user)
+        self.stop_left_over()
+
+    def _environment(self) -> dict[str, str]:
+        # Nothing of the caller's: a PG… or RABBITMQ_… of theirs would lead somewhere else.
+        return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
+
+    def _spawn(self, command: list[str | Path], env: dict[str, str]) -> None:
+        with self.log.open("wb") as log:
+            self.process = spawn(
+                command, cwd=self.folder, env=env, output=log, user=self.user, orphan_signal=self.stop_signal
+            )
+        self._pid_file.write_text(str(self.process.pid))
+
+
+def unprivileged_user() -> str | None:
+    """Who the servers run as: under root the `postgres` of the Debian package, else `nobody`; otherwise ourselves."""
+    if os.getuid() != 0:
+        return None
+    try:
+        return pwd.getpwnam("postgres").pw_name
+    except KeyError:
+        return "nobody"
+
+
+def _is_alive(pid: int) -> bool:
+    """A zombie, which only waits for its parent, is not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False

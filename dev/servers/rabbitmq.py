@@ -1,0 +1,173 @@
+"""A RabbitMQ of our own."""
+
+import base64
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import quote, urlsplit
+
+from dev import programs
+from dev.processes import end, free_port, spawn
+from dev.servers.base import PASSWORD, USER, NotReadyError, Server, ServerError
+
+CONFIGURATION = """\
+listeners.tcp.1 = 127.0.0.1:{port}
+management.tcp.ip = 127.0.0.1
+management.tcp.port = {management_port}
+default_user = {user}
+default_pass = {password}
+vm_memory_high_watermark.absolute = 1GB
+disk_free_limit.absolute = 200MB
+log.console = true
+log.file = false
+"""
+
+
+class RabbitMQ(Server):
+    """With the management plugin. The user `dev` may do everything. Costs next to nothing when idle."""
+
+    name = "RabbitMQ"
+    stop_signal = signal.SIGTERM
+
+    def __init__(self, folder: Path, *, port: int | None = None, management_port: int | None = None) -> None:
+        super().__init__(folder, port=port)
+        self.management_port = management_port or free_port()
+        self.epmd: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return self.vhost_url("/")
+
+    def vhost_url(self, vhost: str) -> str:
+        return f"amqp://{USER}:{PASSWORD}@127.0.0.1:{self.port}/{quote(vhost, safe='')}"
+
+    @property
+    def management_url(self) -> str:
+        """HTTP API of the management plugin, with credentials."""
+        return f"http://{USER}:{PASSWORD}@127.0.0.1:{self.management_port}"
+
+    def launch(self) -> None:
+        server, epmd = programs.find_rabbitmq(), programs.find_epmd()
+        if server is None or epmd is None:
+            raise ServerError("RabbitMQ's server programs are not installed: `python -m dev.packages servers`")
+        self._prepare_folder()
+        self._write_configuration()
+        epmd_port = free_port()
+        environment = self._environment() | self._settings() | {"ERL_EPMD_PORT": str(epmd_port)}
+        # A port mapper of our own, in the foreground: the node would start one that never ends.
+        self.epmd = spawn(
+            [epmd, "-port", str(epmd_port), "-address", "127.0.0.1"],
+            cwd=self.folder,
+            env=environment,
+            output=subprocess.DEVNULL,
+            user=self.user,
+        )
+        _wait_for_port(epmd_port, self.epmd)
+        self._spawn([server], environment)
+
+    def probe(self) -> None:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
+                connection.sendall(b"AMQP\x00\x00\x09\x01")
+                if not connection.recv(1):
+                    raise NotReadyError
+            manage(self.management_url, "GET", "/api/overview")
+        except (OSError, http.client.HTTPException) as error:
+            raise NotReadyError from error
+
+    def stop(self) -> None:
+        super().stop()
+        self._end_epmd()
+
+    def kill(self) -> None:
+        super().kill()
+        self._end_epmd()
+
+    def create_vhost(self, name: str) -> str:
+        """The AMQP URL of a new virtual host: exchanges and queues that nobody else sees."""
+        create_vhost(self.management_url, name)
+        return self.vhost_url(name)
+
+    def delete_vhost(self, name: str) -> None:
+        delete_vhost(self.management_url, name)
+
+    def _end_epmd(self) -> None:
+        if self.epmd is not None:
+            end(self.epmd)
+            self.epmd = None
+
+    def _write_configuration(self) -> None:
+        ports = {"port": self.port, "management_port": self.management_port}
+        files = {
+            "rabbitmq.conf": CONFIGURATION.format(**ports, user=USER, password=PASSWORD),
+            "advanced.config": "[].\n",
+            "rabbitmq-env.conf": "",
+            "enabled_plugins": "[rabbitmq_management].\n",
+        }
+        for name, content in files.items():
+            (self.folder / name).write_text(content)
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            # A name that needs no resolver. Its port mapper is its own, so it meets no other node of that name.
+            "RABBITMQ_NODENAME": "dev@localhost",
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
+            "RABBITMQ_LOG_BASE": str(self.folder),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_PID_FILE": str(self.folder / "node.pid"),
+            # All of them, or the machine's own in /etc/rabbitmq would be read.
+            "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
+            "RABBITMQ_CONFIG_FILES": str(self.folder / "conf.d"),
+            "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
+            "RABBITMQ_CONF_ENV_FILE": str(self.folder / "rabbitmq-env.conf"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(self.folder / "enabled_plugins"),
+            # Two schedulers that sleep when there is nothing to do, instead of one spinning per core.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none "
+            "-kernel inet_dist_use_interface {127,0,0,1}",
+            # The script becomes the node instead of watching over it, so our signals reach the node itself.
+            "RUNNING_UNDER_SYSTEMD": "true",
+        }
+
+
+def create_vhost(management_url: str, name: str) -> None:
+    """Make the virtual host `name` and let the user of `management_url` do everything in it."""
+    user = urlsplit(management_url).username or ""
+    manage(management_url, "PUT", f"/api/vhosts/{quote(name, safe='')}")
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    manage(management_url, "PUT", f"/api/permissions/{quote(name, safe='')}/{quote(user, safe='')}", everything)
+
+
+def delete_vhost(management_url: str, name: str) -> None:
+    """Remove the virtual host `name` with its queues; whoever is connected to it is thrown out."""
+    manage(management_url, "DELETE", f"/api/vhosts/{quote(name, safe='')}")
+
+
+def manage(management_url: str, method: str, path: str, body: object = None) -> bytes:
+    """One call of the management plugin's HTTP API. Raises OSError when it fails (urllib's HTTPError is one)."""
+    parts = urlsplit(management_url)
+    request = urllib.request.Request(  # noqa: S310 (the URL is ours)
+        f"{parts.scheme}://{parts.hostname}:{parts.port}{path}",
+        method=method,
+        data=None if body is None else json.dumps(body).encode(),
+        headers={"Content-Type": "application/json"},
+    )
+    credentials = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
+    request.add_header("Authorization", f"Basic {credentials}")
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        content: bytes = answer.read()
+    return content
+
+
+def _wait_for_port(port: int, process: subprocess.Popen[bytes]) -> None:
+    while process.poll() is None:
+        try:
+            return socket.create_connection(("127.0.0.1", port), 1).close()
+        except OSError:
+            time.sleep(0.02)
+    raise ServerError("Erlang's port mapper (epmd) did not start.")

@@ -1,0 +1,10 @@
+"""What the shared packages bring into a service's URLs."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("", include("observability.urls")),
+    path("", include("httpapi.urls")),
+]
