@@ -30,7 +30,7 @@ _CASTS = {bool: _boolean, int: _integer}
 
 
 class Environment(environ.Env):
-    """django-environ, strict. Every method raises SystemExit for a variable that is required and missing, or malformed."""
+    """django-environ, strict. Every method raises SystemExit for a required variable that is missing, or a malformed one."""
 
     def get_value(
         self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False
@@ -53,7 +53,7 @@ class Environment(environ.Env):
         return value
 
     def postgresql(self, var: str) -> dict[str, Any]:
-        """A `DATABASES` entry from a required postgresql:// URL."""
+        """A `DATABASES` entry from a required postgresql:// URL. What the URL says after `?` goes to libpq."""
         url: str = self.str(var)
         try:
             parts = urlsplit(url)
@@ -63,7 +63,7 @@ class Environment(environ.Env):
         if not holds:
             raise SystemExit(f"{var} is malformed: it must look like postgresql://user:password@host:5432/name.")
         database: dict[str, Any] = self.db_url_config(url)
-        return database
+        return database | {"OPTIONS": {"connect_timeout": 5} | database.get("OPTIONS", {})}
 
     def amqp(self, var: str) -> str:
         """A required amqp:// or amqps:// URL, or several separated by commas."""

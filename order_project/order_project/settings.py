@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 
 from httpapi.settings import rest_framework_settings, spectacular_settings
+
 from observability.logs import logging_config
 from order_project.environment import Environment
 
@@ -25,7 +26,6 @@ DATABASES = {
         **env.postgresql("DATABASE_URL"),
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 5},
     }
 }
 
@@ -125,7 +125,7 @@ TIME_ZONE = "UTC"
 USE_I18N = False
 
 # --- Static files: served by the application itself. Without `collectstatic` they come straight from the packages.
-STATIC_URL = "static/"
+STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {"staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"}}
 WHITENOISE_USE_FINDERS = True

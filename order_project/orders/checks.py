@@ -6,10 +6,7 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from orders.models import MONEY_DIGITS, TEXT_LENGTH
-
-_LEAST_MONEY_DIGITS = 3
-"""One before the point, two behind it."""
+from contracts.events import MAX_TEXT, MONEY_DIGITS, MONEY_PLACES
 
 
 @register
@@ -18,8 +15,8 @@ def limits(**kwargs: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     for name, least, most, check_id in (
         ("MAX_ITEMS_PER_ORDER", 1, 100_000, "orders.E001"),
-        ("MAX_TEXT_LENGTH", 1, TEXT_LENGTH, "orders.E002"),
-        ("MAX_MONEY_DIGITS", _LEAST_MONEY_DIGITS, MONEY_DIGITS, "orders.E003"),
+        ("MAX_TEXT_LENGTH", 1, MAX_TEXT, "orders.E002"),
+        ("MAX_MONEY_DIGITS", MONEY_PLACES + 1, MONEY_DIGITS, "orders.E003"),
         ("API_MAX_BODY_BYTES", 1, 100 * 1024 * 1024, "orders.E004"),
     ):
         value = getattr(settings, name)

@@ -1,19 +1,14 @@
 """An order and its items. The database itself refuses what no order can be."""
 
-from decimal import Decimal
-
 from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from uuid_utils.compat import uuid7
 
-MONEY_DIGITS = 12
-MONEY_PLACES = 2
-TEXT_LENGTH = 255
-"""The widest a text column is; the settings may allow less, never more."""
+from contracts.events import MAX_TEXT, MONEY_DIGITS, MONEY_PLACES
 
 # Above every amount with twelve digits. PostgreSQL sorts NaN above all numbers, so this bound keeps NaN out too.
-_MONEY_END = Decimal(10) ** (MONEY_DIGITS - MONEY_PLACES)
+_MONEY_END = 10 ** (MONEY_DIGITS - MONEY_PLACES)
 
 
 class Order(models.Model):
@@ -35,14 +30,14 @@ class Order(models.Model):
         related_name="orders",
         help_text="Who posted it; nobody when the API is open to all.",
     )
-    customer_id = models.CharField(max_length=TEXT_LENGTH)
+    customer_id = models.CharField(max_length=MAX_TEXT)
     total_amount = models.DecimalField(max_digits=MONEY_DIGITS, decimal_places=MONEY_PLACES)
     status = models.CharField(max_length=16, choices=Status, default=Status.PENDING)
     error_message = models.TextField(null=True, blank=True, help_text="Why it failed.")  # noqa: DJ001 - the API says null
     created_at = models.DateTimeField()
     updated_at = models.DateTimeField(help_text="When the status was set; before that, when it was placed.")
     correlation_id = models.CharField(max_length=128, blank=True, help_text="Finds the logs of both services.")
-    idempotency_key = models.CharField(max_length=TEXT_LENGTH, null=True, blank=True)  # noqa: DJ001 - null: sent without
+    idempotency_key = models.CharField(max_length=255, null=True, blank=True)  # noqa: DJ001 - null: sent without
     request_digest = models.BinaryField(
         null=True, editable=False, help_text="SHA-256 of what was ordered; kept with an idempotency key."
     )
@@ -85,7 +80,7 @@ class OrderItem(models.Model):
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="items", db_index=False)
     position = models.PositiveIntegerField(help_text="Counted from 0, as the lines were sent.")
-    product_id = models.CharField(max_length=TEXT_LENGTH)
+    product_id = models.CharField(max_length=MAX_TEXT)
     quantity = models.IntegerField()
     price = models.DecimalField(max_digits=MONEY_DIGITS, decimal_places=MONEY_PLACES)
 

@@ -2,7 +2,6 @@
 
 import django.db.models.deletion
 import uuid_utils.compat
-from decimal import Decimal
 from django.conf import settings
 from django.db import migrations, models
 
@@ -121,7 +120,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="order",
             constraint=models.CheckConstraint(
-                condition=models.Q(("total_amount__gt", 0), ("total_amount__lt", Decimal("10000000000"))),
+                condition=models.Q(("total_amount__gt", 0), ("total_amount__lt", 10000000000)),
                 name="order_total_is_positive_money",
             ),
         ),
@@ -155,7 +154,7 @@ class Migration(migrations.Migration):
         migrations.AddConstraint(
             model_name="orderitem",
             constraint=models.CheckConstraint(
-                condition=models.Q(("price__gt", 0), ("price__lt", Decimal("10000000000"))),
+                condition=models.Q(("price__gt", 0), ("price__lt", 10000000000)),
                 name="order_item_price_is_positive_money",
             ),
         ),

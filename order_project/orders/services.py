@@ -1,0 +1,233 @@
+"""What can be done with orders. Views, handlers and the admin all come through here."""
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import orjson
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
+
+from contracts.events import OrderCreated, OrderLine, OrderProcessed
+from messaging import outbox
+from messaging.errors import PermanentError
+from messaging.message import Message, OutgoingMessage
+from observability.context import current_correlation_id
+from orders.metrics import ORDERS_ACCEPTED, ORDERS_FINAL, SECONDS_TO_FINAL
+from orders.models import Order, OrderItem
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+logger = logging.getLogger(__name__)
+
+IDEMPOTENCY_CONSTRAINT = "order_idempotency_key"
+
+
+class IdempotencyKeyInUse(Exception):
+    """Another request with this key is being answered right now: ask again in a moment."""
+
+
+class IdempotencyKeyReused(Exception):
+    """This key belongs to another order: the client made a mistake, or its keys are not unique."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an order that is about to be placed."""
+
+    product_id: str
+    quantity: int
+    price: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An order as it was first answered: pending, whatever has become of it since."""
+
+    order: Order
+    items: Sequence[OrderItem]
+    replayed: bool
+
+
+def place_order(
+    *,
+    customer_id: str,
+    lines: Sequence[Line],
+    placed_by: "User | None" = None,
+    idempotency_key: str | None = None,
+) -> Placed:
+    """Takes an order and announces it, in one transaction.
+
+    With an `idempotency_key` (unique for each `placed_by`) the same order comes back however often it is sent; the
+    unique constraint decides, so it holds for ever and under any race. Raises IdempotencyKeyInUse while another
+    request with the key is under way, IdempotencyKeyReused when the key was sent with another order.
+
+    A crash before the commit leaves nothing; after it the order is kept and will be announced, even if the client
+    never got its answer.
+    """
+    digest = _digest(customer_id, lines) if idempotency_key is not None else None
+    now = timezone.now()
+    order = Order(
+        placed_by=placed_by,
+        customer_id=customer_id,
+        total_amount=sum((line.quantity * line.price for line in lines), Decimal(0)),
+        created_at=now,
+        updated_at=now,
+        correlation_id=current_correlation_id(),
+        idempotency_key=idempotency_key,
+        request_digest=digest,
+    )
+    items = [
+        OrderItem(order=order, position=position, product_id=line.product_id, quantity=line.quantity, price=line.price)
+        for position, line in enumerate(lines)
+    ]
+    try:
+        # Durable: whoever answers 201 after this has a commit behind it, not somebody's open transaction.
+        with transaction.atomic(durable=True):
+            if idempotency_key is not None:
+                _claim(placed_by, idempotency_key)
+            order.save(force_insert=True)
+            OrderItem.objects.bulk_create(items)
+            outbox.add([_announcement(order, items)])
+    except IntegrityError as error:
+        if idempotency_key is None or not _violates(error, IDEMPOTENCY_CONSTRAINT):
+            raise
+        return _replay(placed_by, idempotency_key, digest)
+    ORDERS_ACCEPTED.inc()
+    logger.info("order accepted", extra={"order_id": str(order.id), "items": len(items)})
+    return Placed(order=order, items=items, replayed=False)
+
+
+def _announcement(order: Order, items: Sequence[OrderItem]) -> OutgoingMessage:
+    event = OrderCreated(
+        order_id=order.id,
+        customer_id=order.customer_id,
+        items=[OrderLine(product_id=item.product_id, quantity=item.quantity, price=item.price) for item in items],
+        total_amount=order.total_amount,
+        created_at=order.created_at,
+    )
+    return OutgoingMessage(type=event.TYPE, body=event.to_json(), schema_version=event.SCHEMA_VERSION)
+
+
+def _digest(customer_id: str, lines: Sequence[Line]) -> bytes:
+    """The same for orders that mean the same, however their JSON was written: 46, 46.0 and 46.00 are one price."""
+    ordered = [customer_id, [[line.product_id, line.quantity, f"{line.price:.2f}"] for line in lines]]
+    return hashlib.sha256(orjson.dumps(ordered)).digest()
+
+
+def _claim(placed_by: "User | None", idempotency_key: str) -> None:
+    """Marks the key as being worked on until this transaction ends, so that a second request need not wait for it."""
+    name = f"orders:{placed_by.pk if placed_by else ''}:{idempotency_key}"
+    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
+        (claimed,) = cursor.fetchone()
+    if not claimed:
+        raise IdempotencyKeyInUse
+
+
+def _violates(error: IntegrityError, constraint: str) -> bool:
+    diagnostics = getattr(error.__cause__, "diag", None)
+    return diagnostics is not None and diagnostics.constraint_name == constraint
+
+
+def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None) -> Placed:
+    order = Order.objects.get(placed_by=placed_by, idempotency_key=idempotency_key)
+    if order.request_digest is None or bytes(order.request_digest) != digest:
+        raise IdempotencyKeyReused
+    items = list(order.items.all())
+    order.status, order.error_message, order.updated_at = Order.Status.PENDING, None, order.created_at
+    logger.info("order replayed", extra={"order_id": str(order.id)})
+    return Placed(order=order, items=items, replayed=True)
+
+
+# The verdicts join as arrays, and the ids once more as `= ANY`: whatever the planner believes about the table, it then
+# walks the primary key. Sorted ids make two batches that overlap lock their rows in the same order.
+_RECORD = """
+    UPDATE orders_order AS o
+    SET status = verdict.status, error_message = verdict.error_message, updated_at = %(now)s
+    FROM unnest(%(ids)s::uuid[], %(statuses)s::text[], %(errors)s::text[]) AS verdict (id, status, error_message)
+    WHERE o.id = ANY (%(ids)s::uuid[]) AND o.id = verdict.id AND o.status = 'pending'
+    RETURNING o.id, o.created_at"""
+
+
+def record_results(messages: Sequence[Message[OrderProcessed]]) -> None:
+    """Sets the status of the orders that the processor has decided: once, and only from pending.
+
+    A later verdict that says the same changes nothing; one that contradicts changes nothing and is logged as a
+    warning. Raises PermanentError for an order that does not exist: it is committed before it is announced, so it
+    never will. Runs in the caller's transaction; a crash before its commit leaves the orders pending, and the
+    messages come again.
+    """
+    verdicts: dict[UUID, Message[OrderProcessed]] = {}
+    repeated: list[Message[OrderProcessed]] = []
+    for message in messages:
+        if verdicts.setdefault(message.payload.order_id, message) is not message:
+            repeated.append(message)
+
+    now = timezone.now()
+    ids = sorted(verdicts)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _RECORD,
+            {
+                "now": now,
+                "ids": ids,
+                "statuses": [verdicts[id].payload.status for id in ids],
+                "errors": [_reason(verdicts[id].payload) for id in ids],
+            },
+        )
+        accepted_at: dict[UUID, datetime] = dict(cursor.fetchall())
+
+    unchanged = [message for id, message in verdicts.items() if id not in accepted_at]
+    if unchanged or repeated:
+        _compare([*unchanged, *repeated])
+
+    def settled() -> None:
+        for id, accepted in accepted_at.items():
+            message = verdicts[id]
+            ORDERS_FINAL.labels(message.payload.status).inc()
+            SECONDS_TO_FINAL.observe(max(0.0, (now - accepted).total_seconds()))
+            logger.info("order %s", message.payload.status, extra=_ids(message))
+
+    transaction.on_commit(settled, robust=True)
+
+
+def _reason(verdict: OrderProcessed) -> str | None:
+    """Why it failed. A failed order always says why, even if the processor does not; any other never does."""
+    if verdict.status != Order.Status.FAILED:
+        return None
+    return verdict.error_message or "The processor gave no reason."
+
+
+def _compare(messages: Sequence[Message[OrderProcessed]]) -> None:
+    """Warns of verdicts that contradict what is kept, and of nothing else. Raises PermanentError for unknown orders."""
+    ids = {message.payload.order_id for message in messages}
+    kept = {
+        id: (status, error)
+        for id, status, error in Order.objects.filter(id__in=ids).values_list("id", "status", "error_message")
+    }
+    if unknown := ids - kept.keys():
+        raise PermanentError(f"no such order: {', '.join(map(str, sorted(unknown)))}")
+    for message in messages:
+        status, error = kept[message.payload.order_id]
+        if (message.payload.status, _reason(message.payload)) != (status, error):
+            logger.warning(
+                "order is already %s; a contradicting event was ignored",
+                status,
+                extra={**_ids(message), "kept_status": status, "ignored_status": message.payload.status},
+            )
+
+
+def _ids(message: Message[OrderProcessed]) -> dict[str, str]:
+    return {
+        "order_id": str(message.payload.order_id),
+        "message_id": str(message.id),
+        "correlation_id": message.correlation_id,
+    }
