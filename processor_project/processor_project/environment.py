@@ -38,7 +38,7 @@ _CASTS = {bool: _boolean, int: _integer}
 
 
 class Environment(environ.Env):
-    """django-environ, strict. Every method raises SystemExit for a variable that is required and missing, or malformed."""
+    """django-environ, strict. A variable that is malformed, or required and missing, raises SystemExit."""
 
     def get_value(
         self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False

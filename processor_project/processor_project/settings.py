@@ -1,6 +1,7 @@
 """Settings of the processor service. The environment decides; `.env.example` lists all of it, one line each.
 
-What is required has no default. What the values mean beyond their type is checked by `manage.py check` (processing.checks).
+What is required has no default. What the values mean beyond their type is checked by `manage.py check`
+(processing.checks).
 """
 
 import warnings
