@@ -50,7 +50,7 @@ def spawn(
         group=None if user is None else _group_of(user),
         extra_groups=None if user is None else [],
         start_new_session=True,
-        preexec_fn=die_with_parent,  # noqa: PLW1509 (no other thread of ours takes locks that it could need)
+        preexec_fn=die_with_parent,
     )
 
 

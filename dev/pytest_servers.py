@@ -37,7 +37,7 @@ _servers: Servers | None = None
 
 
 def servers() -> Servers:
-    """The session's PostgreSQL and RabbitMQ: those that the environment names, else ones started now and stopped at exit."""
+    """This session's PostgreSQL and RabbitMQ: the ones the environment names, else private ones that stop at exit."""
     global _servers  # one pair per process, whoever asks first
     if _servers is None:
         if "TEST_DATABASE_URL" in os.environ and "TEST_RABBITMQ_URL" in os.environ:

@@ -19,6 +19,7 @@ MESSAGING = {
 }
 HEALTH_CHECKS = {"database": "observability.health.database", "rabbitmq": "messaging.health.broker"}
 READINESS_CHECKS = ["database"]
+METRICS_PORT = 0
 METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
 API_MAX_BODY_BYTES = 1024 * 1024
 

@@ -66,15 +66,10 @@ class PostgreSQL(Server):
         shutil.rmtree(unfinished, ignore_errors=True)
         password = self.folder / "password"
         password.write_text(PASSWORD)
-        options = ["-U", USER, "--pwfile", password, "-A", "scram-sha-256", "-E", "UTF8", "--locale", "C"]
+        command: list[str | Path] = [initdb, "-D", unfinished, "-U", USER, "--pwfile", password]
+        command += ["--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C"]
         with self.log.open("wb") as log:
-            process = spawn(
-                [initdb, "-D", unfinished, *options],
-                cwd=self.folder,
-                env=self._environment(),
-                output=log,
-                user=self.user,
-            )
+            process = spawn(command, cwd=self.folder, env=self._environment(), output=log, user=self.user)
         if process.wait():
             raise ServerError(f"PostgreSQL's initdb failed. {self.last_words()}")
         unfinished.rename(data)

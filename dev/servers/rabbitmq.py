@@ -151,7 +151,7 @@ def delete_vhost(management_url: str, name: str) -> None:
 def manage(management_url: str, method: str, path: str, body: object = None) -> bytes:
     """One call of the management plugin's HTTP API. Raises OSError when it fails (urllib's HTTPError is one)."""
     parts = urlsplit(management_url)
-    request = urllib.request.Request(  # noqa: S310 (the URL is ours)
+    request = urllib.request.Request(
         f"{parts.scheme}://{parts.hostname}:{parts.port}{path}",
         method=method,
         data=None if body is None else json.dumps(body).encode(),
