@@ -1,0 +1,265 @@
+"""Dead letters: messages that could not be handled are kept here until somebody replays or discards them."""
+
+import json
+import math
+import re
+import uuid
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Max, QuerySet
+from django.db.models.functions import Length, Now
+
+from messaging import outbox
+from messaging.conf import config
+from messaging.message import OutgoingMessage
+from messaging.models import DeadLetter
+from messaging.topology import retry_exchange
+
+_FINGERPRINTS = uuid.UUID("0f9c4a51-3d0e-5f0b-8a55-6d1d9a3c2b10")
+
+CHUNK_ROWS = 500
+CHUNK_BYTES = 16 * 1024 * 1024
+"""A chunk holds at most so many rows and so many bytes of bodies at once, but always one row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedMessage:
+    """What is known of a message that arrived in the dead-letter queue."""
+
+    message_id: uuid.UUID
+    type: str
+    queue: str
+    """The work queue it could not be handled from."""
+    headers: dict[str, Any]
+    """The sender's own, without those that messaging and the broker add."""
+    body: bytes
+    correlation_id: str
+    error_type: str
+    error_message: str
+    traceback: str
+    attempts: int
+    failed_at: datetime
+    """When it was given up. Travels with the message: the same delivery again has the same time."""
+    first_failed_at: datetime
+    """When its first attempt failed."""
+
+
+# `newest` keeps one row of each fingerprint, because ON CONFLICT DO UPDATE refuses to touch a row twice. Ordered, so
+# that two consumers that store the same messages wait for each other instead of deadlocking.
+# A settled row also comes back for another failure with an older time: clocks differ between machines, and a message
+# that looks settled while it has failed again would be lost.
+_STORE = """
+    WITH failed AS (
+        SELECT * FROM unnest(
+            %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[], %s::text[],
+            %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[]
+        ) AS f (
+            fingerprint, message_id, type, queue, headers, body, correlation_id, error_type,
+            error_message, traceback, attempts, failed_at, first_failed_at
+        )
+    ), times AS (
+        SELECT fingerprint, count(DISTINCT failed_at) AS occurrences, min(first_failed_at) AS first_failed_at
+        FROM failed GROUP BY fingerprint
+    ), newest AS (
+        SELECT DISTINCT ON (fingerprint) * FROM failed ORDER BY fingerprint, failed_at DESC
+    )
+    INSERT INTO messaging_deadletter AS kept (
+        fingerprint, message_id, type, queue, headers, body, correlation_id, error_type, error_message, traceback,
+        attempts, occurrences, first_failed_at, last_failed_at, status, settled_by
+    )
+    SELECT
+        fingerprint, message_id, type, queue, headers::jsonb, body, correlation_id, error_type, error_message, traceback,
+        attempts, times.occurrences, times.first_failed_at, failed_at, 'waiting', ''
+    FROM newest JOIN times USING (fingerprint)
+    ORDER BY fingerprint
+    ON CONFLICT (fingerprint) DO UPDATE SET
+        type = excluded.type,
+        queue = excluded.queue,
+        headers = excluded.headers,
+        correlation_id = excluded.correlation_id,
+        error_type = excluded.error_type,
+        error_message = excluded.error_message,
+        traceback = excluded.traceback,
+        attempts = excluded.attempts,
+        occurrences = kept.occurrences + greatest(1, (
+            SELECT count(DISTINCT failed.failed_at) FROM failed
+            WHERE failed.fingerprint = kept.fingerprint AND failed.failed_at > kept.last_failed_at
+        )),
+        first_failed_at = least(kept.first_failed_at, excluded.first_failed_at),
+        last_failed_at = greatest(kept.last_failed_at, excluded.last_failed_at),
+        status = 'waiting',
+        settled_at = NULL,
+        settled_by = ''
+    WHERE excluded.last_failed_at > kept.last_failed_at
+        OR (kept.status <> 'waiting' AND excluded.last_failed_at <> kept.last_failed_at)"""
+
+
+def store(failed: Sequence[FailedMessage]) -> None:
+    """Keeps the messages, all or none. Acknowledge them only after this has returned.
+
+    The same message (same id, same body) that fails again is the same row: one more occurrence, the newer error, and
+    waiting again. The same delivery once more (a crash between this and the acknowledgement) changes nothing.
+    Whatever the broker can deliver is kept: what PostgreSQL refuses (NUL, lone surrogates, NaN) is replaced, text too
+    long for its column is cut; the body is kept byte for byte.
+    A crash in here: nothing is kept, and the broker delivers again.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        # One statement, unless the bodies are huge: PostgreSQL takes at most 1 GB in one.
+        for chunk in _chunks(failed, size=lambda f: len(f.body)):
+            cursor.execute(_STORE, _columns(chunk))
+
+
+def fingerprint(*, message_id: uuid.UUID, body: bytes) -> uuid.UUID:
+    """The same for the same id and body. Two senders that use one id for different bodies stay apart."""
+    return uuid.uuid5(_FINGERPRINTS, message_id.bytes + body)
+
+
+OnSettled = Callable[[Sequence[DeadLetter]], None]
+
+
+def replay(*, dead_letters: QuerySet[DeadLetter], by: str, on_settled: OnSettled | None = None) -> int:
+    """Sends those of the dead letters that still wait to the work queue again, and returns how many those were.
+
+    They keep their message id, type, correlation id and headers, and their attempts start again at one. Each is
+    marked as replayed, with who and when, in the transaction that writes it into the outbox: two people who replay the
+    same dead letter at once send it once.
+
+    Works in chunks, each a transaction of its own unless the caller has opened one. `on_settled` is called with every
+    chunk inside its transaction, for progress bars and audit logs; if it raises, the chunk is undone. Rows that
+    somebody else is settling or storing at this moment are left alone. A crash undoes the current chunk only: run it
+    again for the rest.
+    """
+
+    def settle(chunk: Sequence[DeadLetter]) -> None:
+        outbox.add([_again(dead_letter) for dead_letter in chunk])
+        if on_settled:
+            on_settled(chunk)
+
+    fields = ["message_id", "type", "correlation_id", "headers", "body"]
+    return _settle(dead_letters, status=DeadLetter.Status.REPLAYED, by=by, fields=fields, settle=settle)
+
+
+def discard(*, dead_letters: QuerySet[DeadLetter], by: str, on_settled: OnSettled | None = None) -> int:
+    """Settles those of the dead letters that still wait without sending them again, and returns how many those were.
+
+    They stay to be read until `purge` removes them. Chunks, `on_settled` and crashes as in `replay`.
+    """
+    return _settle(
+        dead_letters,
+        status=DeadLetter.Status.DISCARDED,
+        by=by,
+        fields=["message_id", "type"],
+        settle=on_settled or (lambda chunk: None),
+    )
+
+
+def _settle(
+    dead_letters: QuerySet[DeadLetter],
+    *,
+    status: DeadLetter.Status,
+    by: str,
+    fields: Sequence[str],
+    settle: OnSettled,
+) -> int:
+    # What arrives from now on was not part of what the caller chose.
+    last = DeadLetter.objects.aggregate(last=Max("pk"))["last"] or 0
+    chosen = dead_letters.filter(status=DeadLetter.Status.WAITING, pk__lte=last).order_by("pk")
+    settled = position = 0
+    while ids := _next_ids(chosen.filter(pk__gt=position)):
+        with transaction.atomic():
+            # The lock decides who settles a row; whoever comes second finds it locked, or no longer waiting.
+            waiting = DeadLetter.objects.filter(pk__in=ids, status=DeadLetter.Status.WAITING)
+            chunk = list(waiting.only(*fields).order_by("pk").select_for_update(skip_locked=True))
+            settle(chunk)
+            DeadLetter.objects.filter(pk__in=[dead_letter.pk for dead_letter in chunk]).update(
+                status=status, settled_at=Now(), settled_by=_text(by, 255)
+            )
+        settled += len(chunk)
+        position = ids[-1]
+    return settled
+
+
+def _next_ids(chosen: QuerySet[DeadLetter]) -> list[int]:
+    rows = chosen.annotate(size=Length("body")).values_list("pk", "size")[:CHUNK_ROWS]
+    first = next(_chunks(rows, size=lambda row: row[1]), [])
+    return [pk for pk, _ in first]
+
+
+def _chunks[T](items: Iterable[T], *, size: Callable[[T], int]) -> Iterator[list[T]]:
+    chunk: list[T] = []
+    total = 0
+    for item in items:
+        if chunk and (len(chunk) == CHUNK_ROWS or total + size(item) > CHUNK_BYTES):
+            yield chunk
+            chunk, total = [], 0
+        chunk.append(item)
+        total += size(item)
+    if chunk:
+        yield chunk
+
+
+def _columns(failed: Sequence[FailedMessage]) -> list[list[Any]]:
+    return [
+        [fingerprint(message_id=f.message_id, body=f.body) for f in failed],
+        [f.message_id for f in failed],
+        [_text(f.type, 255) for f in failed],
+        [_text(f.queue, 255) for f in failed],
+        [json.dumps(_json_safe(f.headers)) for f in failed],
+        [f.body for f in failed],
+        [_text(f.correlation_id, 255) for f in failed],
+        [_text(f.error_type, 255) for f in failed],
+        [_text(f.error_message) for f in failed],
+        [_text(f.traceback) for f in failed],
+        [min(max(f.attempts, 0), 2**31 - 1) for f in failed],
+        [_aware(f.failed_at) for f in failed],
+        [_aware(f.first_failed_at) for f in failed],
+    ]
+
+
+def _again(dead_letter: DeadLetter) -> OutgoingMessage:
+    traceparent = dead_letter.headers.get("traceparent")
+    return OutgoingMessage(
+        message_id=dead_letter.message_id,
+        type=dead_letter.type,
+        body=bytes(dead_letter.body),
+        correlation_id=dead_letter.correlation_id,
+        traceparent=traceparent if isinstance(traceparent, str) else "",
+        headers=dead_letter.headers,
+        # Straight to the work queue of this service, and to no other that takes the same type. Not to the queue the
+        # dead letter came from: that may have been an earlier version, which nobody reads any more.
+        exchange=retry_exchange(config()),
+        routing_key=config().queue,
+    )
+
+
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+
+
+def _text(value: str, limit: int | None = None) -> str:
+    return _NOT_STORABLE.sub("\N{REPLACEMENT CHARACTER}", value)[:limit]
+
+
+def _aware(value: datetime) -> datetime:
+    return value if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def _json_safe(value: Any, depth: int = 0) -> Any:
+    if depth > 50:
+        return "…"
+    match value:
+        case None | bool():
+            return value
+        case int():
+            return value if value.bit_length() <= 64 else hex(value)
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case dict():
+            return {_text(str(key)): _json_safe(item, depth + 1) for key, item in value.items()}
+        case list() | tuple():
+            return [_json_safe(item, depth + 1) for item in value]
+        case _:
+            return _text(str(value))
