@@ -52,13 +52,14 @@ def logging_config(*, service: str, level: str, log_format: str) -> dict[str, An
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": formatter, "service": service, "process": process_role()}},
+        "filters": {"tracebacks": {"()": HasTraceback}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": level, "handlers": ["console"]},
         "loggers": {
             # Django's defaults for these would write lines of their own shape.
             "django": {"level": level, "handlers": [], "propagate": True},
-            # A 4xx is in the request's own line already; a 5xx comes with its traceback from here.
-            "django.request": {"level": "ERROR"},
+            # Every answer has its own line already (observability.middleware); only tracebacks come from here.
+            "django.request": {"level": "ERROR", "filters": ["tracebacks"]},
             "django.server": {"level": "ERROR", "handlers": [], "propagate": True},
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
             "gunicorn.access": {"level": level, "handlers": [], "propagate": True},
@@ -66,6 +67,13 @@ def logging_config(*, service: str, level: str, log_format: str) -> dict[str, An
             "pika": {"level": max(level, "WARNING", key=lambda name: logging.getLevelNamesMapping()[name])},
         },
     }
+
+
+class HasTraceback(logging.Filter):
+    """Lets only records with a traceback pass."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.exc_info is not None
 
 
 class JSONFormatter(OrjsonFormatter):
@@ -85,8 +93,9 @@ class JSONFormatter(OrjsonFormatter):
         log_data["process"] = self._process
         log_data["pid"] = record.process
         log_data["correlation_id"] = _correlation_id(record)
-        if message_dict:
-            log_data.update(message_dict)
+        if "exc_info" in message_dict:
+            message_dict["traceback"] = message_dict.pop("exc_info")
+        log_data.update(message_dict)
         for key, value in record.__dict__.items():
             if key not in _NOT_EXTRAS and key not in log_data:
                 log_data[key] = value

@@ -1,0 +1,13 @@
+"""Statuses as coloured badges in the admin."""
+
+from typing import Literal
+
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+type Kind = Literal["good", "waiting", "bad", "quiet"]
+
+
+def badge(text: str, kind: Kind) -> SafeString:
+    """The text, escaped, as a badge. Its colours are in the stylesheet of the admin's base page."""
+    return format_html('<span class="badge badge-{}">{}</span>', kind, text)

@@ -1,0 +1,80 @@
+"""Serializer fields that take what they say and nothing that merely looks like it."""
+
+from decimal import Decimal
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+MAX_INTEGER = 2**31 - 1
+"""What PostgreSQL's integer column holds."""
+
+
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON integer: no string, no boolean, no 1.0. At most 2147483647 unless told otherwise."""
+
+    default_error_messages = {"invalid": "A JSON integer is required."}
+
+    def __init__(self, *, max_value: int = MAX_INTEGER, min_value: int = -MAX_INTEGER - 1, **kwargs: Any) -> None:
+        super().__init__(max_value=max_value, min_value=min_value, **kwargs)
+
+    def to_internal_value(self, data: Any) -> int:
+        if type(data) is not int:  # bool is a subclass of int
+            self.fail("invalid")
+        return data
+
+
+class MoneyField(serializers.DecimalField):
+    """An amount: a JSON number in, Decimal inside, a JSON number out (`46.0`). Two decimals, twelve digits by default.
+
+    What counts is the value, not how it is written: 46, 46.0 and 46.000 are the same. With `positive`, 0 is refused.
+    """
+
+    default_error_messages = {
+        "invalid": "A JSON number is required.",
+        "positive": "Ensure this value is greater than 0.",
+    }
+
+    def __init__(self, *, max_digits: int = 12, decimal_places: int = 2, positive: bool = False, **kwargs: Any) -> None:
+        self.positive = positive
+        super().__init__(max_digits=max_digits, decimal_places=decimal_places, **kwargs)
+
+    def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
+        # Not DecimalField's own, which takes "" for null.
+        return serializers.Field.validate_empty_values(self, data)
+
+    def to_internal_value(self, data: Any) -> Decimal:
+        if type(data) is int:
+            value = Decimal(data)
+        elif type(data) is Decimal and data.is_finite():
+            value = data
+        else:
+            self.fail("invalid")
+        if self.positive and value <= 0:
+            self.fail("positive")
+        exponent = value.as_tuple().exponent
+        assert isinstance(exponent, int)  # finite
+        if exponent < -self.decimal_places:
+            # Trailing zeros are not decimals. Exact: normalize() would round to the context's precision.
+            digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
+            exponent += len(value.as_tuple().digits) - len(digits)
+            value = Decimal((value.as_tuple().sign, tuple(map(int, digits)), exponent)) if digits else Decimal(0)
+        return self.quantize(self.validate_precision(value))
+
+    def to_representation(self, value: Any) -> float:
+        # Twelve digits pass through a float unharmed.
+        return float(value)
+
+
+class StrictCharField(serializers.CharField):
+    """A JSON string: no number and no boolean made into one. At most 255 characters unless told otherwise."""
+
+    default_error_messages = {"invalid": "A JSON string is required."}
+
+    def __init__(self, *, max_length: int = 255, **kwargs: Any) -> None:
+        super().__init__(max_length=max_length, **kwargs)
+
+    def run_validation(self, data: Any = empty) -> Any:
+        if data is not empty and data is not None and type(data) is not str:
+            self.fail("invalid")
+        return super().run_validation(data)

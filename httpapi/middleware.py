@@ -1,0 +1,67 @@
+"""What goes wrong before or beside REST framework's views, answered as they would."""
+
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+
+from httpapi.parsers import max_body_bytes, too_large
+from httpapi.problems import Problem, as_problem, not_found, problem_response, wants_html
+
+type GetResponse = Callable[[HttpRequest], HttpResponseBase]
+
+
+class ProblemMiddleware:
+    """Refuses a foreign charset, reads a body that comes without a length, and answers 503 when the database is away.
+
+    A charset would steer how Django decodes the query string and the body, up to codecs that decompress. A chunked
+    body has no length, so Django would take it for empty: it is read here, up to API_MAX_BODY_BYTES.
+    """
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.content_params:
+            charset = request.content_params.get("charset", "utf-8")
+            if charset.lower() not in ("utf-8", "utf8"):
+                request.encoding = None
+                return problem_response(request, Problem(415, f"The charset {charset[:40]} is not taken; use utf-8."))
+        if "HTTP_TRANSFER_ENCODING" in request.META:
+            problem = read_chunked(request)
+            if problem is not None:
+                return problem_response(request, problem)
+        response = self._get_response(request)
+        if response.status_code == 404 and request.resolver_match is None and settings.DEBUG:
+            return self._unknown_url(request, response)
+        return response
+
+    def _unknown_url(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        # In development Django answers with a page for developers, which programs cannot read.
+        return response if wants_html(request) else problem_response(request, not_found(request))
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """For the views that are not REST framework's: the admin's, mostly."""
+        if isinstance(exception, (OperationalError, InterfaceError)):
+            problem = as_problem(exception)
+            assert problem is not None
+            return problem_response(request, problem)
+        return None
+
+
+def read_chunked(request: HttpRequest) -> Problem | None:
+    """Reads a body of unknown length, at most one byte more than is taken. Returns what is wrong with it, or None."""
+    if not request.META.get("wsgi.input_terminated"):
+        return Problem(411, "This server takes no body without a Content-Length.")
+    limit = max_body_bytes()
+    try:
+        body = request.META["wsgi.input"].read(limit + 1)
+    except OSError:
+        return Problem(400, "The body could not be read to its end.")
+    if len(body) > limit:
+        return too_large()
+    request.META["CONTENT_LENGTH"] = str(len(body))
+    request._body = body
+    return None

@@ -1,0 +1,101 @@
+"""What the OpenAPI schema says about our fields and our errors."""
+
+from typing import Any
+
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from rest_framework import serializers
+
+from httpapi.fields import MoneyField
+from httpapi.problems import PROBLEM_JSON, title_of
+
+
+class MoneyFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Money is a JSON number, whatever REST framework's COERCE_DECIMAL_TO_STRING says."""
+
+    target_class = MoneyField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        field: MoneyField = self.target
+        schema: dict[str, Any] = {"type": "number"}
+        if direction == "request":
+            schema["multipleOf"] = 10**-field.decimal_places
+            whole_digits = (field.max_digits or 0) - (field.decimal_places or 0)
+            schema["exclusiveMaximum"] = 10**whole_digits
+            if field.positive:
+                schema["exclusiveMinimum"] = 0
+            elif field.min_value is None:
+                schema["exclusiveMinimum"] = -(10**whole_digits)
+        return schema
+
+
+class ProblemErrorSerializer(serializers.Serializer[Any]):
+    pointer = serializers.CharField(
+        help_text='What it is about: a JSON Pointer into the body ("" is the body as a whole), or `?name` for a query '
+        "parameter.",
+    )
+    detail = serializers.CharField(help_text="What is wrong with it.")
+
+
+class ProblemSerializer(serializers.Serializer[Any]):
+    """An error as RFC 9457 has it."""
+
+    type = serializers.CharField(help_text="A URI that names the kind; `about:blank` says no more than the status.")
+    title = serializers.CharField(help_text="The kind in words.")
+    status = serializers.IntegerField(min_value=400, max_value=599, help_text="The HTTP status.")
+    detail = serializers.CharField(help_text="What went wrong this time.")
+    errors = ProblemErrorSerializer(many=True, help_text="Each single thing that is wrong; may be empty.")
+
+
+_EXAMPLES: dict[int, tuple[str, str, list[dict[str, str]]]] = {
+    400: ("The body does not parse.", "The body is not JSON: Expecting value, at line 1, column 10.", []),
+    401: ("No credentials, or wrong ones.", "Authentication credentials were not provided.", []),
+    403: ("Not allowed.", "You do not have permission to perform this action.", []),
+    404: ("There is no such thing.", "Not found.", []),
+    409: ("In conflict with another request.", "A request with this key is still under way.", []),
+    413: ("The body is too large.", "The body is larger than the 1048576 bytes this service takes.", []),
+    415: ("The body is of a kind that is not taken.", 'Unsupported media type "text/plain" in request.', []),
+    422: (
+        "It parses but does not hold.",
+        "/items/0/price: Ensure this value is greater than 0.",
+        [{"pointer": "/items/0/price", "detail": "Ensure this value is greater than 0."}],
+    ),
+    429: ("Too many requests.", "Request was throttled. Expected available in 5 seconds.", []),
+    503: (
+        "The database is away; try again after `Retry-After` seconds.",
+        "The database is not available. Nothing is known to be saved; try again later.",
+        [],
+    ),
+}
+
+
+def problem_responses(*statuses: int, details: dict[int, str] | None = None) -> dict[tuple[int, str], OpenApiResponse]:
+    """For `extend_schema(responses={200: …, **problem_responses(404, 422)})`: each status with an example.
+
+    `details` replaces the example's detail where a view says something more exact. Raises KeyError for a status
+    that has no example here.
+    """
+    responses = {}
+    for status in statuses:
+        description, detail, errors = _EXAMPLES[status]
+        example = {
+            "type": "about:blank",
+            "title": title_of(status),
+            "status": status,
+            "detail": (details or {}).get(status, detail),
+            "errors": errors,
+        }
+        responses[(status, PROBLEM_JSON)] = OpenApiResponse(
+            response=ProblemSerializer,
+            description=description,
+            examples=[
+                OpenApiExample(
+                    title_of(status),
+                    value=example,
+                    response_only=True,
+                    status_codes=[str(status)],
+                    media_type=PROBLEM_JSON,
+                )
+            ],
+        )
+    return responses

@@ -1,0 +1,70 @@
+"""Pages that cost the same however far one reads: by cursor, no offset and no count."""
+
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.db import DataError
+from django.db.models import QuerySet
+from rest_framework import pagination
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+
+from httpapi.problems import Problem, error, invalid
+
+
+class CursorPagination(pagination.CursorPagination):
+    """`{"next", "previous", "results"}`. The view says the order as `ordering`; it should be unique and indexed.
+
+    `?page_size=` from 1 to `max_page_size`; a bad page size or a bad cursor is a Problem (422).
+    """
+
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 500
+    page_size_query_description = "How many results on a page."
+    cursor_query_description = "Where the page starts: take it from `next` and `previous`."
+    ordering = "-id"
+
+    def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
+        ordering: str | tuple[str, ...] = getattr(view, "ordering", self.ordering)
+        return (ordering,) if isinstance(ordering, str) else tuple(ordering)
+
+    def get_page_size(self, request: Request) -> int:
+        given = request.query_params.get(self.page_size_query_param)
+        if given is None:
+            return self.page_size
+        # Not int(): it also takes "1_0", " 7" and digits of other scripts.
+        if given.isascii() and given.isdecimal() and len(given) < 10 and 1 <= int(given) <= self.max_page_size:
+            return int(given)
+        raise invalid([error("?page_size", f"An integer from 1 to {self.max_page_size} is required.")])
+
+    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any] | None:
+        try:
+            return super().paginate_queryset(queryset, request, view)
+        except (NotFound, ValidationError, ValueError, TypeError, OverflowError, DataError):
+            # The cursor's content goes into the query as it is; what does not fit the column shows only there.
+            if self.cursor_query_param in request.query_params:
+                raise bad_cursor() from None
+            raise
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": ["string", "null"], "format": "uri"}
+        return {
+            "type": "object",
+            "required": ["next", "previous", "results"],
+            "properties": {
+                "next": {**link, "description": "The page after this one, null on the last."},
+                "previous": {**link, "description": "The page before this one, null on the first."},
+                "results": schema,
+            },
+        }
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        cursor, size = super().get_schema_operation_parameters(view)
+        size["schema"] = {"type": "integer", "minimum": 1, "maximum": self.max_page_size, "default": self.page_size}
+        return [cursor, size]
+
+
+def bad_cursor() -> Problem:
+    """422: this cursor is none that was given out."""
+    return invalid([error("?cursor", "This is no cursor of this list; take it from `next` or `previous`.")])
