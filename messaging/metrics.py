@@ -24,7 +24,7 @@ BATCH_SIZE = Histogram(
 )
 
 
-class DatabaseCollector(Collector):
+class OutboxCollector(Collector):
     """Outbox and dead letters, read at each scrape by index; nothing is said while the database is away."""
 
     def collect(self) -> Iterable[GaugeMetricFamily]:

@@ -132,7 +132,9 @@ class Publisher:
             if len(publications) == 1:
                 unknown = Receipt(Fate.REFUSED, str(self._channel_error))
         elif not connection.is_open:
-            unknown = Receipt(Fate.UNKNOWN, str(connection.error))
+            # Alone, it may be what the broker hung up on; where a refusal is tried again later, so is this.
+            alone = len(publications) == 1
+            unknown = Receipt(Fate.REFUSED if alone else Fate.UNKNOWN, str(connection.error))
         return [receipt or unknown for receipt in batch.receipts]
 
     def _open_channel(self, connection: Connection) -> None:

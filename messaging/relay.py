@@ -38,6 +38,8 @@ class Relay:
         self._stop = stop
         self._publisher = Publisher(config, name="relay")
         self._alarm = Alarm()
+        self._one_at_a_time = 0
+        """How many rows to publish singly, because one of them may be what cost the connection."""
 
     def run(self) -> None:
         """Runs until asked to stop. Waits, for ever, for a broker or a database that is away.
@@ -75,7 +77,7 @@ class Relay:
             now = time.monotonic()
             if published:
                 busy_until = now + _BUSY_FOR
-            if published == self._config.batch_size:
+            if published == self._config.batch_size or self._one_at_a_time:
                 continue
             if now < busy_until:
                 time.sleep(_BUSY_INTERVAL)
@@ -92,8 +94,9 @@ class Relay:
         """
         started = time.monotonic()
         with transaction.atomic():
-            rows = outbox.claim(self._config.batch_size)
+            rows = outbox.claim(1 if self._one_at_a_time else self._config.batch_size)
             if not rows:
+                self._one_at_a_time = 0
                 return 0
             receipts = self._publisher.publish(
                 [envelope.announcement(row, service=self._config.service) for row in rows]
@@ -103,8 +106,10 @@ class Relay:
         metrics.BATCH_SIZE.labels("publish").observe(len(rows))
         for row, receipt in zip(rows, receipts, strict=True):
             self._log(row, receipt)
+        self._one_at_a_time = max(0, self._one_at_a_time - len(rows))
         unknown = [receipt.reason for receipt in receipts if receipt.fate is Fate.UNKNOWN]
         if unknown:
+            self._one_at_a_time = len(rows)
             raise BrokerUnavailableError(unknown[0])
         return sum(receipt.fate is Fate.CONFIRMED for receipt in receipts)
 

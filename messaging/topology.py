@@ -171,4 +171,4 @@ def conflict_sentence(what: str, broker_says: str) -> str:
 
 
 def _tidy(value: str) -> str:
-    return re.sub(r"^the value '(.*?)' of type '.*?'$", r"\1", value.strip(), flags=re.DOTALL)
+    return re.sub(r"^(?:the value )?'(.*?)'(?: of type '.*?')?$", r"\1", value.strip(), flags=re.DOTALL)

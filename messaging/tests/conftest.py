@@ -1,0 +1,105 @@
+"""A real broker for each test: fresh queues, and a way to look into them."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pika
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from messaging import conf, topology
+from messaging.amqp import open_blocking
+from messaging.conf import MessagingConfig
+from messaging.tests.handlers import Recorder
+from messaging.tests.handlers import recorder as the_recorder
+
+
+@pytest.fixture
+def config() -> MessagingConfig:
+    """The test project's configuration with a short ladder."""
+    return replace(conf.config(), retry_delays=("100ms", "200ms"), confirm_timeout=5.0, poll_interval=0.1)
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    the_recorder.reset()
+    yield the_recorder
+    the_recorder.reset()
+
+
+class Broker:
+    """What a test does to the broker by hand."""
+
+    def __init__(self, channel: BlockingChannel, config: MessagingConfig) -> None:
+        self.channel = channel
+        self.config = config
+
+    def publish(self, body: bytes, *, exchange: str = "", routing_key: str | None = None, **properties: Any) -> None:
+        key = self.config.queue if routing_key is None else routing_key
+        self.channel.basic_publish(exchange, key, body, pika.BasicProperties(**properties))
+
+    def publish_thing(self, number: int, **properties: Any) -> None:
+        self.publish(json.dumps({"number": number}).encode(), type="thing.happened", **properties)
+
+    def get(self, queue: str, *, within: float = 5.0) -> tuple[pika.BasicProperties, bytes] | None:
+        """The next message of a queue, taken off it; None when none comes in time."""
+        end = time.monotonic() + within
+        while True:
+            method, properties, body = self.channel.basic_get(queue, auto_ack=True)
+            if method is not None:
+                return properties, body
+            if time.monotonic() > end:
+                return None
+            time.sleep(0.02)
+
+    def count(self, queue: str) -> int:
+        return int(self.channel.queue_declare(queue, passive=True).method.message_count)
+
+
+@pytest.fixture
+def broker(config: MessagingConfig) -> Iterator[Broker]:
+    with open_blocking(config, name="test") as connection:
+        channel = connection.channel()
+        wanted = topology.describe(config)
+        for queue in wanted.queues:
+            channel.queue_delete(queue.name)
+        topology.apply(config)
+        channel.confirm_delivery()
+        yield Broker(channel, config)
+
+
+def eventually(condition: Callable[[], Any], *, within: float = 10.0) -> Any:
+    """Waits until the condition is true and returns what it returned; fails when it does not become true."""
+    end = time.monotonic() + within
+    while not (result := condition()):
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+    return result
+
+
+class Running:
+    """A relay or consumer in a thread, stopped at the end of the test. Its error, if any, is raised there."""
+
+    def __init__(self, run: Callable[[], None], stop: Callable[[], None]) -> None:
+        self.error: BaseException | None = None
+        self._stop = stop
+
+        def target() -> None:
+            try:
+                run()
+            except BaseException as error:
+                self.error = error
+
+        self.thread = threading.Thread(target=target, daemon=True)
+        self.thread.start()
+
+    def stop(self) -> None:
+        self._stop()
+        self.thread.join(timeout=10)
+        assert not self.thread.is_alive(), "it did not stop"
+        if self.error:
+            raise self.error

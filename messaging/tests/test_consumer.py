@@ -1,0 +1,289 @@
+import uuid
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+
+from messaging import topology
+from messaging.conf import MessagingConfig
+from messaging.consumer import Consumer
+from messaging.errors import ConfigurationError, PermanentError, TransientError
+from messaging.message import Message
+from messaging.models import DeadLetter, InboxMessage
+from messaging.stopping import Stop
+from messaging.tests.conftest import Broker, Running, eventually
+from messaging.tests.handlers import Recorder
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def start(config: MessagingConfig, request: pytest.FixtureRequest) -> Any:
+    """Starts a consumer; it is stopped at the end, and must not have ended by an error."""
+
+    def start(**changes: Any) -> Running:
+        stop = Stop()
+        running = Running(Consumer(replace(config, **changes), stop).run, stop.request)
+        request.addfinalizer(running.stop)
+        return running
+
+    return start
+
+
+def numbers(recorder: Recorder) -> list[int]:
+    return [message.payload["number"] for batch in recorder.batches for message in batch]
+
+
+def test_it_handles_a_message_once_and_acknowledges_it(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+) -> None:
+    message_id = str(uuid.uuid4())
+    broker.publish_thing(1, message_id=message_id, correlation_id="request-1", headers={"traceparent": "t"})
+    running = start()
+    eventually(lambda: numbers(recorder) == [1])
+    [[message]] = recorder.batches
+    assert (str(message.id), message.type, message.correlation_id, message.traceparent, message.attempt) == (
+        message_id, "thing.happened", "request-1", "t", 1
+    )  # fmt: skip
+    running.stop()
+    assert broker.count(config.queue) == 0
+    assert InboxMessage.objects.filter(message_id=message_id, type="thing.happened").exists()
+    assert not DeadLetter.objects.exists()
+
+
+def test_it_does_not_handle_a_duplicate(broker: Broker, recorder: Recorder, start: Any) -> None:
+    message_id = str(uuid.uuid4())
+    for _ in range(10):
+        broker.publish_thing(1, message_id=message_id)
+    broker.publish_thing(2)
+    start()
+    eventually(lambda: 2 in numbers(recorder))
+    assert numbers(recorder) == [1, 2]
+
+
+def test_many_messages_share_a_transaction(broker: Broker, recorder: Recorder, start: Any) -> None:
+    for number in range(300):
+        broker.publish_thing(number)
+    start()
+    eventually(lambda: len(numbers(recorder)) == 300)
+    assert sorted(numbers(recorder)) == list(range(300))
+    assert max(len(batch) for batch in recorder.batches) > 10
+
+
+def test_a_batch_size_of_one_gives_each_message_its_own_transaction(
+    broker: Broker, recorder: Recorder, start: Any
+) -> None:
+    for number in range(20):
+        broker.publish_thing(number)
+    start(batch_size=1)
+    eventually(lambda: len(numbers(recorder)) == 20)
+    assert all(len(batch) == 1 for batch in recorder.batches)
+
+
+def test_a_bad_message_costs_only_itself(broker: Broker, recorder: Recorder, start: Any) -> None:
+    def fail_for_13(messages: Sequence[Message[Any]]) -> None:
+        if any(message.payload["number"] == 13 for message in messages):
+            raise PermanentError("thirteen")
+
+    recorder.before = fail_for_13
+    for number in range(50):
+        broker.publish_thing(number)
+    start()
+    letter = eventually(DeadLetter.objects.first)
+    eventually(lambda: len(numbers(recorder)) == 49)
+    assert sorted(numbers(recorder)) == [n for n in range(50) if n != 13]
+    assert (letter.error_type, letter.error_message, letter.attempts) == ("PermanentError", "thirteen", 1)
+    assert "fail_for_13" in letter.traceback
+    assert InboxMessage.objects.count() == 49
+
+
+@pytest.mark.parametrize("error", [TransientError("not yet"), KeyError("a bug")])
+def test_a_transient_failure_succeeds_on_a_later_rung(
+    broker: Broker, recorder: Recorder, start: Any, error: Exception
+) -> None:
+    attempts: list[int] = []
+
+    def fail_twice(messages: Sequence[Message[Any]]) -> None:
+        attempts.append(messages[0].attempt)
+        if messages[0].attempt < 3:
+            raise error
+
+    recorder.before = fail_twice
+    broker.publish_thing(1, message_id=str(uuid.uuid4()), correlation_id="request-1")
+    start()
+    eventually(lambda: numbers(recorder) == [1])
+    assert attempts == [1, 2, 3]
+    assert recorder.batches[0][0].correlation_id == "request-1"
+    assert not DeadLetter.objects.exists()
+
+
+def test_when_the_ladder_is_used_up_it_becomes_a_dead_letter(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+) -> None:
+    def fail(messages: Sequence[Message[Any]]) -> None:
+        raise TransientError("never")
+
+    recorder.before = fail
+    message_id = uuid.uuid4()
+    broker.publish_thing(1, message_id=str(message_id))
+    start()
+    letter = eventually(DeadLetter.objects.first)
+    assert letter.message_id == message_id
+    assert letter.attempts == 3
+    assert letter.first_failed_at < letter.last_failed_at
+    assert letter.queue == config.queue
+    assert not numbers(recorder)
+    assert not InboxMessage.objects.exists()
+
+
+GARBAGE: dict[str, tuple[bytes, dict[str, Any], str]] = {
+    "no JSON": (b"{not json", {}, "body"),
+    "an empty body": (b"", {}, "body"),
+    "not an object": (b"[1, 2]", {}, "not an object"),
+    "no text": (b"\xff\xfe\x00", {}, "body"),
+    "nested too deep": (b"[" * 100_000, {}, "body"),
+    "an unknown type": (b"{}", {"type": "thing.unheard"}, "Unknown type 'thing.unheard'"),
+    "an unknown version": (b"{}", {"headers": {"schema-version": 99}}, "schema-version 99"),
+    "a version that is none": (b"{}", {"headers": {"schema-version": ["x"]}}, "schema-version"),
+    "NUL and the like in the envelope": (
+        b"[]", {"type": "thing.happened", "correlation_id": "a\x00b\n", "headers": {"\x00": "\x00"}}, "object",
+    ),
+    "a great many headers": (b"[]", {"headers": {f"h{n}": "x" * 1000 for n in range(100)}}, "object"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", GARBAGE)
+def test_garbage_ends_in_the_dead_letters_with_a_reason(
+    broker: Broker, recorder: Recorder, start: Any, what: str
+) -> None:
+    body, properties, reason = GARBAGE[what]
+    broker.publish(body, **properties)
+    broker.publish_thing(2)
+    start()
+    letter = eventually(DeadLetter.objects.first)
+    eventually(lambda: numbers(recorder) == [2])
+    assert bytes(letter.body) == body
+    assert letter.error_type == "InvalidMessageError"
+    assert reason in letter.error_message
+
+
+def test_headers_that_cannot_be_decoded_cost_neither_the_connection_nor_another_message(
+    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pika.data
+
+    encode = pika.data.encode_value
+
+    def with_year_ten_thousand(pieces: list[bytes], value: object) -> int:
+        if value == "year 10000":
+            pieces.append(b"T" + (2**40).to_bytes(8, "big"))
+            return 9
+        return encode(pieces, value)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pika.data, "encode_value", with_year_ten_thousand)
+        broker.publish(b'{"number": 1}', type="thing.happened", headers={"when": "year 10000"})
+    broker.publish_thing(2)
+    start()
+    letter = eventually(DeadLetter.objects.first)
+    eventually(lambda: numbers(recorder) == [2])
+    assert "cannot be decoded" in letter.error_message
+    assert letter.attempts == 1
+
+
+def test_a_body_without_an_envelope_is_handled_once(broker: Broker, recorder: Recorder, start: Any) -> None:
+    broker.publish(b'{"number": 1}')
+    broker.publish(b'{"number": 1}')
+    broker.publish(b'{"number": 2}', exchange="things", routing_key="thing.happened")
+    start()
+    eventually(lambda: 2 in numbers(recorder))
+    assert numbers(recorder) == [1, 2]
+
+
+def test_what_the_broker_dead_letters_is_kept_with_its_reason(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+) -> None:
+    message_id = uuid.uuid4()
+    broker.publish_thing(1, message_id=str(message_id))
+    for _ in range(topology.DELIVERY_LIMIT + 1):
+        found = eventually(lambda: broker.channel.basic_get(config.queue)[0])
+        broker.channel.basic_reject(found.delivery_tag, requeue=True)
+    eventually(lambda: broker.count(config.queue) == 0)
+    start()
+    letter = eventually(DeadLetter.objects.first)
+    assert (letter.message_id, letter.error_type) == (message_id, "DeliveryLimitExceeded")
+    assert letter.attempts == topology.DELIVERY_LIMIT + 1
+    assert letter.headers == {}
+
+
+def test_a_database_that_is_away_counts_nothing(broker: Broker, recorder: Recorder, start: Any) -> None:
+    failures = iter([OperationalError("gone"), OperationalError("gone")])
+
+    def away(messages: Sequence[Message[Any]]) -> None:
+        if error := next(failures, None):
+            raise error
+
+    recorder.before = away
+    broker.publish_thing(1)
+    broker.publish_thing(2)
+    start()
+    eventually(lambda: sorted(numbers(recorder)) == [1, 2])
+    assert all(message.attempt == 1 for batch in recorder.batches for message in batch)
+    assert not DeadLetter.objects.exists()
+
+
+def test_it_goes_on_when_its_database_connections_are_cut(broker: Broker, recorder: Recorder, start: Any) -> None:
+    start()
+    broker.publish_thing(1)
+    eventually(lambda: numbers(recorder) == [1])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    broker.publish_thing(2)
+    eventually(lambda: numbers(recorder) == [1, 2])
+    assert recorder.batches[-1][0].attempt == 1
+
+
+def test_a_queue_deleted_under_it_is_declared_again(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+) -> None:
+    start()
+    broker.publish_thing(1)
+    eventually(lambda: numbers(recorder) == [1])
+    broker.channel.queue_delete(config.queue)
+
+    def published() -> bool:
+        broker.publish_thing(2, message_id=str(uuid.UUID(int=2)))
+        return 2 in numbers(recorder)
+
+    eventually(published)
+    assert numbers(recorder) == [1, 2]
+
+
+def test_a_topology_conflict_ends_it_with_a_sentence(broker: Broker, config: MessagingConfig) -> None:
+    rung = f"{config.queue}.retry.100ms"
+    broker.channel.queue_delete(rung)
+    [wanted] = [queue for queue in topology.describe(config).queues if queue.name == rung]
+    broker.channel.queue_declare(rung, durable=True, arguments=wanted.arguments | {"x-message-ttl": 7})
+    with pytest.raises(ConfigurationError, match=rf"queue '{rung}'.*x-message-ttl.*has 7, wanted is 100"):
+        Consumer(config, Stop()).run()
+    broker.channel.queue_delete(rung)
+
+
+def test_it_puts_back_what_it_holds_when_it_is_stopped(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+) -> None:
+    def gone(messages: Sequence[Message[Any]]) -> None:
+        raise OperationalError("gone")
+
+    recorder.before = gone
+    broker.publish_thing(1)
+    running = start()
+    eventually(lambda: broker.count(config.queue) == 0)
+    running.stop()
+    eventually(lambda: broker.count(config.queue) == 1)
+    assert not InboxMessage.objects.exists()

@@ -1,0 +1,105 @@
+"""Whatever arrives can be read or refused, and what is refused can be published and kept."""
+
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import pika
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from messaging import conf, envelope, topology
+from messaging.envelope import Delivery
+from messaging.errors import InvalidMessageError
+from messaging.message import Message
+from messaging.tests.handlers import HANDLERS
+
+short = st.binary(max_size=255).map(lambda raw: _decoded(raw))
+scalars = (
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.text() | st.binary()
+    | st.decimals(allow_nan=False, allow_infinity=False)
+    | st.datetimes(timezones=st.just(UTC))
+)  # fmt: skip
+values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(short, inner), max_leaves=20)
+tables = st.dictionaries(
+    short | st.sampled_from(["x-attempt", "schema-version", "traceparent", "x-death", "x-error-type", "x-failed-at"]),
+    values,
+)
+
+
+def _decoded(raw: bytes) -> str | bytes:
+    """As pika decodes a short string: text where it is text, else the bytes."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
+
+
+def delivery(body: bytes = b"{}", routing_key: str = "thing.happened", **properties: Any) -> Delivery:
+    return Delivery(1, False, routing_key, pika.BasicProperties(**properties), body)
+
+
+def fits_into_a_frame(properties: pika.BasicProperties) -> bool:
+    return sum(map(len, properties.encode())) < 131_072
+
+
+@given(
+    body=st.binary(), headers=tables, message_id=short | st.none(), type_=short | st.none(),
+    correlation_id=short | st.none(), other=short | st.none(), routing_key=st.text(max_size=60),
+)  # fmt: skip
+def test_any_delivery_is_read_or_refused_and_can_be_moved_and_kept(
+    body: bytes, headers: Any, message_id: Any, type_: Any, correlation_id: Any, other: Any, routing_key: str
+) -> None:
+    config = conf.config()
+    any_delivery = delivery(
+        body, routing_key, headers=headers, message_id=message_id, type=type_, correlation_id=correlation_id,
+        app_id=other, content_type=other,
+    )  # fmt: skip
+    try:
+        assert isinstance(envelope.read(any_delivery, HANDLERS), Message)
+    except InvalidMessageError as error:
+        dead = envelope.dead_letter(any_delivery, error, config)
+        assert dead.body == body
+        assert fits_into_a_frame(dead.properties)
+        kept = envelope.failed(Delivery(1, False, dead.routing_key, dead.properties, dead.body), config)
+        assert (kept.message_id, kept.error_type) == (any_delivery.message_id, "InvalidMessageError")
+    if rung := envelope.next_rung(any_delivery, config):
+        assert fits_into_a_frame(rung.properties)
+    envelope.failed(any_delivery, config)
+
+
+def test_a_body_without_an_id_has_one_of_its_own_and_always_the_same() -> None:
+    assert delivery(b"a").message_id == delivery(b"a").message_id != delivery(b"b").message_id
+
+
+def test_an_id_that_is_no_uuid_is_as_good_as_one() -> None:
+    assert delivery(b"a", message_id="order-1").message_id == delivery(b"b", message_id="order-1").message_id
+
+
+def test_each_rung_comes_after_the_last_and_then_none_does() -> None:
+    config = conf.config()
+    current = delivery(message_id=str(UUID(int=1)), headers={"own": "kept"})
+    keys = []
+    while rung := envelope.next_rung(current, config):
+        keys.append(rung.routing_key)
+        assert rung.exchange == topology.retry_exchange(config)
+        assert rung.properties.headers["own"] == "kept"
+        current = Delivery(1, False, rung.routing_key, rung.properties, rung.body)
+        assert current.message_id == UUID(int=1)
+    assert keys == [f"{config.queue}.{delay}" for delay in config.retry_delays]
+
+
+def test_an_error_with_surrogates_and_a_huge_text_still_fits() -> None:
+    error = ValueError("\ud800" + "x" * 1_000_000)
+    dead = envelope.dead_letter(delivery(headers={"big": "y" * 100_000}), error, conf.config())
+    assert fits_into_a_frame(dead.properties)
+    assert "too many" in dead.properties.headers["x-dropped-headers"]
+
+
+@pytest.mark.parametrize("time", [datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00+00:00"])
+def test_the_time_of_the_failure_is_kept(time: Any) -> None:
+    headers = {"x-error-type": "E", "x-failed-at": time, "x-first-failed-at": "2026-01-01T00:00:00"}
+    kept = envelope.failed(delivery(headers=headers), conf.config())
+    assert kept.failed_at == datetime(2026, 1, 2, tzinfo=UTC)
+    assert kept.first_failed_at == datetime(2026, 1, 1, tzinfo=UTC)

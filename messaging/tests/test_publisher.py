@@ -1,0 +1,89 @@
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pika
+import pytest
+
+from messaging.conf import MessagingConfig
+from messaging.errors import BrokerUnavailableError, ConfigurationError
+from messaging.publisher import Fate, Publication, Publisher
+from messaging.tests.conftest import Broker
+
+
+@pytest.fixture
+def publisher(config: MessagingConfig) -> Iterator[Publisher]:
+    publisher = Publisher(config, name="test")
+    yield publisher
+    publisher.close()
+
+
+def publication(key: str, body: bytes = b"{}", exchange: str = "", message_id: str = "") -> Publication:
+    return Publication(exchange, key, body, pika.BasicProperties(message_id=message_id or key, delivery_mode=2))
+
+
+def test_it_confirms_every_message_of_a_batch(broker: Broker, publisher: Publisher, config: MessagingConfig) -> None:
+    batch = [publication(config.queue, b"%d" % n, message_id=str(n)) for n in range(500)]
+    receipts = publisher.publish(batch)
+    assert {receipt.fate for receipt in receipts} == {Fate.CONFIRMED}
+    bodies = [broker.get(config.queue) for _ in range(500)]
+    assert [found[1] for found in bodies if found] == [b"%d" % n for n in range(500)]
+
+
+def test_it_refuses_what_no_queue_takes_and_delivers_the_rest(
+    broker: Broker, publisher: Publisher, config: MessagingConfig
+) -> None:
+    receipts = publisher.publish([publication(config.queue), publication("nowhere"), publication(config.queue)])
+    assert [receipt.fate for receipt in receipts] == [Fate.CONFIRMED, Fate.REFUSED, Fate.CONFIRMED]
+    assert "nowhere" in receipts[1].reason
+    assert broker.get(config.queue) and broker.get(config.queue)
+
+
+def test_a_message_that_closes_the_channel_is_refused_alone(
+    broker: Broker, publisher: Publisher, config: MessagingConfig
+) -> None:
+    batch = [publication(config.queue), publication("x", exchange="no.such.exchange"), publication(config.queue)]
+    receipts = publisher.publish(batch)
+    assert [receipt.fate for receipt in receipts] == [Fate.CONFIRMED, Fate.REFUSED, Fate.CONFIRMED]
+    assert "no.such.exchange" in receipts[1].reason
+    assert publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED
+
+
+def test_a_message_that_cannot_be_encoded_is_refused_alone(
+    broker: Broker, publisher: Publisher, config: MessagingConfig
+) -> None:
+    bad = Publication("", config.queue, b"{}", pika.BasicProperties(headers={"set": {1, 2}}))
+    receipts = publisher.publish([publication(config.queue), bad, publication(config.queue)])
+    assert [receipt.fate for receipt in receipts] == [Fate.CONFIRMED, Fate.REFUSED, Fate.CONFIRMED]
+
+
+def test_it_connects_again_after_a_loss(broker: Broker, publisher: Publisher, config: MessagingConfig) -> None:
+    publisher.open()
+    connection = publisher._connection
+    assert connection is not None
+    connection.close()
+    assert publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED
+
+
+def test_a_broker_that_cannot_be_reached_is_unavailable(config: MessagingConfig) -> None:
+    publisher = Publisher(replace(config, url="amqp://guest:guest@127.0.0.1:1/"), name="test")
+    with pytest.raises(BrokerUnavailableError, match="cannot be reached"):
+        publisher.publish([publication("x")])
+
+
+def test_the_second_url_is_tried_when_the_first_does_not_answer(broker: Broker, config: MessagingConfig) -> None:
+    publisher = Publisher(replace(config, url=f"amqp://guest:guest@127.0.0.1:1/,{config.url}"), name="test")
+    assert publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED
+    publisher.close()
+
+
+def test_a_wrong_password_is_a_configuration_error(config: MessagingConfig) -> None:
+    user, rest = config.url.removeprefix("amqp://").split("@")
+    publisher = Publisher(replace(config, url=f"amqp://{user.split(':')[0]}:wrong@{rest}"), name="test")
+    with pytest.raises(ConfigurationError, match="password"):
+        publisher.publish([publication("x")])
+
+
+def test_an_unknown_virtual_host_is_a_configuration_error(config: MessagingConfig) -> None:
+    publisher = Publisher(replace(config, url=config.url.rsplit("/", 1)[0] + "/no-such-vhost"), name="test")
+    with pytest.raises(ConfigurationError, match="virtual host"):
+        publisher.publish([publication("x")])

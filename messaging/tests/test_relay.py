@@ -1,0 +1,158 @@
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from messaging import outbox
+from messaging.conf import MessagingConfig
+from messaging.errors import BrokerUnavailableError
+from messaging.message import OutgoingMessage
+from messaging.models import OutboxMessage
+from messaging.relay import Relay
+from messaging.stopping import Stop
+from messaging.tests.conftest import Broker, Running, eventually
+from observability import context
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def add(count: int = 1, **more: object) -> list[OutgoingMessage]:
+    messages = [OutgoingMessage(type="thing.happened", body=b'{"n": %d}' % n, **more) for n in range(count)]  # type: ignore[arg-type]
+    with transaction.atomic():
+        outbox.add(messages)
+    return messages
+
+
+@pytest.fixture
+def relay(config: MessagingConfig) -> Iterator[Relay]:
+    relay = Relay(config, Stop())
+    yield relay
+    relay._publisher.close()
+
+
+def test_it_publishes_what_was_committed_and_empties_the_outbox(
+    broker: Broker, relay: Relay, config: MessagingConfig
+) -> None:
+    with context.bind(correlation_id="request-1", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01"):
+        [message] = add()
+    assert relay.publish_batch() == 1
+    assert not OutboxMessage.objects.exists()
+    found = broker.get(config.queue)
+    assert found is not None
+    properties, body = found
+    assert body == b'{"n": 0}'
+    assert properties.message_id == str(message.message_id)
+    assert properties.type == "thing.happened"
+    assert properties.app_id == "things"
+    assert properties.correlation_id == "request-1"
+    assert properties.content_type == "application/json"
+    assert properties.delivery_mode == 2
+    assert properties.timestamp is not None
+    assert properties.headers["schema-version"] == 1
+    assert properties.headers["traceparent"] == "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
+
+
+def test_what_was_rolled_back_is_not_published(broker: Broker, relay: Relay, config: MessagingConfig) -> None:
+    with pytest.raises(ZeroDivisionError), transaction.atomic():
+        outbox.add([OutgoingMessage(type="thing.happened", body=b"{}")])
+        raise ZeroDivisionError
+    assert relay.publish_batch() == 0
+    assert broker.get(config.queue, within=0.2) is None
+
+
+def test_the_outbox_refuses_to_write_outside_a_transaction() -> None:
+    with pytest.raises(RuntimeError, match="transaction"):
+        outbox.add([OutgoingMessage(type="thing.happened", body=b"{}")])
+    assert not OutboxMessage.objects.exists()
+
+
+def test_what_no_queue_takes_stays_with_its_reason_and_holds_back_no_other(
+    broker: Broker, relay: Relay, config: MessagingConfig
+) -> None:
+    with transaction.atomic():
+        outbox.add([OutgoingMessage(type="nobody.listens", body=b"{}")])
+    add(3)
+    assert relay.publish_batch() == 3
+    [row] = OutboxMessage.objects.all()
+    assert row.type == "nobody.listens"
+    assert row.attempts == 1
+    assert "nobody.listens" in row.last_error
+    assert row.available_at > timezone.now()
+    assert relay.publish_batch() == 0, "it is not due yet"
+    OutboxMessage.objects.update(available_at=timezone.now())
+    relay.publish_batch()
+    row.refresh_from_db()
+    assert row.attempts == 2
+
+
+def test_a_broker_that_is_away_costs_a_message_nothing(config: MessagingConfig) -> None:
+    [message] = add()
+    away = Relay(replace(config, url="amqp://guest:guest@127.0.0.1:1/"), Stop())
+    with pytest.raises(BrokerUnavailableError):
+        away.publish_batch()
+    [row] = OutboxMessage.objects.all()
+    assert (row.message_id, row.attempts, row.last_error) == (message.message_id, 0, "")
+
+
+def test_two_relays_do_not_publish_the_same_message(broker: Broker, relay: Relay, config: MessagingConfig) -> None:
+    add(4)
+    dsn = connection.get_connection_params() | {"dbname": connection.settings_dict["NAME"]}
+    for django_only in ("cursor_factory", "context"):
+        dsn.pop(django_only, None)
+    with psycopg.connect(**dsn) as other:
+        other.execute("SELECT id FROM messaging_outboxmessage ORDER BY id LIMIT 2 FOR UPDATE")
+        assert relay.publish_batch() == 2
+        other.rollback()
+    assert relay.publish_batch() == 2
+    assert broker.count(config.queue) == 4
+
+
+def test_running_it_wakes_up_for_each_commit(broker: Broker, config: MessagingConfig) -> None:
+    stop = Stop()
+    # The poll alone would take a minute: what is published now was announced by the commit.
+    running = Running(Relay(replace(config, poll_interval=60), stop).run, stop.request)
+    for number in range(3):
+        add()
+        assert broker.get(config.queue) is not None, f"message {number} was not published"
+    stop.request()
+    add()
+    running.stop()
+
+
+def test_running_it_waits_for_a_database_that_comes_back(broker: Broker, config: MessagingConfig) -> None:
+    stop = Stop()
+    running = Running(Relay(config, stop).run, stop.request)
+    add()
+    assert broker.get(config.queue)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    add()
+    assert broker.get(config.queue)
+    running.stop()
+
+
+def test_a_message_too_large_for_the_broker_holds_back_no_other(
+    broker: Broker, relay: Relay, config: MessagingConfig
+) -> None:
+    headers = {"text": "x" * 200_000}  # more than a frame holds
+    with transaction.atomic():
+        outbox.add([OutgoingMessage(type="thing.happened", body=b"{}", headers=headers, message_id=uuid.uuid4())])
+    add(2)
+
+    def delivered() -> bool:
+        try:
+            relay.publish_batch()
+        except BrokerUnavailableError:
+            pass
+        return broker.count(config.queue) >= 2
+
+    eventually(delivered)
+    [row] = OutboxMessage.objects.all()
+    assert row.headers == headers | {"schema-version": 1}
