@@ -1,4 +1,34 @@
-"""The environment that the services get on a developer's machine, where they speak plain HTTP with trusted people."""
+"""The project's places, its two services, and the environment they get on a developer's machine."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    name: str
+    package: str
+    """Where its settings are; also the name of its folder."""
+    default_port: int
+
+    @property
+    def folder(self) -> Path:
+        return ROOT / self.package
+
+    @property
+    def port_variable(self) -> str:
+        return f"{self.name.upper()}_PORT"
+
+    @property
+    def database_variable(self) -> str:
+        return f"{self.name.upper()}_DATABASE_URL"
+
+
+ORDER = Service("order", "order_project", 8000)
+PROCESSOR = Service("processor", "processor_project", 8001)
+SERVICES = (ORDER, PROCESSOR)
 
 PLAIN_HTTP = {
     "SECURE_SSL_REDIRECT": "false",

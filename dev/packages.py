@@ -10,14 +10,15 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from dev import programs
 
 # What each group needs: how to see that it is there, and the Debian package that brings it.
-GROUPS = {
+GROUPS: dict[str, tuple[tuple[Callable[[], object], str], ...]] = {
+    "venv": ((programs.find_ensurepip, f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"),),
     "servers": ((programs.find_postgresql, "postgresql"), (programs.find_rabbitmq, "rabbitmq-server")),
     "browser": ((programs.find_chromium, "chromium"), (programs.find_chromedriver, "chromium-driver")),
 }

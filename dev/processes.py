@@ -69,6 +69,17 @@ def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM
     return left
 
 
+def raise_on_termination() -> None:
+    """Treat SIGTERM and SIGHUP as Ctrl-C, so that whoever runs this cleans up in the same way after each of them.
+
+    Under make also follow it into its death: nobody would be left to stop us.
+    """
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
+    if _libc is not None and "MAKELEVEL" in os.environ:
+        _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
+
+
 def is_taken(port: int, host: str = "127.0.0.1") -> bool:
     """Whether somebody else listens on `port`, so that we could not."""
     with socket.socket() as probe:

@@ -1,5 +1,6 @@
 """Where this machine keeps the server programs and the browser. Standard library only."""
 
+import importlib.util
 import os
 import shutil
 from pathlib import Path
@@ -25,6 +26,11 @@ def find_epmd() -> Path | None:
     """Erlang's port mapper, which a RabbitMQ node registers with, or None."""
     found = shutil.which("epmd", path=_path())
     return Path(found) if found else None
+
+
+def find_ensurepip() -> bool:
+    """Whether this Python can make virtual environments. Debian's needs another package for that."""
+    return importlib.util.find_spec("ensurepip") is not None
 
 
 def find_chromium() -> Path | None:

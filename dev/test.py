@@ -1,0 +1,125 @@
+"""Everything that has to hold before a change goes in: `python -m dev.test [arguments for pytest]`.
+
+Lint, types and all test suites, on one private PostgreSQL and one private RabbitMQ that go away with their data at the
+end, also after Ctrl-C. Every suite runs; the exit code says whether all passed.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.environment import ROOT, SERVICES
+from dev.processes import end, raise_on_termination, spawn
+from dev.servers import PostgreSQL, RabbitMQ, ServerError
+
+NOTHING_COLLECTED = 5
+"""pytest's exit code when no test matches, as with `-k` in most suites."""
+
+
+@dataclass(frozen=True, slots=True)
+class Suite:
+    name: str
+    folder: Path
+    paths: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    name: str
+    passed: bool
+    ran: bool
+    summary: str
+    seconds: float
+
+
+SUITES = [
+    Suite("contracts", ROOT, ("contracts",)),
+    Suite("shared", ROOT, ("httpapi", "messaging", "observability")),
+    *(Suite(service.name, service.folder) for service in SERVICES),
+    Suite("dev", ROOT, ("dev",)),
+    Suite("system", ROOT, ("tests",)),
+]
+
+
+def main(arguments: list[str]) -> None:
+    raise_on_termination()
+    try:
+        with _servers() as environment:
+            results = [_lint(), *(_run(suite, arguments, environment) for suite in SUITES)]
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    except ServerError as error:
+        sys.exit(str(error))
+    print()
+    for result in results:
+        verdict = "ok    " if result.passed else "FAILED"
+        print(f"{verdict} {result.name:<10} {result.seconds:6.1f} s  {result.summary}")
+    if not any(result.ran for result in results[1:]):
+        sys.exit("no test matches")
+    sys.exit(0 if all(result.passed for result in results) else 1)
+
+
+@contextmanager
+def _servers() -> Iterator[dict[str, str]]:
+    """The environment that leads every suite to one PostgreSQL and one RabbitMQ (see dev/pytest_servers.py)."""
+    folder = Path(tempfile.mkdtemp(prefix="order-processing-"))
+    folder.chmod(0o755)  # the servers' user has to get to its folders in it
+    postgresql, rabbitmq = PostgreSQL(folder / "postgresql"), RabbitMQ(folder / "rabbitmq")
+    try:
+        postgresql.launch()
+        rabbitmq.launch()
+        postgresql.wait()
+        rabbitmq.wait()
+        environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        yield environment | {
+            "TEST_DATABASE_URL": postgresql.url,
+            "TEST_RABBITMQ_URL": rabbitmq.url,
+            "TEST_RABBITMQ_MANAGEMENT_URL": rabbitmq.management_url,
+        }
+    finally:
+        rabbitmq.stop()
+        postgresql.stop()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _lint() -> Result:
+    print("── lint", flush=True)
+    started = time.monotonic()
+    code = subprocess.run([sys.executable, "-m", "dev.lint"], cwd=ROOT, check=False).returncode
+    return Result("lint", code == 0, True, "", time.monotonic() - started)
+
+
+def _run(suite: Suite, arguments: list[str], environment: dict[str, str]) -> Result:
+    print(f"── {suite.name}", flush=True)
+    started = time.monotonic()
+    command: list[str | Path] = [sys.executable, "-m", "pytest", "-q", *suite.paths, *arguments]
+    if sys.stdout.isatty():
+        command.append("--color=yes")
+    process = spawn(command, cwd=suite.folder, env=environment, output=subprocess.PIPE)
+    summary = ""
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            sys.stdout.buffer.write(line)
+            sys.stdout.flush()
+            summary = line.decode(errors="replace").strip() or summary
+        code = process.wait()
+    finally:
+        end(process, by=signal.SIGINT)  # as Ctrl-C: pytest drops its database before it leaves
+    summary = re.sub(r"\x1b\[[0-9;]*m", "", summary).strip("= ")
+    return Result(
+        suite.name, code in (0, NOTHING_COLLECTED), code != NOTHING_COLLECTED, summary, time.monotonic() - started
+    )
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
