@@ -30,7 +30,7 @@ _CASTS = {bool: _boolean, int: _integer}
 
 
 class Environment(environ.Env):
-    """django-environ, strict. Every method raises SystemExit for a required variable that is missing, or a malformed one."""
+    """django-environ, strict: raises SystemExit for a required variable that is missing, and for a malformed one."""
 
     def get_value(
         self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False

@@ -6,7 +6,7 @@ What is required has no default. What the values mean beyond their type is check
 import warnings
 from pathlib import Path
 
-from httpapi.settings import rest_framework_settings, spectacular_settings
+from httpapi import settings as httpapi_settings
 
 from observability.logs import logging_config
 from order_project.environment import Environment
@@ -34,6 +34,8 @@ MAX_ITEMS_PER_ORDER = env.int("MAX_ITEMS_PER_ORDER", default=1000)
 MAX_TEXT_LENGTH = env.int("MAX_TEXT_LENGTH", default=255)
 MAX_MONEY_DIGITS = env.int("MAX_MONEY_DIGITS", default=12)
 API_MAX_BODY_BYTES = env.int("API_MAX_BODY_BYTES", default=1024 * 1024)
+# Django's own limit, for the admin's forms too, must not be the smaller one.
+DATA_UPLOAD_MAX_MEMORY_SIZE = max(API_MAX_BODY_BYTES, 2_621_440)
 
 # --- Messaging
 MESSAGING = {
@@ -64,33 +66,8 @@ PROCESSOR_ADMIN_URL = env.str("PROCESSOR_ADMIN_URL", default="http://localhost:8
 # --- The application
 ROOT_URLCONF = "order_project.urls"
 WSGI_APPLICATION = "order_project.wsgi.application"
-INSTALLED_APPS = [
-    "orders",
-    "messaging",
-    "observability",
-    "httpapi",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
-    "rest_framework",
-    "rest_framework.authtoken",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
-]
-MIDDLEWARE = [
-    "observability.middleware.CorrelationMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-]
+INSTALLED_APPS = ["orders", "messaging", "observability", *httpapi_settings.APPS]
+MIDDLEWARE = httpapi_settings.MIDDLEWARE
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -113,13 +90,14 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-REST_FRAMEWORK = rest_framework_settings(auth_required=API_AUTH_REQUIRED)
-SPECTACULAR_SETTINGS = spectacular_settings(
-    title="Orders",
-    description="Takes orders, and tells how they ended. An order answers 201 `pending`; it becomes `completed` or "
-    "`failed` when the processor has decided it.",
-    version="1.0.0",
+REST_FRAMEWORK = httpapi_settings.rest_framework_settings(API_AUTH_REQUIRED)
+SERVICE_NAME = "Orders"
+SERVICE_DESCRIPTION = (
+    "Takes orders, and tells how they ended. A new order is `pending`; it becomes `completed` or `failed` "
+    "once the processor has decided it."
 )
+API_RESOURCES = {"Orders": "/orders"}
+SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings(SERVICE_NAME, SERVICE_DESCRIPTION, "1.0.0")
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False

@@ -1,0 +1,128 @@
+"""What the API's documentation says about each operation: examples, headers, errors."""
+
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+
+from httpapi.openapi import problem_responses
+from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer
+
+NEW_ORDER: dict[str, Any] = {
+    "customer_id": "customer-1",
+    "items": [
+        {"product_id": "espresso-beans-1kg", "quantity": 2, "price": 18.5},
+        {"product_id": "paper-filters", "quantity": 1, "price": 9.0},
+    ],
+}
+"""A body that works as it stands. Also what the browsable API's form starts with."""
+
+_ID = "019ac5f2-8d0b-7c3e-9a51-6f2b8e4d7a10"
+_PENDING = {
+    "id": _ID,
+    **NEW_ORDER,
+    "total_amount": 46.0,
+    "status": "pending",
+    "error_message": None,
+    "created_at": "2026-11-22T12:00:00.000000Z",
+    "updated_at": "2026-11-22T12:00:00.000000Z",
+}
+_COMPLETED = {**_PENDING, "status": "completed", "updated_at": "2026-11-22T12:00:00.350000Z"}
+_FAILED = {
+    **_COMPLETED,
+    "status": "failed",
+    "error_message": "The total of 150000.00 is above the limit of 100000.00.",
+    "items": [{"product_id": "coffee-farm", "quantity": 1, "price": 150000.0}],
+    "total_amount": 150000.0,
+}
+
+
+def _header(name: str, description: str, *, of: Any = False, required: bool = False, **schema: Any) -> OpenApiParameter:
+    return OpenApiParameter(
+        name,
+        {"type": "string", **schema},
+        OpenApiParameter.HEADER,
+        response=of,
+        required=required,
+        description=description,
+    )
+
+
+_REQUEST_ID = [
+    _header(
+        "X-Request-ID",
+        "The correlation id: kept with the order, in every log line it causes, and on its events. Made if not given.",
+        pattern="^[A-Za-z0-9._:-]{1,128}$",
+    ),
+    _header("X-Request-ID", "The id under which the logs tell of this request.", of=True, required=True),
+]
+
+list_orders = extend_schema(
+    operation_id="listOrders",
+    tags=["Orders"],
+    summary="List orders",
+    description="Newest first, in pages. Filters narrow each other. Follow `next` until it is null; orders placed "
+    "meanwhile do not shift the pages.",
+    parameters=[OrderFilters, *_REQUEST_ID],
+    responses={200: OrderSerializer(many=True), **problem_responses(401, 422, 503)},
+    examples=[
+        OpenApiExample("A completed order", _COMPLETED, response_only=True, status_codes=["200"]),
+        OpenApiExample("A failed order", _FAILED, response_only=True, status_codes=["200"]),
+    ],
+)
+
+place_order = extend_schema(
+    operation_id="placeOrder",
+    tags=["Orders"],
+    summary="Place an order",
+    description="Answers once the order is safe: it will be processed even if everything crashes right after. "
+    "Whether it `completed` or `failed` shows at its `Location`, usually within a second.\n\n"
+    "Send an `Idempotency-Key` to be able to send the same order again without placing a second one, for example "
+    "after a timeout.",
+    parameters=[
+        _header(
+            "Idempotency-Key",
+            "Any text of your choice, new for each order, such as a UUID. The same key and order give the first "
+            "answer again, however late; the same key with another order is refused (422). Keys belong to the user "
+            "who sends them.",
+            pattern="^[!-~]{1,255}$",
+        ),
+        _header("Location", "The order's path.", of=[201], required=True, format="uri-reference"),
+        _header("Idempotent-Replayed", "Only when this is the first answer again.", of=[201], enum=["true"]),
+        *_REQUEST_ID,
+    ],
+    request=NewOrderSerializer,
+    responses={
+        201: OpenApiResponse(OrderSerializer, "The order as it was placed."),
+        **problem_responses(
+            400,
+            401,
+            409,
+            413,
+            415,
+            422,
+            503,
+            details={409: "A request with this Idempotency-Key is still under way; ask again in a moment."},
+        ),
+    },
+    examples=[
+        OpenApiExample("Two items", NEW_ORDER, request_only=True),
+        OpenApiExample("The new order", _PENDING, response_only=True, status_codes=["201"]),
+    ],
+)
+
+read_order = extend_schema(
+    operation_id="readOrder",
+    tags=["Orders"],
+    summary="Read an order",
+    parameters=[
+        OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="As `POST` answered it."),
+        *_REQUEST_ID,
+    ],
+    responses={200: OrderSerializer, **problem_responses(401, 404, 503, details={404: "Order not found"})},
+    examples=[
+        OpenApiExample("Pending", _PENDING, response_only=True, status_codes=["200"]),
+        OpenApiExample("Completed", _COMPLETED, response_only=True, status_codes=["200"]),
+        OpenApiExample("Failed", _FAILED, response_only=True, status_codes=["200"]),
+    ],
+)

@@ -1,0 +1,101 @@
+"""The order as JSON: what a client may send, and what it gets."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from rest_framework import serializers
+
+from contracts.events import MONEY_PLACES
+from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
+from orders.models import Order, OrderItem
+
+class NewItemSerializer(serializers.Serializer[Any]):
+    """One line of a new order."""
+
+    product_id = StrictCharField(max_length=settings.MAX_TEXT_LENGTH)
+    quantity = StrictIntegerField(min_value=1)
+    price = MoneyField(max_digits=settings.MAX_MONEY_DIGITS, positive=True)
+
+
+class NewOrderSerializer(serializers.Serializer[Any]):
+    """What a client posts."""
+
+    customer_id = StrictCharField(max_length=settings.MAX_TEXT_LENGTH)
+    items = NewItemSerializer(
+        many=True,
+        allow_empty=False,
+        max_length=settings.MAX_ITEMS_PER_ORDER,
+        error_messages={"max_length": "An order has at most {max_length} items (MAX_ITEMS_PER_ORDER)."},
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        total = sum(item["quantity"] * item["price"] for item in attrs["items"])
+        limit = Decimal(10) ** (settings.MAX_MONEY_DIGITS - MONEY_PLACES)
+        if total >= limit:
+            raise serializers.ValidationError(
+                {
+                    "items": f"The total amount has more than {settings.MAX_MONEY_DIGITS} digits (MAX_MONEY_DIGITS): "
+                    f"it is {total:.2f} and must be below {limit}."
+                }
+            )
+        return attrs
+
+
+class ItemSerializer(serializers.Serializer[Any]):
+    """One line of an order."""
+
+    product_id = serializers.CharField()
+    quantity = serializers.IntegerField()
+    price = MoneyField()
+
+
+class OrderSerializer(serializers.Serializer[Order]):
+    """An order, with what has become of it."""
+
+    id = serializers.UUIDField(help_text="UUIDv7.")
+    customer_id = serializers.CharField()
+    items = ItemSerializer(many=True)
+    total_amount = MoneyField()
+    status = serializers.ChoiceField(choices=Order.Status.choices)
+    error_message = serializers.CharField(allow_null=True, help_text="Why it failed; null unless it did.")
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField(help_text="When the status was set; before that, when it was placed.")
+
+    def to_representation(self, instance: Order) -> dict[str, Any]:
+        return as_json(instance, instance.items.all())
+
+
+def as_json(order: Order, items: Iterable[OrderItem]) -> dict[str, Any]:
+    """The order as `OrderSerializer` declares it. Written out: field by field it would take ten times as long."""
+    return {
+        "id": str(order.id),
+        "customer_id": order.customer_id,
+        "items": [
+            {"product_id": item.product_id, "quantity": item.quantity, "price": float(item.price)} for item in items
+        ],
+        "total_amount": float(order.total_amount),
+        "status": order.status,
+        "error_message": order.error_message,
+        "created_at": _moment(order.created_at),
+        "updated_at": _moment(order.updated_at),
+    }
+
+
+def _moment(value: datetime) -> str:
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+class OrderFilters(serializers.Serializer[Any]):
+    """The query parameters of the list. They narrow each other."""
+
+    status = serializers.ChoiceField(choices=Order.Status.choices, required=False)
+    customer_id = serializers.CharField(
+        required=False, max_length=settings.MAX_TEXT_LENGTH, trim_whitespace=False, help_text="Exactly this customer."
+    )
+    created_after = serializers.DateTimeField(
+        required=False, help_text="Placed later than this moment (ISO 8601; UTC unless it says otherwise)."
+    )
+    created_before = serializers.DateTimeField(required=False, help_text="Placed earlier than this moment.")
