@@ -2,6 +2,7 @@
 
 import threading
 from collections import deque
+from functools import partial
 from typing import Any
 
 import pika
@@ -99,7 +100,7 @@ class Subscription:
 
     def take(self, limit: int) -> list[Delivery]:
         """Up to `limit` deliveries that have arrived, oldest first; empty when none has."""
-        taken = []
+        taken: list[Delivery] = []
         while self._waiting and len(taken) < limit:
             taken.append(self._waiting.popleft())
         return taken
@@ -110,14 +111,18 @@ class Subscription:
         After a loss of the connection this does nothing; the broker delivers again.
         """
         if deliveries:
-            tag = deliveries[-1].tag
-            self._connection.tell(lambda: self._channel.is_open and self._channel.basic_ack(tag, multiple=True))
+            self._connection.tell(partial(self._ack, deliveries[-1].tag, multiple=True))
 
     def ack_each(self, deliveries: list[Delivery]) -> None:
         """Acknowledges these and no others."""
         for delivery in deliveries:
-            tag = delivery.tag
-            self._connection.tell(lambda tag=tag: self._channel.is_open and self._channel.basic_ack(tag))
+            self._connection.tell(partial(self._ack, delivery.tag))
+
+    # In the connection's thread.
+
+    def _ack(self, tag: int, *, multiple: bool = False) -> None:
+        if self._channel.is_open:
+            self._channel.basic_ack(tag, multiple=multiple)
 
     def _on_message(
         self,

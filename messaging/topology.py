@@ -9,6 +9,7 @@ import logging
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pika.exceptions
@@ -123,17 +124,24 @@ def apply(config: MessagingConfig) -> None:
         for exchange in topology.exchanges:
             declarer.declare(
                 f"exchange {exchange.name!r}",
-                lambda channel, it=exchange: channel.exchange_declare(it.name, it.kind, durable=True),
+                partial(
+                    BlockingChannel.exchange_declare, exchange=exchange.name, exchange_type=exchange.kind, durable=True
+                ),
             )
         for queue in topology.queues:
             declarer.declare(
                 f"queue {queue.name!r}",
-                lambda channel, it=queue: channel.queue_declare(it.name, durable=True, arguments=it.arguments),
+                partial(BlockingChannel.queue_declare, queue=queue.name, durable=True, arguments=queue.arguments),
             )
         for binding in topology.bindings:
             declarer.declare(
                 f"binding of {binding.queue!r} to {binding.exchange!r}",
-                lambda channel, it=binding: channel.queue_bind(it.queue, it.exchange, it.routing_key),
+                partial(
+                    BlockingChannel.queue_bind,
+                    queue=binding.queue,
+                    exchange=binding.exchange,
+                    routing_key=binding.routing_key,
+                ),
             )
 
 

@@ -1,5 +1,5 @@
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -174,7 +174,7 @@ def test_headers_that_cannot_be_decoded_cost_neither_the_connection_nor_another_
 ) -> None:
     import pika.data
 
-    encode = pika.data.encode_value
+    encode: Callable[[list[bytes], object], int] = pika.data.encode_value
 
     def with_year_ten_thousand(pieces: list[bytes], value: object) -> int:
         if value == "year 10000":
