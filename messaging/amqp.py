@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
 import pika
@@ -43,7 +44,7 @@ class _TolerantProperties(pika.spec.BasicProperties):
 
     def decode(self, encoded: bytes, offset: int = 0) -> Any:
         try:
-            return super().decode(encoded, offset)  # type: ignore[no-untyped-call]
+            return super().decode(encoded, offset)
         except Exception as error:
             self.headers = {UNREADABLE_HEADERS: f"{type(error).__name__}: {error}"[:200]}
             return self
@@ -188,7 +189,7 @@ class Connection:
 
         def act() -> None:
             try:
-                request(lambda result=None: _settle(answer, result))
+                request(partial(_settle, answer))
             except Exception as error:
                 _fail(answer, error)
 
@@ -244,7 +245,7 @@ class Connection:
             self.on_lost()
 
 
-def _settle(future: Future[Any], result: Any) -> None:
+def _settle(future: Future[Any], result: Any = None) -> None:
     with suppress(InvalidStateError):
         future.set_result(result)
 

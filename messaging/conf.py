@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass, fields
 from functools import cached_property
+from typing import Any
 
 from django.conf import settings
 from django.utils.module_loading import import_string
@@ -47,8 +48,8 @@ class MessagingConfig:
     """How long `purge` keeps inbox rows and settled dead letters."""
 
     @cached_property
-    def handler_table(self) -> dict[str, Handler]:
-        table: dict[str, Handler] = import_string(self.handlers)
+    def handler_table(self) -> dict[str, Handler[Any]]:
+        table: dict[str, Handler[Any]] = import_string(self.handlers)
         return table
 
 

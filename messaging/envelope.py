@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pika
-from observability import context
 
 from messaging.amqp import UNREADABLE_HEADERS
 from messaging.conf import MessagingConfig
@@ -22,6 +21,7 @@ from messaging.message import Handler, Message
 from messaging.models import OutboxMessage
 from messaging.publisher import Publication
 from messaging.topology import DELIVERY_LIMIT, dead_letter_exchange, retry_exchange, retry_routing_key
+from observability import context
 
 ATTEMPT = "x-attempt"
 FIRST_FAILED_AT = "x-first-failed-at"

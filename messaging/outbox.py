@@ -5,11 +5,11 @@ import time
 from collections.abc import Sequence
 
 from django.db import connection, transaction
-from observability import context
 
 from messaging.conf import config
 from messaging.message import OutgoingMessage
 from messaging.models import OutboxMessage
+from observability import context
 
 logger = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from observability.metrics import serve_metrics
 
 from messaging.errors import ConfigurationError
 from messaging.stopping import Stop
+from observability.metrics import serve_metrics
 
 logger = logging.getLogger(__name__)
 

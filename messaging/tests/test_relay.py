@@ -1,5 +1,6 @@
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 import psycopg
@@ -57,9 +58,9 @@ def test_it_publishes_what_was_committed_and_empties_the_outbox(
 
 
 def test_what_was_rolled_back_is_not_published(broker: Broker, relay: Relay, config: MessagingConfig) -> None:
-    with pytest.raises(ZeroDivisionError), transaction.atomic():
+    with transaction.atomic():
         outbox.add([OutgoingMessage(type="thing.happened", body=b"{}")])
-        raise ZeroDivisionError
+        transaction.set_rollback(True)
     assert relay.publish_batch() == 0
     assert broker.get(config.queue, within=0.2) is None
 
@@ -147,10 +148,8 @@ def test_a_message_too_large_for_the_broker_holds_back_no_other(
     add(2)
 
     def delivered() -> bool:
-        try:
+        with suppress(BrokerUnavailableError):
             relay.publish_batch()
-        except BrokerUnavailableError:
-            pass
         return broker.count(config.queue) >= 2
 
     eventually(delivered)
