@@ -21,7 +21,7 @@ ORDER_CREATED = OrderCreated(
 )
 ORDER_COMPLETED = OrderProcessed(order_id=_ORDER_ID, status="completed")
 ORDER_FAILED = OrderProcessed(
-    order_id=_ORDER_ID, status="failed", error_message="The total of 150000.00 is above the limit of 100000.00"
+    order_id=_ORDER_ID, status="failed", error_message="The total of 150000.00 is above the limit of 100000.00."
 )
 
 EXAMPLES: Mapping[str, Mapping[str, Event]] = {

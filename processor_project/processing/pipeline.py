@@ -4,7 +4,7 @@ To put in a rule of your own, write a function that takes the order and name it 
 
     def no_tobacco(order: OrderCreated) -> None:
         if any(item.product_id.startswith("tobacco-") for item in order.items):
-            raise BusinessRuleViolation("We do not sell tobacco")
+            raise BusinessRuleViolation("We do not sell tobacco.")
 
     PROCESSING_STEPS = ["processing.steps.validate", "shop.rules.no_tobacco", …]
 
@@ -48,7 +48,7 @@ def decide(order: OrderCreated) -> str:
         try:
             step(order)
         except BusinessRuleViolation as violation:
-            return _storable(violation.reason) or f"Refused by {step.__module__}.{step.__qualname__}"
+            return _storable(violation.reason) or f"Refused by {step.__module__}.{step.__qualname__}."
     return ""
 
 

@@ -14,27 +14,27 @@ from processing.pipeline import BusinessRuleViolation
 def validate(order: OrderCreated) -> None:
     """The order makes sense: it has a customer and lines, each positive, and its total is their sum."""
     if not order.customer_id.strip():
-        raise BusinessRuleViolation("The order names no customer")
+        raise BusinessRuleViolation("The order names no customer.")
     if not order.items:
-        raise BusinessRuleViolation("The order has no items")
+        raise BusinessRuleViolation("The order has no items.")
     total = Decimal(0)
     for number, item in enumerate(order.items, start=1):
         if not item.product_id.strip():
-            raise BusinessRuleViolation(f"Item {number} names no product")
+            raise BusinessRuleViolation(f"Item {number} names no product.")
         if item.quantity <= 0:
-            raise BusinessRuleViolation(f"Item {number} has a quantity of {item.quantity}, which is not above zero")
+            raise BusinessRuleViolation(f"Item {number} has a quantity of {item.quantity}, which is not above zero.")
         if item.price <= 0:
-            raise BusinessRuleViolation(f"Item {number} has a price of {item.price}, which is not above zero")
+            raise BusinessRuleViolation(f"Item {number} has a price of {item.price}, which is not above zero.")
         total += item.quantity * item.price
     if total != order.total_amount:
-        raise BusinessRuleViolation(f"The total is {order.total_amount}, but the items add up to {total:.2f}")
+        raise BusinessRuleViolation(f"The total is {order.total_amount}, but the items add up to {total:.2f}.")
 
 
 def limit_total(order: OrderCreated) -> None:
     """The total is at most `PROCESSING_MAX_ORDER_TOTAL`."""
     limit: Decimal = settings.PROCESSING_MAX_ORDER_TOTAL
     if order.total_amount > limit:
-        raise BusinessRuleViolation(f"The total of {order.total_amount} is above the limit of {limit:.2f}")
+        raise BusinessRuleViolation(f"The total of {order.total_amount} is above the limit of {limit:.2f}.")
 
 
 def simulate(order: OrderCreated) -> None:
