@@ -131,9 +131,8 @@ def _announcement(message: OrderMessage, record: ProcessingRecord) -> OutgoingMe
 
 def _report(records: Sequence[ProcessingRecord], repeated: Sequence[OrderMessage]) -> None:
     for record in records:
-        seconds = record.duration.total_seconds()
         metrics.orders_processed.labels(record.outcome).inc()
-        metrics.order_processing_seconds.labels(record.outcome).observe(seconds)
+        metrics.order_processing_seconds.labels(record.outcome).observe(record.duration_ms / 1000)
         logger.info(
             "order processed",
             extra={
@@ -142,7 +141,7 @@ def _report(records: Sequence[ProcessingRecord], repeated: Sequence[OrderMessage
                 "correlation_id": record.correlation_id,
                 "outcome": str(record.outcome),
                 "attempt": record.attempts,
-                "duration_ms": round(seconds * 1000, 3),
+                "duration_ms": round(record.duration_ms, 3),
             },
         )
     for message in repeated:

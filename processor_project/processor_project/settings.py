@@ -8,7 +8,7 @@ import warnings
 from decimal import Decimal
 from pathlib import Path
 
-from httpapi.settings import rest_framework_settings, spectacular_settings
+from httpapi import settings as httpapi_settings
 from observability.logs import logging_config
 from processor_project.environment import Environment
 
@@ -68,33 +68,8 @@ ORDERS_ADMIN_URL = env.str("ORDERS_ADMIN_URL", default="http://localhost:8000/ad
 # --- The application
 ROOT_URLCONF = "processor_project.urls"
 WSGI_APPLICATION = "processor_project.wsgi.application"
-INSTALLED_APPS = [
-    "processing",
-    "messaging",
-    "observability",
-    "httpapi",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
-    "rest_framework",
-    "rest_framework.authtoken",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
-]
-MIDDLEWARE = [
-    "observability.middleware.CorrelationMiddleware",
-    "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-]
+INSTALLED_APPS = ["processing", "messaging", "observability", *httpapi_settings.APPS]
+MIDDLEWARE = httpapi_settings.MIDDLEWARE
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -117,19 +92,20 @@ AUTH_PASSWORD_VALIDATORS = [
         "NumericPasswordValidator",
     )
 ]
-REST_FRAMEWORK = rest_framework_settings(auth_required=API_AUTH_REQUIRED)
-SPECTACULAR_SETTINGS = spectacular_settings(
-    title="Processor",
-    description="Decides orders, and tells what it decided: one record for every order, `completed` or `failed` with "
-    "the business rule that it broke. Orders come in as events; this API only reads.",
-    version="1.0.0",
+REST_FRAMEWORK = httpapi_settings.rest_framework_settings(API_AUTH_REQUIRED)
+SERVICE_NAME = "Processor"
+SERVICE_DESCRIPTION = (
+    "Decides orders, and tells what it decided: one record for every order, completed, or failed with the business "
+    "rule that it broke. Orders come in as events; this API only reads."
 )
+API_RESOURCES = {"Records": "/records"}
+SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings(SERVICE_NAME, SERVICE_DESCRIPTION, "1.0.0")
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
 
 # --- Static files: served by the application itself. Without `collectstatic` they come straight from the packages.
-STATIC_URL = "static/"
+STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {"staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"}}
 WHITENOISE_USE_FINDERS = True

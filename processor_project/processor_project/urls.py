@@ -2,10 +2,8 @@
 
 from django.contrib import admin
 from django.urls import include, path
-from django.views.generic import RedirectView
 
 urlpatterns = [
-    path("", RedirectView.as_view(url="/docs")),
     path("", include("processing.urls")),
     path("", include("httpapi.urls")),
     path("", include("observability.urls")),

@@ -1,0 +1,15 @@
+"""How gunicorn serves this service. PORT, WEB_CONCURRENCY and WEB_THREADS come from the environment."""
+
+from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F401 - gunicorn finds its hooks by name
+from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F401
+from processor_project import settings  # first of all: what is missing ends the master, with one sentence
+
+bind = f"0.0.0.0:{settings.env.int('PORT', default=8001)}"
+workers = settings.env.int("WEB_CONCURRENCY", default=2)
+worker_class = "gthread"
+threads = settings.env.int("WEB_THREADS", default=4)
+# Longer than a load balancer keeps its connections, so that it never sends into one that is being closed.
+keepalive = 75
+# Requests under way finish; the whole process leaves within ten seconds.
+graceful_timeout = 8
+logconfig_dict = settings.LOGGING

@@ -1,0 +1,62 @@
+"""What the OpenAPI schema says about the records: parameters, answers, errors, and an example of each."""
+
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+
+from httpapi.openapi import problem_responses
+from processing.serializers import RecordFilters, RecordSerializer
+
+RECORD_NOT_FOUND = "Processing record not found"
+
+_COMPLETED = {
+    "order_id": "019ab3c4-5d6e-7f80-9a1b-2c3d4e5f6071",
+    "outcome": "completed",
+    "reason": None,
+    "customer_id": "customer-1",
+    "total_amount": 46.0,
+    "item_count": 2,
+    "attempts": 1,
+    "message_id": "019ab3c4-5d70-7112-8f3a-6b5c4d3e2f10",
+    "correlation_id": "5f2c9a7e31d84b6f9c0e1d2a3b4c5d6e",
+    "started_at": "2026-11-22T09:30:00.120451Z",
+    "finished_at": "2026-11-22T09:30:00.120502Z",
+    "duration_ms": 0.051,
+}
+_FAILED = _COMPLETED | {
+    "outcome": "failed",
+    "reason": "The total of 150000.00 is above the limit of 100000.00.",
+    "total_amount": 150000.0,
+}
+
+list_records = extend_schema(
+    operation_id="list_records",
+    summary="Read the processing records, newest first",
+    tags=["records"],
+    parameters=[RecordFilters],
+    responses={
+        200: OpenApiResponse(
+            RecordSerializer(many=True),
+            "A page of records.",
+            examples=[OpenApiExample("A completed order", _COMPLETED), OpenApiExample("A failed order", _FAILED)],
+        ),
+        **problem_responses(
+            401,
+            422,
+            503,
+            details={422: '?outcome: "done" is not a valid choice.'},
+        ),
+    },
+)
+read_record = extend_schema(
+    operation_id="read_record",
+    summary="Read what was decided about one order",
+    tags=["records"],
+    parameters=[OpenApiParameter("order_id", str, OpenApiParameter.PATH, description="The order's id.")],
+    responses={
+        200: OpenApiResponse(
+            RecordSerializer,
+            "The order is decided.",
+            examples=[OpenApiExample("A completed order", _COMPLETED), OpenApiExample("A failed order", _FAILED)],
+        ),
+        **problem_responses(401, 404, 503, details={404: RECORD_NOT_FOUND}),
+    },
+)

@@ -1,0 +1,46 @@
+"""The processing record as JSON, and the parameters that narrow the list."""
+
+from typing import Any
+
+from rest_framework import serializers
+
+from contracts.events import MAX_TEXT
+from httpapi.fields import MoneyField
+from processing.models import ProcessingRecord
+
+
+class RecordSerializer(serializers.Serializer[ProcessingRecord]):
+    """What was decided about one order."""
+
+    order_id = serializers.UUIDField(help_text="The order's id in the order service.")
+    outcome = serializers.ChoiceField(choices=ProcessingRecord.Outcome.choices)
+    reason = serializers.SerializerMethodField(help_text="The business rule that the order broke; null unless failed.")
+    customer_id = serializers.CharField()
+    total_amount = MoneyField()
+    item_count = serializers.IntegerField(help_text="How many lines the order has.")
+    attempts = serializers.IntegerField(help_text="On which delivery of the message it was decided; 1 is the first.")
+    message_id = serializers.UUIDField(help_text="The message that brought the order.")
+    correlation_id = serializers.CharField(help_text="Finds the order in the logs of both services.")
+    started_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField()
+    duration_ms = serializers.FloatField(help_text="How long the rules took, without the time in queues.")
+
+    def get_reason(self, record: ProcessingRecord) -> str | None:
+        return record.reason or None
+
+
+class RecordFilters(serializers.Serializer[Any]):
+    """The query parameters of the list. They narrow each other."""
+
+    outcome = serializers.ChoiceField(choices=ProcessingRecord.Outcome.choices, required=False)
+    order_id = serializers.UUIDField(required=False, help_text="Exactly this order.")
+    customer_id = serializers.CharField(
+        required=False, max_length=MAX_TEXT, trim_whitespace=False, help_text="Exactly this customer."
+    )
+    correlation_id = serializers.CharField(
+        required=False, max_length=MAX_TEXT, trim_whitespace=False, help_text="Exactly this correlation id."
+    )
+    created_after = serializers.DateTimeField(
+        required=False, help_text="Finished later than this moment (ISO 8601; UTC unless it says otherwise)."
+    )
+    created_before = serializers.DateTimeField(required=False, help_text="Finished earlier than this moment.")
