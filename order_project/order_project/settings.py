@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 
 from httpapi import settings as httpapi_settings
-
 from observability.logs import logging_config
 from order_project.environment import Environment
 

@@ -2,10 +2,13 @@
 
 from typing import Any
 
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.serializers import ListSerializer
 
 from httpapi.openapi import problem_responses
+from httpapi.problems import PROBLEM_JSON
 from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer
 
 NEW_ORDER: dict[str, Any] = {
@@ -37,6 +40,20 @@ _FAILED = {
 }
 
 
+class BoundedListExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """How many items a nested list may have, which drf-spectacular leaves out."""
+
+    target_class = ListSerializer
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._unwrap_list_serializer(self.target, direction)
+        if not self.target.allow_empty:
+            schema["minItems"] = 1
+        if self.target.max_length is not None:
+            schema["maxItems"] = self.target.max_length
+        return schema
+
+
 def _header(name: str, description: str, *, of: Any = False, required: bool = False, **schema: Any) -> OpenApiParameter:
     return OpenApiParameter(
         name,
@@ -57,14 +74,25 @@ _REQUEST_ID = [
     _header("X-Request-ID", "The id under which the logs tell of this request.", of=True, required=True),
 ]
 
+_RETRY_AFTER = _header("Retry-After", "Seconds to wait before trying again.", of=[409, 503], pattern="^[0-9]+$")
+
+_BAD_PARAMETER = problem_responses(422, details={422: '?status: "open" is not a valid choice.'})
+_BAD_PARAMETER[(422, PROBLEM_JSON)].examples[0].value["errors"] = [
+    {"pointer": "?status", "detail": '"open" is not a valid choice.'}
+]
+
 list_orders = extend_schema(
     operation_id="listOrders",
     tags=["Orders"],
     summary="List orders",
     description="Newest first, in pages. Filters narrow each other. Follow `next` until it is null; orders placed "
     "meanwhile do not shift the pages.",
-    parameters=[OrderFilters, *_REQUEST_ID],
-    responses={200: OrderSerializer(many=True), **problem_responses(401, 422, 503)},
+    parameters=[OrderFilters, _RETRY_AFTER, *_REQUEST_ID],
+    responses={
+        200: OpenApiResponse(OrderSerializer(many=True), "A page of orders."),
+        **problem_responses(401, 503),
+        **_BAD_PARAMETER,
+    },
     examples=[
         OpenApiExample("A completed order", _COMPLETED, response_only=True, status_codes=["200"]),
         OpenApiExample("A failed order", _FAILED, response_only=True, status_codes=["200"]),
@@ -89,6 +117,7 @@ place_order = extend_schema(
         ),
         _header("Location", "The order's path.", of=[201], required=True, format="uri-reference"),
         _header("Idempotent-Replayed", "Only when this is the first answer again.", of=[201], enum=["true"]),
+        _RETRY_AFTER,
         *_REQUEST_ID,
     ],
     request=NewOrderSerializer,
@@ -117,9 +146,13 @@ read_order = extend_schema(
     summary="Read an order",
     parameters=[
         OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="As `POST` answered it."),
+        _RETRY_AFTER,
         *_REQUEST_ID,
     ],
-    responses={200: OrderSerializer, **problem_responses(401, 404, 503, details={404: "Order not found"})},
+    responses={
+        200: OpenApiResponse(OrderSerializer, "The order."),
+        **problem_responses(401, 404, 503, details={404: "Order not found"}),
+    },
     examples=[
         OpenApiExample("Pending", _PENDING, response_only=True, status_codes=["200"]),
         OpenApiExample("Completed", _COMPLETED, response_only=True, status_codes=["200"]),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from django.conf import settings
 from rest_framework import serializers
@@ -11,6 +11,7 @@ from rest_framework import serializers
 from contracts.events import MONEY_PLACES
 from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
 from orders.models import Order, OrderItem
+
 
 class NewItemSerializer(serializers.Serializer[Any]):
     """One line of a new order."""
@@ -24,7 +25,7 @@ class NewOrderSerializer(serializers.Serializer[Any]):
     """What a client posts."""
 
     customer_id = StrictCharField(max_length=settings.MAX_TEXT_LENGTH)
-    items = NewItemSerializer(
+    items = NewItemSerializer(  # type: ignore[call-arg]  # the keywords are those of the list around it
         many=True,
         allow_empty=False,
         max_length=settings.MAX_ITEMS_PER_ORDER,
@@ -59,7 +60,9 @@ class OrderSerializer(serializers.Serializer[Order]):
     customer_id = serializers.CharField()
     items = ItemSerializer(many=True)
     total_amount = MoneyField()
-    status = serializers.ChoiceField(choices=Order.Status.choices)
+    status = serializers.ChoiceField(
+        choices=Order.Status.choices, help_text="`pending` until the processor has decided it, then final."
+    )
     error_message = serializers.CharField(allow_null=True, help_text="Why it failed; null unless it did.")
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField(help_text="When the status was set; before that, when it was placed.")
@@ -91,7 +94,14 @@ def _moment(value: datetime) -> str:
 class OrderFilters(serializers.Serializer[Any]):
     """The query parameters of the list. They narrow each other."""
 
-    status = serializers.ChoiceField(choices=Order.Status.choices, required=False)
+    LOOKUPS: ClassVar[dict[str, str]] = {
+        "status": "status",
+        "customer_id": "customer_id",
+        "created_after": "created_at__gt",
+        "created_before": "created_at__lt",
+    }
+
+    status = serializers.ChoiceField(choices=Order.Status.choices, required=False, help_text="Only these.")
     customer_id = serializers.CharField(
         required=False, max_length=settings.MAX_TEXT_LENGTH, trim_whitespace=False, help_text="Exactly this customer."
     )

@@ -6,10 +6,12 @@ from uuid import UUID
 
 from django.db.models import QuerySet
 from django.urls import reverse
-from rest_framework.generics import GenericAPIView
+from drf_spectacular.utils import extend_schema_view
+from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from httpapi.pagination import CursorPagination
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from orders import openapi, services
@@ -19,24 +21,33 @@ from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-class OrderListView(GenericAPIView[Order]):
+class NewestFirst(CursorPagination):
+    """Pages of orders. The id decides between orders of the same microsecond."""
+
+    ordering = ("-created_at", "-id")
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        page = super().get_paginated_response_schema(schema)
+        page["properties"]["next"]["example"] = "https://orders.example.com/orders?cursor=cD0yMDI2LTExLTIy"
+        page["properties"]["previous"]["example"] = None
+        return page
+
+
+@extend_schema_view(get=openapi.list_orders)
+class OrderListView(ListAPIView[Order]):
     """Place an order, or read the orders newest first."""
 
     queryset = Order.objects.prefetch_related("items")
-    ordering = ("-created_at", "-id")
+    serializer_class = OrderSerializer
+    pagination_class = NewestFirst
     example_body = openapi.NEW_ORDER
 
     def get_view_name(self) -> str:
         return "Orders"
 
-    def get_serializer_class(self) -> Any:
-        return NewOrderSerializer if self.request.method == "POST" else OrderSerializer
-
-    @openapi.list_orders
-    def get(self, request: Request) -> Response:
-        orders = _filtered(self.get_queryset(), **parse_query(OrderFilters, request))
-        page = self.paginate_queryset(orders)
-        return self.get_paginated_response(OrderSerializer(page, many=True).data)
+    def filter_queryset(self, queryset: QuerySet[Order, Any]) -> QuerySet[Order, Any]:
+        wanted = parse_query(OrderFilters, self.request)
+        return queryset.filter(**{OrderFilters.LOOKUPS[name]: value for name, value in wanted.items()})
 
     @openapi.place_order
     def post(self, request: Request) -> Response:
@@ -64,7 +75,8 @@ class OrderListView(GenericAPIView[Order]):
         return Response(as_json(placed.order, placed.items), status=201, headers=headers)
 
 
-class OrderView(GenericAPIView[Order]):
+@extend_schema_view(get=openapi.read_order)
+class OrderView(RetrieveAPIView[Order]):
     """One order, and what has become of it."""
 
     queryset = Order.objects.prefetch_related("items")
@@ -73,13 +85,11 @@ class OrderView(GenericAPIView[Order]):
     def get_view_name(self) -> str:
         return "Order"
 
-    @openapi.read_order
-    def get(self, request: Request, order_id: str) -> Response:
+    def get_object(self) -> Order:
         try:
-            order = self.get_queryset().get(id=UUID(order_id))
+            return self.get_queryset().get(id=UUID(self.kwargs["order_id"]))
         except (ValueError, Order.DoesNotExist):
             raise Problem(404, "Order not found") from None
-        return Response(OrderSerializer(order).data)
 
 
 def _idempotency_key(request: Request) -> str | None:
@@ -87,20 +97,3 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem(400, "The Idempotency-Key header must be 1 to 255 visible ASCII characters.")
     return key
-
-
-def _filtered(
-    orders: QuerySet[Order],
-    *,
-    status: str | None = None,
-    customer_id: str | None = None,
-    created_after: Any = None,
-    created_before: Any = None,
-) -> QuerySet[Order]:
-    wanted = {
-        "status": status,
-        "customer_id": customer_id,
-        "created_at__gt": created_after,
-        "created_at__lt": created_before,
-    }
-    return orders.filter(**{lookup: value for lookup, value in wanted.items() if value is not None})
