@@ -43,12 +43,13 @@ _INSERT = f"""
 """
 
 
+@transaction.atomic(savepoint=False)
 def process_orders(messages: Sequence[OrderMessage]) -> None:
     """Decide these orders, keep a record of each, and announce each with one `order.processed`.
 
-    Runs inside the transaction of the caller, and all of it is kept or undone together. An order that has a record
+    All of it is kept or undone together, with the caller's transaction if there is one. An order that has a record
     keeps it: it runs through no step and is not announced again. Raises TransientError when another consumer decides
-    one of the orders at this moment, and passes on what a step raises beyond a broken rule; the caller rolls back.
+    one of the orders at this moment, and passes on what a step raises beyond a broken rule; nothing is kept then.
 
     A crash before the commit leaves no trace, and the messages come again. After it, the outbox announces the
     decisions, and messages that come again have no effect.

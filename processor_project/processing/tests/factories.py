@@ -59,4 +59,3 @@ def make_record(**fields: Any) -> ProcessingRecord:
         }
         | fields
     )
-

@@ -1,0 +1,137 @@
+"""Two consumers with the same order at the same moment, on connections of their own."""
+
+import contextlib
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
+from pytest_django.fixtures import Settings
+
+from contracts.events import OrderCreated
+from messaging.errors import TransientError
+from messaging.models import OutboxMessage
+from processing.models import ProcessingRecord
+from processing.services import OrderMessage, process_orders
+from processing.tests.factories import make_message
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WAIT = 30
+"""Seconds until a test that hangs is given up. No test waits that long when all is well."""
+
+
+def write_to_the_database(order: OrderCreated) -> None:
+    Group.objects.create(name=f"{order.order_id} {threading.get_ident()}")
+
+
+@pytest.fixture
+def consumers() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        yield pool
+
+
+def on_own_connection(action: Callable[[], None]) -> None:
+    try:
+        action()
+    finally:
+        connection.close()
+
+
+class Held:
+    """A consumer that has handled its batch and not committed it yet."""
+
+    def __init__(self, pool: ThreadPoolExecutor, messages: list[OrderMessage]) -> None:
+        self.handled = threading.Event()
+        self.go_on = threading.Event()
+        self.commit = True
+        self.done = pool.submit(on_own_connection, lambda: self._handle(messages))
+        assert self.handled.wait(WAIT)
+
+    def _handle(self, messages: list[OrderMessage]) -> None:
+        with transaction.atomic():
+            process_orders(messages)
+            self.handled.set()
+            assert self.go_on.wait(WAIT)
+            transaction.set_rollback(not self.commit)
+
+    def finish(self, *, commit: bool) -> None:
+        self.commit = commit
+        self.go_on.set()
+        self.done.result(WAIT)
+
+
+def wait_until_somebody_waits_for_a_lock() -> None:
+    """Returns once a connection to this database waits for another's transaction."""
+    query = """
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'transactionid'"""
+    end = threading.Event()
+    for _ in range(WAIT * 100):
+        with connection.cursor() as cursor:
+            cursor.execute(query)
+            if cursor.fetchone() == (1,):
+                return
+        end.wait(0.01)
+    raise AssertionError("nobody waits for the other's transaction")
+
+
+def start(pool: ThreadPoolExecutor, messages: list[OrderMessage]) -> "Future[None]":
+    return pool.submit(on_own_connection, lambda: process_orders(messages))
+
+
+def test_the_second_consumer_waits_for_the_first_and_then_keeps_nothing(
+    consumers: ThreadPoolExecutor, settings: Settings
+) -> None:
+    settings.PROCESSING_STEPS = [f"{__name__}.write_to_the_database"]
+    first, other = make_message(), make_message()
+    second = make_message(order_id=first.payload.order_id)
+    holder = Held(consumers, [first])
+    waiting = start(consumers, [second, other])
+    wait_until_somebody_waits_for_a_lock()
+    assert not waiting.done()
+
+    holder.finish(commit=True)
+
+    with pytest.raises(TransientError):
+        waiting.result(WAIT)
+    assert ProcessingRecord.objects.get().message_id == first.id
+    assert OutboxMessage.objects.count() == 1
+    assert Group.objects.count() == 1, "what the steps did for an order that another decided must not be kept"
+
+    process_orders([second, other])  # the consumer's next attempt
+
+    assert {record.message_id for record in ProcessingRecord.objects.all()} == {first.id, other.id}
+    assert OutboxMessage.objects.count() == 2
+    assert Group.objects.count() == 2
+
+
+def test_the_second_consumer_decides_when_the_first_rolls_back(consumers: ThreadPoolExecutor) -> None:
+    first = make_message()
+    second = make_message(order_id=first.payload.order_id)
+    holder = Held(consumers, [first])
+    waiting = start(consumers, [second])
+    wait_until_somebody_waits_for_a_lock()
+
+    holder.finish(commit=False)
+    waiting.result(WAIT)
+
+    assert ProcessingRecord.objects.get().message_id == second.id
+    assert OutboxMessage.objects.count() == 1
+
+
+def test_consumers_with_the_same_orders_in_any_order_never_deadlock(consumers: ThreadPoolExecutor) -> None:
+    shuffle = random.Random(11).shuffle
+    rounds = 15
+    for _ in range(rounds):
+        batch = [make_message() for _ in range(40)]
+        twin = [make_message(order_id=message.payload.order_id) for message in batch]
+        shuffle(twin)
+        for running in [start(consumers, batch), start(consumers, twin)]:
+            with contextlib.suppress(TransientError):  # a deadlock would be an OperationalError
+                running.result(WAIT)
+
+    assert ProcessingRecord.objects.count() == OutboxMessage.objects.count() == rounds * 40
