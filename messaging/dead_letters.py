@@ -72,8 +72,8 @@ _STORE = """
         attempts, occurrences, first_failed_at, last_failed_at, status, settled_by
     )
     SELECT
-        fingerprint, message_id, type, queue, headers::jsonb, body, correlation_id, error_type, error_message, traceback,
-        attempts, times.occurrences, times.first_failed_at, failed_at, 'waiting', ''
+        fingerprint, message_id, type, queue, headers::jsonb, body, correlation_id, error_type, error_message,
+        traceback, attempts, times.occurrences, times.first_failed_at, failed_at, 'waiting', ''
     FROM newest JOIN times USING (fingerprint)
     ORDER BY fingerprint
     ON CONFLICT (fingerprint) DO UPDATE SET
@@ -118,7 +118,7 @@ def fingerprint(*, message_id: uuid.UUID, body: bytes) -> uuid.UUID:
     return uuid.uuid5(_FINGERPRINTS, message_id.bytes + body)
 
 
-OnSettled = Callable[[Sequence[DeadLetter]], None]
+OnSettled = Callable[[Sequence[DeadLetter]], object]
 
 
 def replay(*, dead_letters: QuerySet[DeadLetter], by: str, on_settled: OnSettled | None = None) -> int:

@@ -1,49 +1,19 @@
 import math
 import threading
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection, transaction
+
 from messaging import dead_letters
 from messaging.conf import config
-from messaging.dead_letters import FailedMessage
 from messaging.models import DeadLetter, OutboxMessage
+from messaging.tests.letters import LATER, NOON, again, failed, stored
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
-LATER = NOON + timedelta(minutes=5)
-
-
-def failed(**changes: Any) -> FailedMessage:
-    given = {
-        "message_id": uuid4(),
-        "type": "thing.happened",
-        "queue": "things.events.v1",
-        "headers": {"schema-version": 1},
-        "body": b'{"number": 1}',
-        "correlation_id": "request-1",
-        "error_type": "InvalidMessageError",
-        "error_message": "number is missing",
-        "traceback": "Traceback …",
-        "attempts": 6,
-        "failed_at": NOON,
-        "first_failed_at": NOON - timedelta(minutes=1),
-    }
-    return FailedMessage(**(given | changes))
-
-
-def again(message: FailedMessage, **changes: Any) -> FailedMessage:
-    return failed(message_id=message.message_id, body=message.body, **changes)
-
-
-def stored(**changes: Any) -> DeadLetter:
-    message = failed(**changes)
-    dead_letters.store([message])
-    return DeadLetter.objects.get(message_id=message.message_id)
 
 
 def every(status: str | None = None) -> Any:
@@ -148,7 +118,7 @@ class TestStore:
         row = stored(
             type="t\x00" * 300, queue="q" * 300, correlation_id="\udfff", error_type="E" * 300, headers=headers,
             error_message="\x00\ud800", traceback="\x00", body=b"\x00\xff", attempts=2**40,
-            failed_at=datetime(2026, 5, 1, 12),  # noqa: DTZ001 (a time without a zone may come)
+            failed_at=datetime(2026, 5, 1, 12),
         )  # fmt: skip
         assert row.type == ("t\ufffd" * 300)[:255]
         assert (len(row.queue), len(row.error_type), row.correlation_id) == (255, 255, "\ufffd")
