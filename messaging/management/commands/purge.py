@@ -1,0 +1,48 @@
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+from tqdm import tqdm
+
+from messaging import retention
+from messaging.conf import config
+from messaging.errors import ConfigurationError
+
+_CENTURY = 36_500
+
+
+class Command(BaseCommand):
+    """Ends with 0, or with 1 when the retention is too short. Safe to run beside everything else, and twice."""
+
+    help = (
+        "Removes inbox rows and settled dead letters older than the retention. "
+        "Dead letters that wait, and what the business keeps, stay."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--days", type=int, help="keep so many days instead of the setting RETENTION_DAYS")
+        parser.add_argument("--batch", type=int, default=retention.BATCH_SIZE, help="rows a transaction (1000)")
+        parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        settings = config()
+        days: int = settings.retention_days if options["days"] is None else options["days"]
+        if options["batch"] < 1 or days > _CENTURY:
+            raise CommandError(f"--batch is 1 or more, --days at most {_CENTURY}.", returncode=2)
+        try:
+            retention.check_retention(settings, days=days)
+        except ConfigurationError as error:
+            raise CommandError(str(error)) from error
+        before = timezone.now() - timedelta(days=days)
+        if options["dry_run"]:
+            self.stdout.write(f"Would remove {_said(retention.expired(before=before), days)}")
+            return
+        with tqdm(disable=None, unit=" rows", leave=False) as bar:
+            purged = retention.purge(before=before, batch_size=options["batch"], on_batch=lambda rows: bar.update(rows))
+        self.stdout.write(f"Removed {_said(purged, days)}")
+
+
+def _said(purge: retention.Purge, days: int) -> str:
+    return f"{purge.inbox} inbox rows and {purge.dead_letters} settled dead letters older than {days} days."

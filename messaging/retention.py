@@ -1,0 +1,111 @@
+"""What messaging keeps only for a time: inbox rows, and dead letters that are settled."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection, transaction
+
+from messaging.conf import MessagingConfig, delay_seconds
+from messaging.errors import ConfigurationError
+from messaging.models import DeadLetter
+
+BATCH_SIZE = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Purge:
+    inbox: int
+    """Inbox rows."""
+    dead_letters: int
+    """Replayed and discarded dead letters."""
+
+
+# An inbox row outlives every dead letter of its message: a message may have taken effect and still have ended here (its
+# consumer died between commit and ack, again and again), and replaying it must not make it take effect twice.
+_OLD_INBOX = """
+    FROM messaging_inboxmessage AS old
+    WHERE processed_at < %(before)s AND processed_at >= %(position)s
+        AND NOT EXISTS (SELECT FROM messaging_deadletter AS d WHERE d.message_id = old.message_id)"""
+_OLD_DEAD_LETTERS = """
+    FROM messaging_deadletter AS old
+    WHERE status = %(status)s AND settled_at < %(before)s AND settled_at >= %(position)s"""
+
+# The inner query runs once, as an array, whatever the planner believes about the table. Two purges at once skip each
+# other's rows.
+_DELETE_INBOX = f"""
+    DELETE FROM messaging_inboxmessage WHERE message_id = ANY (ARRAY(
+        SELECT message_id {_OLD_INBOX} ORDER BY processed_at LIMIT %(limit)s FOR UPDATE OF old SKIP LOCKED))
+    RETURNING processed_at"""
+_DELETE_DEAD_LETTERS = f"""
+    DELETE FROM messaging_deadletter WHERE id = ANY (ARRAY(
+        SELECT id {_OLD_DEAD_LETTERS} ORDER BY settled_at LIMIT %(limit)s FOR UPDATE OF old SKIP LOCKED))
+    RETURNING settled_at"""
+
+_SETTLED = [DeadLetter.Status.REPLAYED, DeadLetter.Status.DISCARDED]
+_BEGINNING = "-infinity"
+
+
+def shortest_retention(config: MessagingConfig) -> timedelta:
+    """How long a message may be on the retry ladder. Whoever forgets it earlier lets it take effect twice."""
+    return timedelta(seconds=sum(map(delay_seconds, config.retry_delays)))
+
+
+def check_retention(config: MessagingConfig, *, days: int) -> None:
+    """Raises ConfigurationError when the retention is not longer than the retry ladder."""
+    ladder = shortest_retention(config)
+    if timedelta(days=days) <= ladder:
+        raise ConfigurationError(
+            f"A retention of {days} days is not longer than the retry ladder, which takes {ladder}: a message that "
+            f"comes back from its last rung would no longer be recognised and could take effect twice."
+        )
+
+
+def expired(*, before: datetime) -> Purge:
+    """How many rows `purge` would delete now. Reads every one of them."""
+    with connection.cursor() as cursor:
+
+        def count(old: str, **parameters: Any) -> int:
+            cursor.execute(f"SELECT count(*) {old}", {"before": before, "position": _BEGINNING, **parameters})
+            return int(cursor.fetchone()[0])
+
+        return Purge(
+            inbox=count(_OLD_INBOX),
+            dead_letters=sum(count(_OLD_DEAD_LETTERS, status=status) for status in _SETTLED),
+        )
+
+
+def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[[int], object] | None = None) -> Purge:
+    """Deletes the inbox rows processed and the dead letters settled before a time; says how many.
+
+    Dead letters that wait, and inbox rows of messages that are among the dead letters, are never touched.
+    In batches, each a transaction of its own; `on_batch` is called after each with the number of its rows.
+    A crash undoes the current batch only. Several may run at once.
+    """
+
+    def delete(statement: str, **parameters: Any) -> int:
+        deleted = 0
+        for number in _batches(statement, {"before": before, "limit": batch_size, **parameters}):
+            deleted += number
+            if on_batch:
+                on_batch(number)
+        return deleted
+
+    # Dead letters first: what they held back in the inbox goes with them.
+    dead_letters = sum(delete(_DELETE_DEAD_LETTERS, status=status) for status in _SETTLED)
+    return Purge(inbox=delete(_DELETE_INBOX), dead_letters=dead_letters)
+
+
+def _batches(statement: str, parameters: dict[str, Any]) -> Iterator[int]:
+    # Each batch begins where the last one ended; from the beginning it would read all the dead index entries again.
+    position: Any = _BEGINNING
+    while True:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(statement, {**parameters, "position": position})
+            times = [row[0] for row in cursor.fetchall()]
+        if times:
+            position = max(times)
+            yield len(times)
+        if len(times) < parameters["limit"]:
+            return

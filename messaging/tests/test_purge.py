@@ -1,0 +1,145 @@
+import threading
+from dataclasses import replace
+from datetime import datetime, timedelta
+from io import StringIO
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.utils import timezone
+
+from messaging import conf, retention
+from messaging.errors import ConfigurationError
+from messaging.models import DeadLetter, InboxMessage, OutboxMessage
+from messaging.retention import Purge
+from messaging.tests.letters import stored
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def days_ago(days: float) -> datetime:
+    return timezone.now() - timedelta(days=days)
+
+
+def processed(days: float, **values: Any) -> InboxMessage:
+    values.setdefault("message_id", uuid4())
+    return InboxMessage.objects.create(type="thing.happened", processed_at=days_ago(days), **values)
+
+
+def settled(days: float, status: str = "replayed") -> DeadLetter:
+    row = stored()
+    DeadLetter.objects.filter(pk=row.pk).update(status=status, settled_at=days_ago(days), settled_by="anna")
+    return row
+
+
+def run(*args: str) -> str:
+    out = StringIO()
+    call_command("purge", *args, stdout=out)
+    return out.getvalue()
+
+
+def test_it_removes_what_is_older_than_the_retention() -> None:
+    processed(31)
+    kept = processed(29)
+    settled(31, "replayed")
+    settled(31, "discarded")
+    kept_letter = settled(29)
+    assert run() == "Removed 1 inbox rows and 2 settled dead letters older than 30 days.\n"
+    assert InboxMessage.objects.get().pk == kept.pk
+    assert DeadLetter.objects.get().pk == kept_letter.pk
+
+
+def test_dead_letters_that_wait_stay_however_old() -> None:
+    row = stored(failed_at=days_ago(1000))
+    run()
+    assert DeadLetter.objects.get().pk == row.pk
+
+
+def test_the_outbox_is_not_touched() -> None:
+    OutboxMessage.objects.create(message_id=uuid4(), exchange="e", routing_key="k", body=b"", created_at=days_ago(1000))
+    run()
+    assert OutboxMessage.objects.count() == 1
+
+
+def test_the_inbox_remembers_messages_that_are_among_the_dead_letters() -> None:
+    row = stored()
+    processed(1000, message_id=row.message_id)
+    run()
+    assert InboxMessage.objects.get().message_id == row.message_id
+
+
+def test_it_forgets_them_together_with_the_dead_letter() -> None:
+    processed(1000, message_id=settled(31).message_id)
+    run()
+    assert not InboxMessage.objects.exists()
+    assert not DeadLetter.objects.exists()
+
+
+def test_days_can_be_given() -> None:
+    processed(3)
+    processed(1)
+    assert run("--days", "2").startswith("Removed 1 inbox rows")
+    assert InboxMessage.objects.count() == 1
+
+
+def test_a_dry_run_counts_and_removes_nothing() -> None:
+    processed(31)
+    settled(31)
+    assert run("--dry-run") == "Would remove 1 inbox rows and 1 settled dead letters older than 30 days.\n"
+    assert (InboxMessage.objects.count(), DeadLetter.objects.count()) == (1, 1)
+
+
+def test_it_works_in_batches() -> None:
+    InboxMessage.objects.bulk_create(
+        InboxMessage(message_id=uuid4(), type="t", processed_at=days_ago(40 + number % 3)) for number in range(10)
+    )
+    sizes: list[int] = []
+    assert retention.purge(before=days_ago(30), batch_size=4, on_batch=sizes.append) == Purge(10, 0)
+    assert sizes == [4, 4, 2]
+
+
+def test_rows_of_one_and_the_same_time_do_not_stop_it() -> None:
+    when = days_ago(40)
+    InboxMessage.objects.bulk_create(InboxMessage(message_id=uuid4(), type="t", processed_at=when) for _ in range(9))
+    assert retention.purge(before=days_ago(30), batch_size=3) == Purge(9, 0)
+
+
+def test_it_does_not_wait_for_rows_somebody_else_holds() -> None:
+    held, free = processed(40), processed(41)
+    done: list[Purge] = []
+
+    def purge() -> None:
+        done.append(retention.purge(before=days_ago(30)))
+        connection.close()
+
+    with transaction.atomic():
+        InboxMessage.objects.select_for_update().get(pk=held.pk)
+        thread = threading.Thread(target=purge)
+        thread.start()
+        thread.join(timeout=30)
+    assert done == [Purge(1, 0)]
+    assert not InboxMessage.objects.filter(pk=free.pk).exists()
+    assert InboxMessage.objects.filter(pk=held.pk).exists()
+
+
+def test_a_retention_shorter_than_the_retry_ladder_is_refused() -> None:
+    processed(1)
+    with pytest.raises(CommandError, match=r"retention of 0 days is not longer than the retry ladder.*0:12:36"):
+        run("--days", "0")
+    assert InboxMessage.objects.count() == 1
+
+
+def test_a_ladder_as_long_as_the_retention_is_refused() -> None:
+    config = replace(conf.config(), retry_delays=("12h", "12h"))
+    with pytest.raises(ConfigurationError, match="1 day, 0:00:00"):
+        retention.check_retention(config, days=1)
+    retention.check_retention(config, days=2)
+
+
+@pytest.mark.parametrize("args", [("--batch", "0"), ("--days", "1000000")])
+def test_impossible_numbers_are_refused(args: tuple[str, str]) -> None:
+    with pytest.raises(CommandError) as caught:
+        run(*args)
+    assert caught.value.returncode == 2
