@@ -1,0 +1,287 @@
+"""What operators see of messaging, and what they can do: replay and discard dead letters. All else is read-only."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.timesince import timesince, timeuntil
+
+from messaging import dead_letters
+from messaging.admin_support import ReadOnlyAdmin, RecentValuesFilter, TypeFilter
+from messaging.conf import config
+from messaging.display import one_line
+from messaging.models import DeadLetter, InboxMessage, OutboxMessage
+
+ACTION_LIMIT = 10_000
+"""More dead letters than this are a matter for `manage.py dead_letters`, not for one HTTP request."""
+SEARCHED_TEXTS = 10_000
+"""Error texts have no index: only those of the newest so many dead letters are searched."""
+
+
+class StatusFilter(admin.SimpleListFilter):
+    """What waits, unless something else is chosen; a search looks at all."""
+
+    title = "status"
+    parameter_name = "status__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [*DeadLetter.Status.choices, ("all", "All")]
+
+    def value(self) -> str:
+        return super().value() or ("all" if self.request.GET.get(SEARCH_VAR) else DeadLetter.Status.WAITING)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        for value, title in self.lookup_choices:
+            yield {
+                "selected": self.value() == value,
+                "query_string": changelist.get_query_string({self.parameter_name: value}),
+                "display": title,
+            }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
+        return queryset if self.value() == "all" else queryset.filter(status=self.value())
+
+
+class ErrorTypeFilter(RecentValuesFilter):
+    title = "error type"
+    parameter_name = "error_type"
+
+
+class QueueFilter(RecentValuesFilter):
+    title = "queue"
+    parameter_name = "queue"
+
+
+@admin.register(DeadLetter)
+class DeadLetterAdmin(ReadOnlyAdmin):
+    list_title = "Dead letters: messages that could not be handled"
+    empty_list = "No dead letter waits: every message was handled, or somebody has settled it."
+    not_listed = ("headers", "body", "traceback")
+    newest_first = ("-last_failed_at",)
+    change_form_template = "admin/messaging/deadletter/change_form.html"
+    list_display = (
+        "id", "badge", "type_or_none", "error_type", "error", "attempts", "occurrences", "first_failed_at",
+        "last_failed_at",
+    )  # fmt: skip
+    sortable_by = ("id", "last_failed_at")
+    list_filter = (StatusFilter, TypeFilter, ErrorTypeFilter, QueueFilter, "last_failed_at")
+    search_fields = ("message_id",)
+    search_help_text = (
+        f"Id, message id or correlation id, exactly; or a part of the error, "
+        f"among the newest {SEARCHED_TEXTS:,} dead letters."
+    )
+    actions = ("replay_selected", "discard_selected")
+    fieldsets = (
+        (None, {"fields": ("badge", "settled", "error_type", "error_message", "shown_traceback")}),
+        ("How often", {"fields": ("attempts", "occurrences", "first_failed_at", "last_failed_at")}),
+        (
+            "Message",
+            {"fields": ("shown_body", "shown_headers", "type_or_none", "message_id", "correlation_id", "queue")},
+        ),
+    )
+
+    def has_settle_permission(self, request: HttpRequest) -> bool:
+        """Whoever may change dead letters may replay and discard them; nobody may edit them."""
+        return request.user.has_perm("messaging.change_deadletter")
+
+    @admin.display(description="status")
+    def badge(self, row: DeadLetter) -> SafeString:
+        return format_html('<span class="badge badge-{}">{}</span>', row.status, row.get_status_display())
+
+    @admin.display(description="type")
+    def type_or_none(self, row: DeadLetter) -> str:
+        return one_line(row.type, width=255) or "untyped"
+
+    @admin.display(description="error")
+    def error(self, row: DeadLetter) -> str:
+        return one_line(row.error_message, width=100)
+
+    @admin.display(description="settled")
+    def settled(self, row: DeadLetter) -> str:
+        if row.settled_at is None:
+            return "not yet: it waits for somebody to replay or discard it"
+        local = timezone.localtime(row.settled_at)
+        return f"{row.get_status_display()} by {row.settled_by} on {local:%Y-%m-%d at %H:%M:%S %Z}"
+
+    @admin.display(description="traceback")
+    def shown_traceback(self, row: DeadLetter) -> SafeString:
+        return format_html("<pre>{}</pre>", row.traceback or "none: it was not our code that gave it up")
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
+    ) -> tuple[QuerySet[DeadLetter], bool]:
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        exact = Q(correlation_id=term)
+        if term.isdecimal():
+            exact |= Q(pk=term)
+        with suppress(ValueError):
+            exact |= Q(message_id=uuid.UUID(term))
+        if queryset.filter(exact).exists():
+            return queryset.filter(exact), False
+        newest = DeadLetter.objects.order_by(*self.newest_first).values("pk")[:SEARCHED_TEXTS]
+        text = Q(error_message__icontains=term) | Q(error_type__icontains=term)
+        return queryset.filter(text, pk__in=newest), False
+
+    @admin.action(description="Replay selected…", permissions=["settle"])
+    def replay_selected(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse | None:
+        return self._settle(request, queryset, "replay")
+
+    @admin.action(description="Discard selected…", permissions=["settle"])
+    def discard_selected(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> HttpResponse | None:
+        return self._settle(request, queryset, "discard")
+
+    def _settle(self, request: HttpRequest, queryset: QuerySet[DeadLetter], verb: str) -> HttpResponse | None:
+        """First asks, then does it. What was asked about is what is done: the answer carries the ids."""
+        if "confirmed" in request.POST:
+            ids = [int(number) for number in request.POST.get("ids", "").split(",") if number.isdecimal()]
+            self._settle_confirmed(request, ids, verb)
+            return None
+        waiting = queryset.filter(status=DeadLetter.Status.WAITING).order_by("pk")
+        ids = list(waiting.values_list("pk", flat=True)[: ACTION_LIMIT + 1])
+        if not ids:
+            self.message_user(request, "None of them waits any more: nothing was done.", messages.WARNING)
+            return None
+        if len(ids) > ACTION_LIMIT:
+            text = f"More than {ACTION_LIMIT:,} at once: use manage.py dead_letters {verb} --all, or filter further."
+            self.message_user(request, text, messages.ERROR)
+            return None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{verb.capitalize()} {_count(len(ids))}?",
+            "opts": self.opts,
+            "media": self.media,
+            "verb": verb,
+            "queue": config().queue,
+            "ids": ",".join(map(str, ids)),
+            "first_id": ids[0],
+            "examples": DeadLetter.objects.filter(pk__in=ids[:20]).defer(*self.not_listed).order_by("pk"),
+            "further": len(ids) - 20,
+            "action_checkbox_name": ACTION_CHECKBOX_NAME,
+        }
+        return TemplateResponse(request, "admin/messaging/deadletter/confirm.html", context)
+
+    def _settle_confirmed(self, request: HttpRequest, ids: Sequence[int], verb: str) -> None:
+        done = {"replay": "Replayed", "discard": "Discarded"}[verb]
+
+        user_id: Any = request.user.pk
+
+        def log(chunk: Sequence[DeadLetter]) -> None:
+            LogEntry.objects.log_actions(user_id, chunk, CHANGE, f"{done}.")
+
+        settle = {"replay": dead_letters.replay, "discard": dead_letters.discard}[verb]
+        chosen = DeadLetter.objects.filter(pk__in=ids)
+        number = settle(dead_letters=chosen, by=request.user.get_username(), on_settled=log)
+        if number:
+            self.message_user(request, f"{done} {_count(number)}.", messages.SUCCESS)
+        if left := len(ids) - number:
+            text = f"{_count(left)} had been settled meanwhile and {'was' if left == 1 else 'were'} left alone."
+            self.message_user(request, text, messages.WARNING)
+
+    def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        row: DeadLetter = context["original"]
+        can_settle = row.status == DeadLetter.Status.WAITING and self.has_settle_permission(request)
+        return super().render_change_form(request, {**context, "can_settle": can_settle}, *args, **kwargs)
+
+
+def _count(number: int) -> str:
+    return f"{number:,} dead letter{'' if number == 1 else 's'}"
+
+
+class DueFilter(admin.SimpleListFilter):
+    title = "next attempt"
+    parameter_name = "due"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [("now", "Due now"), ("later", "Refused, waits for its next attempt")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
+        now = timezone.now()
+        match self.value():
+            case "now":
+                return queryset.filter(available_at__lte=now)
+            case "later":
+                return queryset.filter(available_at__gt=now)
+            case _:
+                return queryset
+
+
+@admin.register(OutboxMessage)
+class OutboxMessageAdmin(ReadOnlyAdmin):
+    list_title = "Outbox: messages the broker has not confirmed yet"
+    empty_list = "The outbox is empty: everything that was committed is on the broker."
+    not_listed = ("headers", "body")
+    newest_first = ("-id",)
+    # The order in which the relay takes them.
+    ordering = ("available_at", "id")
+    list_display = ("id", "type", "destination", "waits_for", "attempts", "next_attempt", "error")
+    sortable_by = ("id",)
+    list_filter = (DueFilter, TypeFilter)
+    search_fields = ("message_id",)
+    search_help_text = "Id or message id, exactly."
+    fieldsets = (
+        (None, {"fields": ("destination", "created_at", "waits_for", "attempts", "next_attempt", "last_error")}),
+        ("Message", {"fields": ("shown_body", "shown_headers", "type", "message_id", "correlation_id")}),
+    )
+
+    @admin.display(description="goes to")
+    def destination(self, row: OutboxMessage) -> str:
+        return f"{row.exchange} → {row.routing_key}"
+
+    @admin.display(description="waits for")
+    def waits_for(self, row: OutboxMessage) -> str:
+        return timesince(row.created_at)
+
+    @admin.display(description="next attempt")
+    def next_attempt(self, row: OutboxMessage) -> str:
+        return f"in {timeuntil(row.available_at)}" if row.available_at > timezone.now() else "now"
+
+    @admin.display(description="last error")
+    def error(self, row: OutboxMessage) -> str:
+        return one_line(row.last_error, width=100)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[OutboxMessage], search_term: str
+    ) -> tuple[QuerySet[OutboxMessage], bool]:
+        return _by_id(queryset, search_term), False
+
+
+@admin.register(InboxMessage)
+class InboxMessageAdmin(ReadOnlyAdmin):
+    list_title = "Inbox: messages that have taken effect"
+    empty_list = "The inbox is empty: no message has taken effect yet, or purge has removed the old ones."
+    newest_first = ("-processed_at",)
+    list_display = ("message_id", "type", "correlation_id", "processed_at")
+    sortable_by = ("message_id", "processed_at")
+    list_filter = (TypeFilter, "processed_at")
+    search_fields = ("message_id",)
+    search_help_text = "Message id, exactly."
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[InboxMessage], search_term: str
+    ) -> tuple[QuerySet[InboxMessage], bool]:
+        return _by_id(queryset, search_term), False
+
+
+def _by_id[Q: QuerySet[Any]](queryset: Q, search_term: str) -> Q:
+    term = search_term.strip()
+    if not term:
+        return queryset
+    if term.isdecimal() and queryset.model is OutboxMessage:
+        return queryset.filter(pk=term)
+    try:
+        return queryset.filter(message_id=uuid.UUID(term))
+    except ValueError:
+        return queryset.none()

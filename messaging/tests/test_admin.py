@@ -1,0 +1,344 @@
+import re
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+from django.utils import timezone
+
+from messaging import admin, dead_letters
+from messaging.admin_support import CappedPaginator
+from messaging.models import DeadLetter, InboxMessage, OutboxMessage
+from messaging.tests.letters import LATER, stored
+
+pytestmark = pytest.mark.django_db
+
+LETTERS = "/admin/messaging/deadletter/"
+OUTBOX = "/admin/messaging/outboxmessage/"
+INBOX = "/admin/messaging/inboxmessage/"
+
+
+@pytest.fixture
+def client() -> Client:
+    client = Client()
+    client.force_login(User.objects.create(username="admin", is_staff=True, is_superuser=True))
+    return client
+
+
+def staff_with(*permissions: str) -> Client:
+    user = User.objects.create_user(f"staff{uuid4()}", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def text(client: Client, path: str) -> str:
+    answer = client.get(path)
+    assert answer.status_code == 200
+    return answer.content.decode()
+
+
+def listed(client: Client, path: str) -> list[int]:
+    return [
+        int(pk)
+        for pk in re.findall(r'class="field-id"><a href="/admin/messaging/\w+/(\d+)/change/', text(client, path))
+    ]
+
+
+def ask(client: Client, verb: str, *rows: DeadLetter, path: str = LETTERS, **more: Any) -> Any:
+    data = {"action": f"{verb}_selected", "_selected_action": [row.pk for row in rows], **more}
+    return client.post(path, data, follow=True)
+
+
+def confirm(client: Client, question: Any) -> str:
+    """Sends the form of the confirmation page as it stands."""
+    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', question.content.decode()))
+    answer: str = client.post(LETTERS, fields, follow=True).content.decode()
+    return answer
+
+
+def outbox_row(**values: Any) -> OutboxMessage:
+    given = {"message_id": uuid4(), "type": "thing.happened", "exchange": "things", "routing_key": "thing.happened"}
+    return OutboxMessage.objects.create(**{**given, "body": b"{}", **values})
+
+
+class TestDeadLetterList:
+    def test_it_shows_what_waits_newest_first(self, client: Client) -> None:
+        old, new, settled = stored(), stored(failed_at=LATER), stored()
+        dead_letters.discard(dead_letters=DeadLetter.objects.filter(pk=settled.pk), by="anna")
+        assert listed(client, LETTERS) == [new.pk, old.pk]
+
+    def test_an_empty_list_is_good_news(self, client: Client) -> None:
+        assert "No dead letter waits: every message was handled" in text(client, LETTERS)
+
+    def test_a_filter_that_matches_nothing_is_not_good_news(self, client: Client) -> None:
+        stored()
+        page = text(client, LETTERS + "?status__exact=discarded")
+        assert "Nothing matches" in page
+        assert "every message was handled" not in page
+
+    def test_it_filters(self, client: Client) -> None:
+        rows = {
+            "type": stored(type="other"),
+            "error_type": stored(error_type="other"),
+            "queue": stored(queue="other"),
+        }
+        for parameter, row in rows.items():
+            assert listed(client, f"{LETTERS}?{parameter}=other") == [row.pk]
+        settled = stored()
+        dead_letters.discard(dead_letters=DeadLetter.objects.filter(pk=settled.pk), by="anna")
+        assert listed(client, f"{LETTERS}?status__exact=discarded") == [settled.pk]
+        assert len(listed(client, f"{LETTERS}?status__exact=all")) == 4
+
+    def test_a_filter_offers_the_values_there_are(self, client: Client) -> None:
+        stored(error_type="FirstError")
+        stored(error_type="SecondError")
+        page = text(client, LETTERS)
+        assert "?error_type=FirstError" in page
+        assert "?error_type=SecondError" in page
+
+    def test_a_filter_with_a_nul_is_no_server_error(self, client: Client) -> None:
+        stored()
+        assert client.get(LETTERS + "?error_type=%00").status_code == 302
+
+    def test_a_search_finds_by_id_in_every_status(self, client: Client) -> None:
+        row = stored(correlation_id="request-42")
+        stored()
+        dead_letters.discard(dead_letters=DeadLetter.objects.filter(pk=row.pk), by="anna")
+        for term in (row.message_id, "request-42", row.pk):
+            assert listed(client, f"{LETTERS}?q={term}") == [row.pk]
+
+    def test_a_search_finds_a_part_of_the_error(self, client: Client) -> None:
+        row = stored(error_message="the warehouse is closed")
+        stored()
+        assert listed(client, f"{LETTERS}?q=Warehouse") == [row.pk]
+        assert listed(client, f"{LETTERS}?q=99999999999999999999999") == []
+
+    def test_nothing_of_a_message_is_markup(self, client: Client) -> None:
+        evil = "<script>alert(1)</script>"
+        row = stored(
+            type=evil, error_type=evil, error_message=evil, traceback=evil, body=evil.encode(), queue=evil,
+            correlation_id=evil, headers={evil: evil},
+        )  # fmt: skip
+        question = ask(client, "replay", row)
+        for page in (text(client, LETTERS), text(client, f"{LETTERS}{row.pk}/change/"), question.content.decode()):
+            assert evil not in page
+            assert "&lt;script&gt;" in page
+
+    def test_it_does_not_count_everything(self, client: Client) -> None:
+        stored()
+        with CaptureQueriesContext(connection) as queries:
+            text(client, LETTERS)
+        counts = [query["sql"] for query in queries if "COUNT(" in query["sql"]]
+        assert counts
+        assert all("LIMIT 10001" in count for count in counts)
+
+    def test_it_does_not_fetch_bodies(self, client: Client) -> None:
+        stored()
+        with CaptureQueriesContext(connection) as queries:
+            text(client, LETTERS)
+        assert not any('"body"' in query["sql"] for query in queries)
+
+    def test_more_than_the_cap_is_said_to_be_more(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(CappedPaginator, "cap", 2)
+        for _ in range(2):
+            stored()
+        assert "More than" not in text(client, LETTERS)
+        stored()
+        assert re.search(r"More than 2\s+dead letters", text(client, LETTERS))
+
+
+class TestDeadLetterPage:
+    def test_it_shows_everything_there_is(self, client: Client) -> None:
+        row = stored(headers={"tenant": "x"}, traceback="Traceback (most recent call last)")
+        page = text(client, f"{LETTERS}{row.pk}/change/")
+        for part in (
+            str(row.message_id), "request-1", "number is missing", "Traceback (most recent call last)", "tenant",
+            "  &quot;number&quot;: 1", "JSON, 13 bytes", "not yet: it waits",
+        ):  # fmt: skip
+            assert part in page
+
+    def test_whatever_the_body_is_the_page_is_shown(self, client: Client) -> None:
+        for body in (b"", b"\xff\x00", b"[" * 100_000, b"x" * 1_000_000, "é\u202e".encode(), b"NaN"):
+            assert client.get(f"{LETTERS}{stored(body=body).pk}/change/").status_code == 200
+
+    def test_the_body_can_be_downloaded_byte_for_byte(self, client: Client) -> None:
+        row = stored(body=b"<html>\x00\xff")
+        url = reverse("admin:messaging_deadletter_body", args=[row.pk])
+        assert url in text(client, f"{LETTERS}{row.pk}/change/")
+        answer = client.get(url)
+        assert answer.content == b"<html>\x00\xff"
+        assert answer["Content-Type"] == "application/octet-stream"
+        assert answer["Content-Disposition"] == f'attachment; filename="{row.message_id}.body"'
+        assert answer["X-Content-Type-Options"] == "nosniff"
+
+    def test_the_body_is_not_for_everybody(self) -> None:
+        url = reverse("admin:messaging_deadletter_body", args=[stored().pk])
+        assert staff_with().get(url).status_code == 403
+        assert staff_with("view_deadletter").get(url).status_code == 200
+        assert Client().get(url).status_code == 302
+
+    def test_a_body_that_is_not_there_is_not_found(self, client: Client) -> None:
+        assert client.get(reverse("admin:messaging_deadletter_body", args=[4711])).status_code == 404
+
+    def test_it_says_who_settled_it(self, client: Client) -> None:
+        row = stored()
+        dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="anna")
+        page = text(client, f"{LETTERS}{row.pk}/change/")
+        assert "Discarded by anna on" in page
+        assert "Replay…" not in page
+
+
+class TestReplayAndDiscard:
+    def test_it_asks_first(self, client: Client) -> None:
+        row = stored()
+        question = ask(client, "replay", row)
+        assert "Replay 1 dead letter?" in question.content.decode()
+        assert str(row.message_id) in question.content.decode()
+        assert DeadLetter.objects.get().status == "waiting"
+        assert not OutboxMessage.objects.exists()
+
+    def test_a_confirmed_replay_is_sent_and_logged(self, client: Client) -> None:
+        first, second, other = stored(), stored(), stored()
+        page = confirm(client, ask(client, "replay", first, second))
+        assert "Replayed 2 dead letters." in page
+        assert set(OutboxMessage.objects.values_list("message_id", flat=True)) == {first.message_id, second.message_id}
+        assert list(LogEntry.objects.values_list("object_id", "change_message", "user__username").order_by("id")) == [
+            (str(row.pk), "Replayed.", "admin") for row in (first, second)
+        ]
+        assert DeadLetter.objects.get(pk=first.pk).settled_by == "admin"
+        assert DeadLetter.objects.get(status="waiting").pk == other.pk
+
+    def test_a_confirmed_discard_sends_nothing(self, client: Client) -> None:
+        row = stored()
+        assert "Discarded 1 dead letter." in confirm(client, ask(client, "discard", row))
+        assert DeadLetter.objects.get().status == "discarded"
+        assert LogEntry.objects.get().change_message == "Discarded."
+        assert not OutboxMessage.objects.exists()
+
+    def test_confirming_twice_replays_once(self, client: Client) -> None:
+        question = ask(client, "replay", stored())
+        confirm(client, question)
+        assert "1 dead letter had been settled meanwhile and was left alone." in confirm(client, question)
+        assert OutboxMessage.objects.count() == 1
+        assert LogEntry.objects.count() == 1
+
+    def test_what_was_asked_is_what_is_done(self, client: Client) -> None:
+        asked = [stored(), stored()]
+        question = ask(client, "replay", asked[0], select_across="1", index="0")
+        assert "Replay 2 dead letters?" in question.content.decode()
+        came_later = stored()
+        confirm(client, question)
+        assert DeadLetter.objects.get(status="waiting").pk == came_later.pk
+
+    def test_what_does_not_wait_is_not_asked_about(self, client: Client) -> None:
+        row = stored()
+        dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="anna")
+        answer = ask(client, "replay", row, path=LETTERS + "?status__exact=all")
+        assert "None of them waits any more" in answer.content.decode()
+
+    def test_too_many_are_a_matter_for_the_command(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(admin, "ACTION_LIMIT", 1)
+        answer = ask(client, "discard", stored(), stored())
+        assert "manage.py dead_letters discard --all" in answer.content.decode()
+        assert DeadLetter.objects.filter(status="waiting").count() == 2
+
+    def test_the_page_of_one_has_buttons_that_ask(self, client: Client) -> None:
+        row = stored()
+        page = text(client, f"{LETTERS}{row.pk}/change/")
+        form = re.search(r'<form class="settle" method="post" action="([^"]+)">(.*?)</form>', page, re.DOTALL)
+        assert form
+        assert form[1] == LETTERS
+        assert re.findall(r'name="action" value="(\w+)"', form[2]) == ["replay_selected", "discard_selected"]
+        assert f'name="_selected_action" value="{row.pk}"' in form[2]
+        assert "Discard 1 dead letter?" in ask(client, "discard", row).content.decode()
+
+    def test_who_may_only_look_can_neither_ask_nor_confirm(self, client: Client) -> None:
+        row = stored()
+        looker = staff_with("view_deadletter")
+        assert "Replay…" not in text(looker, f"{LETTERS}{row.pk}/change/")
+        ask(looker, "replay", row)
+        ask(looker, "replay", row, ids=str(row.pk), confirmed="yes")
+        assert DeadLetter.objects.get().status == "waiting"
+        assert not OutboxMessage.objects.exists()
+
+    def test_staff_who_may_change_them_may_settle_them(self) -> None:
+        operator = staff_with("view_deadletter", "change_deadletter")
+        row = stored()
+        assert "Replay…" in text(operator, f"{LETTERS}{row.pk}/change/")
+        confirm(operator, ask(operator, "replay", row))
+        assert OutboxMessage.objects.count() == 1
+
+    def test_staff_without_permission_see_nothing(self) -> None:
+        assert staff_with().get(LETTERS).status_code == 403
+
+
+@pytest.mark.parametrize("path", [LETTERS, OUTBOX, INBOX])
+def test_nobody_adds_changes_or_deletes(path: str, client: Client) -> None:
+    letter, waiting = stored(), outbox_row()
+    handled = InboxMessage.objects.create(message_id=uuid4(), type="t")
+    pk = {LETTERS: letter.pk, OUTBOX: waiting.pk, INBOX: handled.pk}[path]
+    assert client.get(f"{path}add/").status_code == 403
+    assert client.post(f"{path}{pk}/change/", {"type": "changed"}).status_code == 403
+    assert client.post(f"{path}{pk}/delete/", {"post": "yes"}).status_code == 403
+    client.post(path, {"action": "delete_selected", "_selected_action": [pk], "post": "yes"})
+    assert [model.objects.count() for model in (DeadLetter, OutboxMessage, InboxMessage)] == [1, 1, 1]
+    assert "_save" not in text(client, f"{path}{pk}/change/")
+
+
+class TestOutbox:
+    def test_an_empty_outbox_says_what_that_means(self, client: Client) -> None:
+        assert "everything that was committed is on the broker" in text(client, OUTBOX)
+
+    def test_it_shows_what_waits_since_when_and_why(self, client: Client) -> None:
+        now = timezone.now()
+        refused = outbox_row(
+            created_at=now - timedelta(hours=3), attempts=4, available_at=now + timedelta(minutes=10, seconds=30),
+            last_error="No queue takes it",
+        )  # fmt: skip
+        due = outbox_row(created_at=now - timedelta(hours=1))
+        page = text(client, OUTBOX).replace("\xa0", " ")
+        for part in ("things → thing.happened", "3 hours", "in 10 minutes", "No queue takes it", ">now<"):
+            assert part in page
+        assert listed(client, OUTBOX) == [due.pk, refused.pk]
+
+    def test_it_filters_what_was_refused(self, client: Client) -> None:
+        due, refused = outbox_row(), outbox_row(available_at=timezone.now() + timedelta(hours=1))
+        assert listed(client, OUTBOX + "?due=later") == [refused.pk]
+        assert listed(client, OUTBOX + "?due=now") == [due.pk]
+
+    def test_it_finds_by_id(self, client: Client) -> None:
+        row, _ = outbox_row(), outbox_row()
+        assert listed(client, f"{OUTBOX}?q={row.message_id}") == [row.pk]
+        assert listed(client, f"{OUTBOX}?q={row.pk}") == [row.pk]
+        assert listed(client, f"{OUTBOX}?q=nonsense") == []
+
+    def test_the_body_is_shown_and_can_be_downloaded(self, client: Client) -> None:
+        row = outbox_row(body=b'{"number":1}', headers={"schema-version": 1})
+        page = text(client, f"{OUTBOX}{row.pk}/change/")
+        assert "&quot;number&quot;: 1" in page
+        assert "schema-version" in page
+        assert client.get(reverse("admin:messaging_outboxmessage_body", args=[row.pk])).content == b'{"number":1}'
+
+
+class TestInbox:
+    def test_an_empty_inbox_says_what_that_means(self, client: Client) -> None:
+        assert "no message has taken effect yet" in text(client, INBOX)
+
+    def test_it_shows_and_finds_what_has_taken_effect(self, client: Client) -> None:
+        row = InboxMessage.objects.create(message_id=uuid4(), type="thing.happened", correlation_id="request-1")
+        other = InboxMessage.objects.create(message_id=uuid4(), type="other")
+        page = text(client, INBOX)
+        assert str(row.message_id) in page
+        assert "request-1" in page
+        found = text(client, f"{INBOX}?q={row.message_id}")
+        assert str(row.message_id) in found
+        assert str(other.message_id) not in found
+        assert client.get(f"{INBOX}{row.pk}/change/").status_code == 200
