@@ -38,7 +38,7 @@ def _make() -> None:
     packages.main(["venv"])
     _run(sys.executable, "-m", "venv", "--clear", VENV)
     print("installing the locked Python packages …", flush=True)
-    pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     _run(*pip, "--require-hashes", "-r", LOCK)
     # Puts the project's root on the path, nothing else: what it needs stands above, setuptools included.
     _run(*pip, "--no-deps", "--no-build-isolation", "--config-settings", "editable_mode=compat", "--editable", ROOT)

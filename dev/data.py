@@ -1,0 +1,75 @@
+"""Where `make run` keeps its data. `python -m dev.data --remove` (`make clean-data`) forgets it."""
+
+import fcntl
+import hashlib
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from dev.environment import ROOT
+
+FOLDER = ROOT / ".data"
+
+
+class InUseError(Exception):
+    """Another process works on the data; says which."""
+
+
+@contextmanager
+def locked() -> Iterator[None]:
+    """Nobody else works on the data meanwhile. Raises InUseError. However its holder ends, the lock ends with it."""
+    FOLDER.mkdir(exist_ok=True)
+    FOLDER.chmod(0o755)  # the servers' user has to get to its folders in it
+    with (FOLDER / "run.lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            raise InUseError(f"`make run` is up already, as process {lock.read().strip() or 'unknown'}.") from None
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def servers_folder() -> Path:
+    """For the servers' folders: in `.data`, unless their user cannot get there.
+
+    Under root that user is not root (see `dev.servers`), and a project in root's own home is closed to it. Then the
+    folder is in /var/tmp, and `.data/servers` leads to it.
+    """
+    inside = FOLDER / "servers"
+    if not inside.exists() and os.getuid() == 0 and not all(_open_to_all(folder) for folder in FOLDER.parents):
+        outside = Path("/var/tmp") / f"order-processing-{hashlib.sha256(bytes(ROOT)).hexdigest()[:12]}"
+        outside.mkdir(exist_ok=True)
+        if outside.is_symlink() or outside.stat().st_uid != os.getuid():  # anybody may write to /var/tmp
+            raise InUseError(f"{outside} is not ours: remove it, or move the project out of a closed folder.")
+        outside.chmod(0o755)
+        inside.unlink(missing_ok=True)
+        inside.symlink_to(outside)
+    inside.mkdir(exist_ok=True)
+    return inside.resolve()
+
+
+def remove() -> None:
+    """Forget all orders. Raises InUseError while `make run` is up."""
+    with locked():
+        shutil.rmtree(servers_folder(), ignore_errors=True)
+    shutil.rmtree(FOLDER)
+
+
+def _open_to_all(folder: Path) -> bool:
+    return bool(folder.stat().st_mode & stat.S_IXOTH)
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] != ["--remove"]:
+        sys.exit("usage: python -m dev.data --remove")
+    try:
+        remove()
+    except InUseError as error:
+        sys.exit(str(error))

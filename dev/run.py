@@ -1,0 +1,113 @@
+"""The whole system in one terminal until Ctrl-C: `python -m dev.run` (`make run`).
+
+A private PostgreSQL and a private RabbitMQ with their data in `.data`, and web, relay and consumer of both services.
+What dies is brought back. Nothing is left behind, however this process ends.
+"""
+
+import subprocess
+import sys
+import time
+import urllib.request
+
+from dev import data
+from dev.console import say, step
+from dev.environment import SERVICES
+from dev.processes import end, raise_on_termination, spawn
+from dev.servers import Server, ServerError
+from dev.supervisor import Supervisor
+from dev.system import BIN, StartError, System
+
+SERVER_PAUSE = 10.0
+"""Seconds between two attempts to bring back a server. Its start alone takes some."""
+
+
+def main() -> None:
+    raise_on_termination()
+    try:
+        with data.locked():
+            _run(System())
+    except KeyboardInterrupt:
+        say("stopped")
+    except (StartError, ServerError, data.InUseError) as error:
+        sys.exit(str(error))
+
+
+def _run(system: System) -> None:
+    for server in system.servers:
+        server.stop_left_over()
+    system.check_ports()
+    try:
+        _start_servers(system.servers)
+        with step("migrating both databases"):
+            _prepare_databases(system)
+        _supervise(system)
+    finally:
+        for server in reversed(system.servers):
+            if server.is_running():
+                with step(f"stopping {server.name}"):
+                    server.stop()
+
+
+def _start_servers(servers: list[Server]) -> None:
+    for server in servers:
+        server.launch()
+    for server in servers:
+        with step(f"starting {server.name}"):
+            server.wait()
+
+
+def _prepare_databases(system: System) -> None:
+    """Both at once. Raises StartError with what the one that fails has said."""
+    running = []
+    for service in SERVICES:
+        if system.postgresql and not system.given_database(service):
+            system.postgresql.create_database(service.name)
+        env = system.environment(service) | {"DJANGO_SETTINGS_MODULE": f"{service.package}.settings"}
+        command = [BIN / "python", "-m", "dev.prepare"]
+        running.append((service, spawn(command, cwd=service.folder, env=env, output=subprocess.PIPE)))
+    try:
+        for service, process in running:
+            said, _ = process.communicate()
+            if process.returncode:
+                raise StartError(f"{service.name} service: {said.decode(errors='replace')[-2000:]}")
+    finally:
+        for _, process in running:
+            end(process, within=0)
+
+
+def _supervise(system: System) -> None:
+    supervisor = Supervisor(system.members())
+    started = time.monotonic()
+    not_up = [system.url(service) for service in SERVICES]
+    launched_at = dict.fromkeys(system.servers, started)
+
+    def meanwhile() -> None:
+        now = time.monotonic()
+        for server in system.servers:
+            if not server.is_running() and now > launched_at[server] + SERVER_PAUSE:
+                supervisor.say(server.name, f"ended; starting it again. {server.last_words()}")
+                launched_at[server] = now
+                server.stop()
+                server.launch()
+        if not_up and _is_live(not_up[0]):
+            not_up.pop(0)
+            if not not_up:
+                say(f"everything is up ({now - started:.1f} s)\n{system.table()}")
+
+    try:
+        supervisor.run(meanwhile=meanwhile)
+    finally:
+        say("\nstopping the services …")
+        supervisor.stop()
+
+
+def _is_live(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health/live", timeout=1) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""What `make run` runs, where, and with which settings.
+
+`.env` in the project's root, or the environment, may lead it to other servers (RABBITMQ_URL, ORDER_DATABASE_URL,
+PROCESSOR_DATABASE_URL) and to other ports, and may set whatever the services read. The environment wins.
+"""
+
+import os
+from urllib.parse import urlsplit
+
+import environ
+
+from dev import data
+from dev.environment import OPEN_API, ORDER, PLAIN_HTTP, PROCESSOR, ROOT, SERVICES, Service
+from dev.processes import is_taken
+from dev.servers import PASSWORD, USER, PostgreSQL, RabbitMQ, Server
+from dev.supervisor import Member
+
+BIN = ROOT / ".venv" / "bin"
+
+# PostgreSQL's is not 5432: on many a machine the system has its own there.
+DEFAULT_PORTS = {
+    **{service.port_variable: service.default_port for service in SERVICES},
+    "POSTGRES_PORT": 15432,
+    "RABBITMQ_PORT": 5672,
+    "RABBITMQ_MANAGEMENT_PORT": 15672,
+}
+
+DEFAULTS = {
+    # As in production but for what a laptop lacks. DEBUG stays off: it keeps SQL statements in memory, which processes
+    # that run all day should not, and it hides what clients see of an error.
+    "DEBUG": "false",
+    "SECRET_KEY": "only-for-development-" + "0" * 50,
+    "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
+    "LOG_FORMAT": "text",
+    **PLAIN_HTTP,
+    **OPEN_API,
+}
+
+
+class StartError(Exception):
+    """The system cannot start; says why in a sentence."""
+
+
+class System:
+    """Its servers, unless the developer has given others, and its six processes."""
+
+    def __init__(self) -> None:
+        """Raises StartError for a port that is none."""
+        environ.Env.read_env(ROOT / ".env")
+        self.ports = {variable: _port(variable, default) for variable, default in DEFAULT_PORTS.items()}
+        folder = data.servers_folder()
+        self.postgresql: PostgreSQL | None = None
+        if not all(self.given_database(service) for service in SERVICES):
+            self.postgresql = PostgreSQL(folder / "postgresql", port=self.ports["POSTGRES_PORT"])
+        self.rabbitmq: RabbitMQ | None = None
+        if not os.environ.get("RABBITMQ_URL"):
+            self.rabbitmq = RabbitMQ(
+                folder / "rabbitmq",
+                port=self.ports["RABBITMQ_PORT"],
+                management_port=self.ports["RABBITMQ_MANAGEMENT_PORT"],
+            )
+
+    @property
+    def servers(self) -> list[Server]:
+        """Our own, in the order in which they start."""
+        return [server for server in (self.postgresql, self.rabbitmq) if server is not None]
+
+    def given_database(self, service: Service) -> str:
+        """The URL that the developer has given; empty when this service gets a database of our own."""
+        return os.environ.get(service.database_variable, "")
+
+    def check_ports(self) -> None:
+        """Raises StartError that names each port that is taken, and the variable that moves it."""
+        needed = [service.port_variable for service in SERVICES]
+        needed += ["POSTGRES_PORT"] if self.postgresql else []
+        needed += ["RABBITMQ_PORT", "RABBITMQ_MANAGEMENT_PORT"] if self.rabbitmq else []
+        taken = [
+            f"Port {self.ports[variable]} is taken; {variable}, in the environment or in .env, moves it."
+            for variable in needed
+            if is_taken(self.ports[variable])
+        ]
+        if taken:
+            raise StartError("\n".join(taken))
+
+    def url(self, service: Service) -> str:
+        return f"http://localhost:{self.ports[service.port_variable]}"
+
+    def environment(self, service: Service) -> dict[str, str]:
+        """What this service's processes get: DEFAULTS, over them the developer's own, over those what is fixed here."""
+        own = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        fixed = {
+            "DATABASE_URL": self.given_database(service),
+            "PORT": str(self.ports[service.port_variable]),
+            "PROCESSOR_ADMIN_URL": f"{self.url(PROCESSOR)}/admin/",
+            "ORDERS_ADMIN_URL": f"{self.url(ORDER)}/admin/",
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self.postgresql and not self.given_database(service):
+            fixed["DATABASE_URL"] = self.postgresql.database_url(service.name)
+        if self.rabbitmq:
+            fixed["RABBITMQ_URL"] = self.rabbitmq.url
+            fixed["RABBITMQ_MANAGEMENT_URL"] = self.rabbitmq.management_url
+        return DEFAULTS | own | fixed
+
+    def members(self) -> list[Member]:
+        """The six processes, by the very commands that run them anywhere else."""
+        members = []
+        for service in SERVICES:
+            # Only for this machine: anybody may post, and everybody knows the admin's password.
+            bind = f"127.0.0.1:{self.ports[service.port_variable]}"
+            commands = {
+                "consume": [BIN / "python", "manage.py", "consume"],
+                "relay": [BIN / "python", "manage.py", "relay"],
+                "web": [BIN / "gunicorn", f"{service.package}.wsgi", "--bind", bind],
+            }
+            env = self.environment(service)
+            members += [Member(f"{service.name}-{role}", commands[role], service.folder, env) for role in commands]
+        return members
+
+    def table(self) -> str:
+        """Where everything is, who may log in, and a first order."""
+        order, processor = self.url(ORDER), self.url(PROCESSOR)
+        rows = [
+            ("orders", f"{order}/orders", "anybody may post (API_AUTH_REQUIRED=false)"),
+            ("  documentation", f"{order}/docs", ""),
+            ("  admin", f"{order}/admin/", "admin / admin"),
+            ("records", f"{processor}/records", ""),
+            ("  documentation", f"{processor}/docs", ""),
+            ("  admin", f"{processor}/admin/", "admin / admin"),
+        ]
+        if self.rabbitmq:
+            rows.append(("RabbitMQ", f"http://localhost:{self.rabbitmq.management_port}", f"{USER} / {PASSWORD}"))
+        else:
+            rows.append(("RabbitMQ", urlsplit(os.environ["RABBITMQ_URL"]).hostname or "", "given by RABBITMQ_URL"))
+        for service in SERVICES:
+            if url := self.given_database(service):
+                where, login = urlsplit(url).hostname or "", f"given by {service.database_variable}"
+            else:
+                where, login = f"127.0.0.1:{self.ports['POSTGRES_PORT']}/{service.name}", f"{USER} / {PASSWORD}"
+            rows.append((f"{service.name} database", where, login))
+        lines = [f"  {name:<19} {where:<34} {login}".rstrip() for name, where, login in rows]
+        body = '{"customer_id": "CUST-1", "items": [{"product_id": "PROD-1", "quantity": 2, "price": 19.99}]}'
+        curl = f"  curl -i {order}/orders -H 'Content-Type: application/json' -d '{body}'"
+        return "\n".join(["", *lines, "", curl, "", "  Ctrl-C ends everything.", ""])
+
+
+def _port(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.isdecimal() or not 0 < int(text) < 65536:
+        raise StartError(f"{variable} is {text!r}, which is no port.")
+    return int(text)
