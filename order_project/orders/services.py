@@ -201,7 +201,7 @@ def record_results(messages: Sequence[Message[OrderProcessed]]) -> None:
 
 def _reason(verdict: OrderProcessed) -> str | None:
     """Why it failed. A failed order always says why, even if the processor does not; any other never does."""
-    if verdict.status != Order.Status.FAILED:
+    if verdict.status == "completed":
         return None
     return verdict.error_message or "The processor gave no reason."
 

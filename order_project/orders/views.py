@@ -21,10 +21,8 @@ from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-class NewestFirst(CursorPagination):
-    """Pages of orders. The id decides between orders of the same microsecond."""
-
-    ordering = ("-created_at", "-id")
+class OrderPages(CursorPagination):
+    """Pages of orders, documented with an example."""
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         page = super().get_paginated_response_schema(schema)
@@ -39,7 +37,8 @@ class OrderListView(ListAPIView[Order]):
 
     queryset = Order.objects.prefetch_related("items")
     serializer_class = OrderSerializer
-    pagination_class = NewestFirst
+    pagination_class = OrderPages
+    ordering = ("-created_at", "-id")
     example_body = openapi.NEW_ORDER
 
     def get_view_name(self) -> str:
