@@ -8,6 +8,7 @@ import atexit
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -27,7 +28,10 @@ def gunicorn_on_starting(server: Any = None) -> None:
     That named by PROMETHEUS_MULTIPROC_DIR, emptied of former counts, or a temporary one that goes with the master.
     A master that is killed leaves the temporary one behind.
     With `preload_app`, call it at the top of gunicorn.conf.py instead: the application is loaded before this hook.
+    Raises RuntimeError when it comes too late for that: every worker would then count for itself alone.
     """
+    if "prometheus_client" in sys.modules and _DIRECTORY not in os.environ:
+        raise RuntimeError(f"prometheus_client is imported already; {_DIRECTORY} would have no effect")
     if given := os.environ.get(_DIRECTORY):
         directory = Path(given)
         directory.mkdir(parents=True, exist_ok=True)
@@ -101,7 +105,7 @@ def serve_metrics(port: int) -> None:
     """
     from prometheus_client import start_http_server
 
-    start_http_server(port, registry=_PerScrape())  # type: ignore[arg-type]  # it only ever calls collect()
+    start_http_server(port, registry=_PerScrape())
 
 
 class _PerScrape:

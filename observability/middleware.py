@@ -34,10 +34,9 @@ class CorrelationMiddleware:
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
-        self._quiet = _QUIET
-        static = settings.STATIC_URL
-        if static and static.startswith("/"):
-            self._quiet = (*_QUIET, static)
+        # No URL pattern leads to static files: whitenoise answers for them before.
+        self._static = settings.STATIC_URL or "/static/"
+        self._quiet = (*_QUIET, self._static)
         # Looking up a labelled metric costs more than counting; there are only as many as routes, methods and statuses.
         self._metrics: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
@@ -56,7 +55,10 @@ class CorrelationMiddleware:
 
     def _record(self, request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
         match = request.resolver_match
-        route = f"/{match.route}" if match is not None else UNMATCHED
+        if match is not None:
+            route = f"/{match.route}"
+        else:
+            route = "static" if request.path.startswith(self._static) else UNMATCHED
         # The method is the client's text too: an invented one must not become a series.
         method = request.method if request.method in _METHODS else "OTHER"
         status = response.status_code

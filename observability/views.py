@@ -7,6 +7,7 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from observability.health import run_checks
 from observability.metrics import scrape_registry
@@ -42,8 +43,8 @@ def ready(request: HttpRequest) -> JsonResponse:
 @require_safe
 @never_cache
 def metrics(request: HttpRequest) -> HttpResponse:
-    """Prometheus text, of all gunicorn workers together."""
-    from prometheus_client.exposition import choose_encoder
+    """Prometheus text, of all gunicorn workers together.
 
-    encode, content_type = choose_encoder(request.headers.get("Accept", ""))
-    return HttpResponse(encode(scrape_registry()), content_type=content_type)
+    The same for everybody: the library's negotiation fails on an Accept header that it does not understand.
+    """
+    return HttpResponse(generate_latest(scrape_registry()), content_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,0 +1,83 @@
+"""A real gunicorn for the tests, with its log lines at hand."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+CONF = Path(__file__).with_name("gunicorn.conf.py")
+
+
+class Gunicorn:
+    """A running server. Leave it by `stop`."""
+
+    def __init__(self, *, settings: str, **environment: str) -> None:
+        self.lines: list[str] = []
+        """What it has written so far, standard output and error together."""
+        self._news = threading.Condition()
+        self._ended = False
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "gunicorn", "-c", CONF, "django.core.wsgi:get_wsgi_application()"],
+            env={**os.environ, "DJANGO_SETTINGS_MODULE": settings, **environment},
+            cwd=Path(__file__).parents[2],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            with self._news:
+                self.lines.append(line)
+                self._news.notify_all()
+        with self._news:
+            self._ended = True
+            self._news.notify_all()
+
+    def wait_for(self, text: str, times: int = 1) -> list[dict[str, Any]]:
+        """The log lines whose message has the text, once there are as many. Fails when the server ends before."""
+
+        def matching() -> list[dict[str, Any]]:
+            return [line for line in map(json.loads, self.lines) if text in line["message"]]
+
+        with self._news:
+            self._news.wait_for(lambda: self._ended or len(matching()) >= times, timeout=60)
+            found = matching()
+        assert len(found) >= times, f"{text!r} not logged {times} times: {self.lines}"
+        return found
+
+    @property
+    def url(self) -> str:
+        (line, *_) = self.wait_for("Listening at")
+        words: list[str] = line["message"].split()
+        return next(word for word in words if word.startswith("http://"))
+
+    def stop(self) -> int:
+        """Ends it as an operator would. Its exit code."""
+        self._process.terminate()
+        try:
+            return self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            raise
+
+
+@contextmanager
+def gunicorn(*, settings: str, **environment: str) -> Iterator[Gunicorn]:
+    """A gunicorn with two workers, both up, whose temporary files are in a folder of its own."""
+    with tempfile.TemporaryDirectory(prefix="gunicorn-") as folder:
+        server = Gunicorn(settings=settings, **{"TMPDIR": folder, **environment})
+        try:
+            server.wait_for("Booting worker", times=2)
+            yield server
+        finally:
+            server.stop()

@@ -1,0 +1,94 @@
+"""Metrics and logs of a real gunicorn with two workers."""
+
+import json
+import os
+import signal
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from observability.tests.gunicorn import Gunicorn, gunicorn
+
+
+@pytest.fixture
+def server():
+    with gunicorn(settings="observability.tests.settings") as server:
+        yield server
+
+
+def get(server: Gunicorn, path: str, **headers: str) -> httpx.Response:
+    # A connection of its own each time, so that either worker may take it.
+    return httpx.get(server.url + path, headers=headers, timeout=30)
+
+
+def count(server: Gunicorn, name: str, **labels: str) -> float | None:
+    samples = [
+        sample
+        for family in text_string_to_metric_families(get(server, "/metrics").text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    assert len(samples) <= 1, f"one series, not one per worker: {samples}"
+    return samples[0].value if samples else None
+
+
+def ask_both_workers(server: Gunicorn) -> tuple[int, set[int]]:
+    """Sends requests until both workers have answered. How many it took, and the workers' pids."""
+    pids: set[int] = set()
+    for sent in range(1, 501):
+        pids.add(get(server, f"/pids/{sent}").json()["pid"])
+        if len(pids) == 2:
+            return sent, pids
+    pytest.fail("one worker took 500 requests")
+
+
+def test_metrics_are_those_of_all_workers_whichever_answers_and_whichever_has_died(server):
+    sent, pids = ask_both_workers(server)
+    labels = {"method": "GET", "route": "/pids/<str:name>"}
+
+    for _ in range(10):
+        assert count(server, "http_requests_total", status="200", **labels) == sent
+    assert count(server, "http_request_duration_seconds_count", **labels) == sent
+    assert count(server, "http_request_duration_seconds_bucket", le="+Inf", **labels) == sent
+
+    os.kill(pids.pop(), signal.SIGKILL)
+    server.wait_for("Booting worker", times=3)
+    get(server, "/pids/after")
+    assert count(server, "http_requests_total", status="200", **labels) == sent + 1
+
+
+def test_every_line_is_json_and_gunicorns_own_lines_too(server):
+    get(server, "/ids", **{"X-Request-ID": "my-request"})
+    get(server, "/fail")
+    server.wait_for("request", times=2)
+    assert server.stop() == 0
+
+    lines = [json.loads(line) for line in server.lines]
+    assert all(
+        line.keys() >= {"time", "level", "logger", "message", "service", "process", "correlation_id"} for line in lines
+    )
+    assert {(line["service"], line["process"]) for line in lines} == {("things", "web")}
+    assert "gunicorn.error" in {line["logger"] for line in lines}
+    (mine,) = [line for line in lines if line["correlation_id"] == "my-request"]
+    assert (mine["message"], mine["route"], mine["status"]) == ("request", "/ids", 200)
+    (failure,) = [line for line in lines if "traceback" in line]
+    assert "meant to\nfail" in failure["traceback"]
+    assert failure["correlation_id"] in {line["correlation_id"] for line in lines if line.get("status") == 500}
+
+
+def test_the_workers_counts_go_with_the_master(tmp_path):
+    with gunicorn(settings="observability.tests.settings", TMPDIR=str(tmp_path)) as server:
+        get(server, "/ids")
+        assert list(tmp_path.glob("metrics-*/*.db"))
+        assert server.stop() == 0
+    assert not list(tmp_path.glob("metrics-*"))
+
+
+def test_a_named_directory_is_emptied_of_former_counts(tmp_path):
+    (tmp_path / "counter_1.db").write_bytes(b"of yesterday")
+    directory = {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    with gunicorn(settings="observability.tests.settings", **directory) as server:
+        get(server, "/ids")
+        assert count(server, "http_requests_total", route="/ids") == 1
+    assert not (tmp_path / "counter_1.db").exists()

@@ -1,0 +1,171 @@
+import io
+import json
+import logging
+import logging.config
+import sys
+from datetime import UTC, datetime
+
+import pytest
+
+from observability.context import bind
+from observability.logs import JSONFormatter, TextFormatter, logging_config, process_role
+
+
+@pytest.fixture
+def log():
+    """Logs one record through a formatter and gives back the text."""
+
+    def write(formatter, message, *args, level=logging.INFO, **kwargs):
+        stream = io.StringIO()
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(formatter)
+        logger = logging.getLogger("things.views")
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(handler)
+        logger.log(level, message, *args, **kwargs)
+        logger.removeHandler(handler)
+        return stream.getvalue()
+
+    return write
+
+
+@pytest.fixture
+def as_json(log):
+    def write(message, *args, **kwargs):
+        text = log(JSONFormatter(service="things", process="web"), message, *args, **kwargs)
+        assert text.count("\n") == 1, "one record is one line"
+        return json.loads(text)
+
+    return write
+
+
+@pytest.fixture
+def as_text(log):
+    return lambda *args, **kwargs: log(TextFormatter(service="things", process="web"), *args, **kwargs)
+
+
+def test_a_json_line_says_when_where_what_and_for_whom(as_json):
+    before = datetime.now(UTC)
+    with bind(correlation_id="abc"):
+        line = as_json("order %s", "placed", extra={"order_id": 7})
+
+    assert line["time"].endswith("Z")
+    assert abs(datetime.fromisoformat(line.pop("time")) - before).total_seconds() < 60
+    assert line.pop("pid") > 0
+    assert line == {
+        "level": "INFO",
+        "logger": "things.views",
+        "message": "order placed",
+        "service": "things",
+        "process": "web",
+        "correlation_id": "abc",
+        "order_id": 7,
+    }
+
+
+def test_a_correlation_id_given_with_the_record_wins_over_the_context(as_json):
+    with bind(correlation_id="of the context"):
+        assert as_json("x", extra={"correlation_id": "of the message"})["correlation_id"] == "of the message"
+
+
+def test_an_extra_does_not_replace_what_every_line_has(as_json):
+    line = as_json("x", extra={"service": "forged", "level": "forged", "time": "forged"})
+    assert line["service"] == "things"
+    assert line["level"] == "INFO"
+    assert line["time"] != "forged"
+
+
+def test_a_traceback_is_one_field_of_the_line(as_json):
+    try:
+        raise ValueError("first\nsecond")
+    except ValueError:
+        line = as_json("failed", exc_info=True)
+    assert line["traceback"].startswith("Traceback")
+    assert "first\nsecond" in line["traceback"]
+    assert "exc_info" not in line
+
+
+def test_a_json_line_cannot_be_broken_by_what_it_quotes(as_json):
+    assert as_json("a\r\nb", extra={"path": "/x\n{}"})["path"] == "/x\n{}"
+
+
+@pytest.mark.parametrize("value", ["\ud800", 2**70, {1, 2}, object(), b"\xff", {("a",): 1}])
+def test_no_value_costs_the_line(as_json, value):
+    assert as_json("kept", extra={"odd": value})["message"] == "kept"
+
+
+def test_what_django_attaches_to_its_records_stays_out(as_json):
+    line = as_json("x", extra={"request": object(), "status_code": 500})
+    assert "request" not in line
+
+
+def test_a_text_line_shows_the_message_and_the_ids(as_text):
+    with bind(correlation_id="abc"):
+        line = as_text("placed", extra={"order_id": 7})
+    assert "INFO" in line
+    assert "things.web things.views: placed" in line
+    assert line.endswith("order_id=7 correlation_id=abc\n")
+    assert "\033" not in line, "no colours where nobody looks"
+
+
+def test_a_text_line_cannot_be_broken_or_coloured_by_what_it_quotes(as_text):
+    line = as_text("a\r\n12:00:00 INFO forged\033[31m", extra={"path": "x\ny\u2028z"})
+    assert line.splitlines() == [line.rstrip("\n")]
+    assert "\033" not in line
+    assert "\\n" in line
+
+
+def test_a_traceback_in_text_is_indented_so_that_it_cannot_pass_for_a_line(as_text):
+    try:
+        raise ValueError("first\n12:00:00 INFO forged")
+    except ValueError:
+        first, *rest = as_text("failed", exc_info=True).splitlines()
+    assert first.endswith("failed")
+    assert rest
+    assert all(line.startswith("    ") for line in rest)
+
+
+def test_colours_are_for_terminals_that_want_them(as_text, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert "\033[31m" in as_text("x", level=logging.ERROR)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\033" not in as_text("x", level=logging.ERROR)
+
+
+@pytest.mark.parametrize(
+    ("argv", "role"),
+    [
+        (["/app/.venv/bin/gunicorn", "order_project.wsgi"], "web"),
+        (["/app/.venv/lib/gunicorn/__main__.py", "order_project.wsgi"], "web"),
+        (["manage.py", "runserver", "8000"], "web"),
+        (["./manage.py", "relay"], "relay"),
+        (["manage.py", "consume", "--once"], "consume"),
+        (["/app/.venv/bin/django-admin", "migrate"], "migrate"),
+        (["/app/.venv/lib/django/__main__.py", "--verbosity", "check"], "check"),
+        (["manage.py"], "manage"),
+        (["/usr/bin/pytest"], "pytest"),
+        ([""], "python"),
+    ],
+)
+def test_the_role_of_a_process_is_read_from_its_command_line(argv, role):
+    assert process_role(argv) == role
+
+
+@pytest.mark.parametrize(("level", "log_format"), [("INFO", "xml"), ("LOUD", "json")])
+def test_a_setting_it_does_not_know_is_refused_by_name(level, log_format):
+    with pytest.raises(ValueError, match=r"LOG_(FORMAT|LEVEL) is"):
+        logging_config(service="things", level=level, log_format=log_format)
+
+
+@pytest.mark.parametrize("log_format", ["json", "text"])
+@pytest.mark.parametrize("level", ["debug", "INFO", "ERROR"])
+def test_every_configuration_is_one_that_logging_takes(log_format, level):
+    config = logging_config(service="things", level=level, log_format=log_format)
+    logging.config.DictConfigurator(config)  # checks the form
+    assert config["root"]["level"] == level.upper()
+
+
+def test_chatty_libraries_stay_at_warning_but_never_below_what_was_asked_for():
+    assert logging_config(service="x", level="DEBUG", log_format="json")["loggers"]["pika"]["level"] == "WARNING"
+    assert logging_config(service="x", level="ERROR", log_format="json")["loggers"]["pika"]["level"] == "ERROR"

@@ -1,0 +1,33 @@
+"""Views that do what the tests watch."""
+
+import os
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.urls import include, path
+
+from observability.context import current_correlation_id, current_traceparent
+
+
+def ids(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"correlation_id": current_correlation_id(), "traceparent": current_traceparent()})
+
+
+def pid(request: HttpRequest, name: str) -> JsonResponse:
+    return JsonResponse({"pid": os.getpid()})
+
+
+def fail(request: HttpRequest) -> HttpResponse:
+    raise RuntimeError("meant to\nfail")
+
+
+def missing(request: HttpRequest) -> HttpResponse:
+    raise Http404
+
+
+urlpatterns = [
+    path("ids", ids),
+    path("pids/<str:name>", pid),
+    path("fail", fail),
+    path("missing", missing),
+    path("", include("observability.urls")),
+]
