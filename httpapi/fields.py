@@ -37,6 +37,8 @@ class MoneyField(serializers.DecimalField):
 
     def __init__(self, *, max_digits: int = 12, decimal_places: int = 2, positive: bool = False, **kwargs: Any) -> None:
         self.positive = positive
+        self.limit = 10 ** (max_digits - decimal_places)
+        self.unit = Decimal(10) ** -decimal_places
         super().__init__(max_digits=max_digits, decimal_places=decimal_places, **kwargs)
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
@@ -52,16 +54,15 @@ class MoneyField(serializers.DecimalField):
             self.fail("invalid")
         if self.positive and value <= 0:
             self.fail("positive")
-        exponent = value.as_tuple().exponent
-        assert isinstance(exponent, int)  # finite
-        if exponent < -self.decimal_places:
-            # Trailing zeros are not decimals. Exact: normalize() would round to the context's precision.
-            digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
-            exponent += len(value.as_tuple().digits) - len(digits)
-            value = Decimal((value.as_tuple().sign, tuple(map(int, digits)), exponent)) if digits else Decimal(0)
-        return self.quantize(self.validate_precision(value))
+        # The order matters: a number of any length is compared exactly, but only a short one can be quantized.
+        if not -self.limit < value < self.limit:
+            self.fail("max_whole_digits", max_whole_digits=self.max_whole_digits)
+        rounded = value.quantize(self.unit)
+        if rounded != value:
+            self.fail("max_decimal_places", max_decimal_places=self.decimal_places)
+        return rounded
 
-    def to_representation(self, value: Any) -> float:
+    def to_representation(self, value: Any) -> float:  # type: ignore[override]  # the stubs know only strings
         # Twelve digits pass through a float unharmed.
         return float(value)
 

@@ -27,7 +27,7 @@ class ProblemMiddleware:
         if request.content_params:
             charset = request.content_params.get("charset", "utf-8")
             if charset.lower() not in ("utf-8", "utf8"):
-                request.encoding = None
+                request.encoding = "utf-8"  # for what is still read of this request
                 return problem_response(request, Problem(415, f"The charset {charset[:40]} is not taken; use utf-8."))
         if "HTTP_TRANSFER_ENCODING" in request.META:
             problem = read_chunked(request)
@@ -58,7 +58,7 @@ def read_chunked(request: HttpRequest) -> Problem | None:
     limit = max_body_bytes()
     try:
         body = request.META["wsgi.input"].read(limit + 1)
-    except OSError:
+    except Exception:  # Each server has its own for a client that left and for chunks that are none.
         return Problem(400, "The body could not be read to its end.")
     if len(body) > limit:
         return too_large()

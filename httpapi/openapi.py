@@ -19,13 +19,25 @@ class MoneyFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-u
         field: MoneyField = self.target
         schema: dict[str, Any] = {"type": "number"}
         if direction == "request":
-            schema["multipleOf"] = 10**-field.decimal_places
-            whole_digits = (field.max_digits or 0) - (field.decimal_places or 0)
-            schema["exclusiveMaximum"] = 10**whole_digits
-            if field.positive:
-                schema["exclusiveMinimum"] = 0
-            elif field.min_value is None:
-                schema["exclusiveMinimum"] = -(10**whole_digits)
+            schema["multipleOf"] = float(field.unit)
+            schema["exclusiveMaximum"] = field.limit
+            schema["exclusiveMinimum"] = 0 if field.positive else -field.limit
+        return schema
+
+
+class ListExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """How many items a list of objects may have, which drf-spectacular leaves out."""
+
+    target_class = "rest_framework.serializers.ListSerializer"
+    match_subclasses = True
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        schema: dict[str, Any] = auto_schema._map_serializer_field(self.target, direction, bypass_extensions=True)
+        least = self.target.min_length or (0 if self.target.allow_empty else 1)
+        if direction == "request" and least:
+            schema["minItems"] = least
+        if direction == "request" and self.target.max_length is not None:
+            schema["maxItems"] = self.target.max_length
         return schema
 
 
@@ -44,7 +56,9 @@ class ProblemSerializer(serializers.Serializer[Any]):
     title = serializers.CharField(help_text="The kind in words.")
     status = serializers.IntegerField(min_value=400, max_value=599, help_text="The HTTP status.")
     detail = serializers.CharField(help_text="What went wrong this time.")
-    errors = ProblemErrorSerializer(many=True, help_text="Each single thing that is wrong; may be empty.")
+    errors = ProblemErrorSerializer(  # type: ignore[assignment]  # a field here, no attribute of the class
+        many=True, help_text="Each single thing that is wrong; may be empty."
+    )
 
 
 _EXAMPLES: dict[int, tuple[str, str, list[dict[str, str]]]] = {

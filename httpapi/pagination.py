@@ -38,7 +38,7 @@ class CursorPagination(pagination.CursorPagination):
             return int(given)
         raise invalid([error("?page_size", f"An integer from 1 to {self.max_page_size} is required.")])
 
-    def paginate_queryset(self, queryset: QuerySet[Any], request: Request, view: Any = None) -> list[Any] | None:
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         try:
             return super().paginate_queryset(queryset, request, view)
         except (NotFound, ValidationError, ValueError, TypeError, OverflowError, DataError):

@@ -142,7 +142,7 @@ class ProblemResponse(Response):
         super().__init__(problem.body(), status=problem.status_code, headers=problem.headers)
 
     @property
-    def rendered_content(self) -> bytes:
+    def rendered_content(self) -> Any:
         if self.accepted_renderer.format == "json":
             self.content_type = PROBLEM_JSON
         return super().rendered_content

@@ -37,8 +37,8 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
     """
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
-        form = super().get_raw_data_form(data, view, method, request)
-        if form is None or isinstance(form, bool):
+        form: Any = super().get_raw_data_form(data, view, method, request)
+        if not form:  # this method is not for this person
             return form
         content = _sent(view, request, method)
         example = getattr(view, "example_body", None)

@@ -1,0 +1,37 @@
+"""What the admins of both services need beyond Django's."""
+
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Any
+
+from django.db.models import Max, Min, QuerySet
+
+_LONGEST = {"year": timedelta(days=366), "month": timedelta(days=31), "day": timedelta(days=1)}
+
+
+class IndexedDates(QuerySet[Any]):
+    """Rows whose date drill-down reads no more than a few of them, given an index on the date.
+
+    Django's own `datetimes` truncates the date of every row to see which periods there are; with a million rows that
+    takes seconds on each visit.
+    """
+
+    def datetimes(self, field_name: str, kind: str, order: str = "ASC", tzinfo: tzinfo | None = None) -> Any:
+        """The periods (`year`, `month` or `day`) that have rows, ascending, in UTC. One index probe for each."""
+        bounds = self.aggregate(first=Min(field_name), last=Max(field_name))
+        if bounds["first"] is None:
+            return []
+        probes = []
+        start = _start(bounds["first"], kind)
+        while start <= bounds["last"]:
+            end = _start(start + _LONGEST[kind], kind)
+            inside = self.filter(**{f"{field_name}__gte": start, f"{field_name}__lt": end})
+            probes.append(inside.order_by().values_list(field_name, flat=True)[:1])
+            start = end
+        return sorted(_start(moment, kind) for moment in probes[0].union(*probes[1:], all=True))
+
+
+def _start(moment: datetime, kind: str) -> datetime:
+    moment = moment.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    if kind == "year":
+        return moment.replace(month=1, day=1)
+    return moment.replace(day=1) if kind == "month" else moment
