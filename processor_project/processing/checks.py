@@ -5,6 +5,7 @@
 
 from decimal import Decimal
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
@@ -59,3 +60,18 @@ def check_limits(**_: Any) -> list[CheckMessage]:
             )
         )
     return errors
+
+
+@register()
+def check_orders_admin_url(**_: Any) -> list[CheckMessage]:
+    """The link from a record to its order leads somewhere."""
+    parts = urlsplit(settings.ORDERS_ADMIN_URL)
+    if parts.scheme in ("http", "https") and parts.netloc and parts.path.endswith("/"):
+        return []
+    return [
+        Error(
+            "ORDERS_ADMIN_URL must be an http(s) URL that ends with a slash.",
+            hint="For example https://orders.example.com/admin/",
+            id="processing.E005",
+        )
+    ]

@@ -1,8 +1,10 @@
 """What the OpenAPI schema says about the records: parameters, answers, errors, and an example of each."""
 
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from httpapi.openapi import problem_responses
+from httpapi.problems import PROBLEM_JSON
 from processing.serializers import RecordFilters, RecordSerializer
 
 RECORD_NOT_FOUND = "Processing record not found"
@@ -27,36 +29,41 @@ _FAILED = _COMPLETED | {
     "total_amount": 150000.0,
 }
 
+_ANSWERS = [
+    OpenApiExample("Completed", _COMPLETED, response_only=True, status_codes=["200"]),
+    OpenApiExample("Failed", _FAILED, response_only=True, status_codes=["200"]),
+]
+
+_BAD_PARAMETER = problem_responses(422, details={422: '?outcome: "done" is not a valid choice.'})
+_BAD_PARAMETER[(422, PROBLEM_JSON)].examples[0].value["errors"] = [
+    {"pointer": "?outcome", "detail": '"done" is not a valid choice.'}
+]
+
 list_records = extend_schema(
-    operation_id="list_records",
-    summary="Read the processing records, newest first",
-    tags=["records"],
+    operation_id="listRecords",
+    tags=["Records"],
+    summary="List processing records",
+    description="Newest first, in pages. Filters narrow each other. Follow `next` until it is null; orders decided "
+    "meanwhile do not shift the pages.",
     parameters=[RecordFilters],
     responses={
-        200: OpenApiResponse(
-            RecordSerializer(many=True),
-            "A page of records.",
-            examples=[OpenApiExample("A completed order", _COMPLETED), OpenApiExample("A failed order", _FAILED)],
-        ),
-        **problem_responses(
-            401,
-            422,
-            503,
-            details={422: '?outcome: "done" is not a valid choice.'},
-        ),
+        200: OpenApiResponse(RecordSerializer(many=True), "A page of records."),
+        **problem_responses(401, 503),
+        **_BAD_PARAMETER,
     },
+    examples=_ANSWERS,
 )
+
 read_record = extend_schema(
-    operation_id="read_record",
-    summary="Read what was decided about one order",
-    tags=["records"],
-    parameters=[OpenApiParameter("order_id", str, OpenApiParameter.PATH, description="The order's id.")],
+    operation_id="readRecord",
+    tags=["Records"],
+    summary="Read a processing record",
+    parameters=[
+        OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The id of the order.")
+    ],
     responses={
-        200: OpenApiResponse(
-            RecordSerializer,
-            "The order is decided.",
-            examples=[OpenApiExample("A completed order", _COMPLETED), OpenApiExample("A failed order", _FAILED)],
-        ),
+        200: OpenApiResponse(RecordSerializer, "What was decided about the order."),
         **problem_responses(401, 404, 503, details={404: RECORD_NOT_FOUND}),
     },
+    examples=_ANSWERS,
 )

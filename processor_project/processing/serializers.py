@@ -1,6 +1,6 @@
 """The processing record as JSON, and the parameters that narrow the list."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from rest_framework import serializers
 
@@ -32,7 +32,16 @@ class RecordSerializer(serializers.Serializer[ProcessingRecord]):
 class RecordFilters(serializers.Serializer[Any]):
     """The query parameters of the list. They narrow each other."""
 
-    outcome = serializers.ChoiceField(choices=ProcessingRecord.Outcome.choices, required=False)
+    LOOKUPS: ClassVar[dict[str, str]] = {
+        "outcome": "outcome",
+        "order_id": "order_id",
+        "customer_id": "customer_id",
+        "correlation_id": "correlation_id",
+        "created_after": "finished_at__gt",
+        "created_before": "finished_at__lt",
+    }
+
+    outcome = serializers.ChoiceField(choices=ProcessingRecord.Outcome.choices, required=False, help_text="Only these.")
     order_id = serializers.UUIDField(required=False, help_text="Exactly this order.")
     customer_id = serializers.CharField(
         required=False, max_length=MAX_TEXT, trim_whitespace=False, help_text="Exactly this customer."

@@ -4,10 +4,10 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from rest_framework.generics import GenericAPIView
-from rest_framework.request import Request
-from rest_framework.response import Response
+from drf_spectacular.utils import extend_schema_view
+from rest_framework.generics import ListAPIView, RetrieveAPIView
 
+from httpapi.pagination import CursorPagination
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from processing import openapi
@@ -15,24 +15,35 @@ from processing.models import ProcessingRecord
 from processing.serializers import RecordFilters, RecordSerializer
 
 
-class RecordListView(GenericAPIView[ProcessingRecord]):
+class RecordPages(CursorPagination):
+    """Pages of records, documented with an example."""
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        page = super().get_paginated_response_schema(schema)
+        page["properties"]["next"]["example"] = "https://processor.example.com/records?cursor=cD0yMDI2LTExLTIy"
+        page["properties"]["previous"]["example"] = None
+        return page
+
+
+@extend_schema_view(get=openapi.list_records)
+class RecordListView(ListAPIView[ProcessingRecord]):
     """What was decided about the orders, newest first."""
 
     queryset = ProcessingRecord.objects.all()
     serializer_class = RecordSerializer
+    pagination_class = RecordPages
     ordering = ("-finished_at", "-order_id")
 
     def get_view_name(self) -> str:
         return "Processing records"
 
-    @openapi.list_records
-    def get(self, request: Request) -> Response:
-        records = _filtered(self.get_queryset(), **parse_query(RecordFilters, request))
-        page = self.paginate_queryset(records)
-        return self.get_paginated_response(RecordSerializer(page, many=True).data)
+    def filter_queryset(self, queryset: QuerySet[ProcessingRecord]) -> QuerySet[ProcessingRecord]:
+        wanted = parse_query(RecordFilters, self.request)
+        return queryset.filter(**{RecordFilters.LOOKUPS[name]: value for name, value in wanted.items()})
 
 
-class RecordView(GenericAPIView[ProcessingRecord]):
+@extend_schema_view(get=openapi.read_record)
+class RecordView(RetrieveAPIView[ProcessingRecord]):
     """What was decided about one order."""
 
     queryset = ProcessingRecord.objects.all()
@@ -41,31 +52,8 @@ class RecordView(GenericAPIView[ProcessingRecord]):
     def get_view_name(self) -> str:
         return "Processing record"
 
-    @openapi.read_record
-    def get(self, request: Request, order_id: str) -> Response:
+    def get_object(self) -> ProcessingRecord:
         try:
-            record = self.get_queryset().get(order_id=UUID(order_id))
+            return self.get_queryset().get(order_id=UUID(self.kwargs["order_id"]))
         except (ValueError, ProcessingRecord.DoesNotExist):
             raise Problem(404, openapi.RECORD_NOT_FOUND) from None
-        return Response(RecordSerializer(record).data)
-
-
-def _filtered(
-    records: QuerySet[ProcessingRecord],
-    *,
-    outcome: str | None = None,
-    order_id: UUID | None = None,
-    customer_id: str | None = None,
-    correlation_id: str | None = None,
-    created_after: Any = None,
-    created_before: Any = None,
-) -> QuerySet[ProcessingRecord]:
-    wanted = {
-        "outcome": outcome,
-        "order_id": order_id,
-        "customer_id": customer_id,
-        "correlation_id": correlation_id,
-        "finished_at__gt": created_after,
-        "finished_at__lt": created_before,
-    }
-    return records.filter(**{lookup: value for lookup, value in wanted.items() if value is not None})
