@@ -25,9 +25,11 @@ class IndexedDates(QuerySet[Any]):
         while start <= bounds["last"]:
             end = _start(start + _LONGEST[kind], kind)
             inside = self.filter(**{f"{field_name}__gte": start, f"{field_name}__lt": end})
-            probes.append(inside.order_by().values_list(field_name, flat=True)[:1])
+            # Ordered, so that the planner takes the index and does not go through the table for a first row.
+            probes.append(inside.order_by(field_name).values_list(field_name, flat=True)[:1])
             start = end
-        return sorted(_start(moment, kind) for moment in probes[0].union(*probes[1:], all=True))
+        found = probes[0].union(*probes[1:], all=True).order_by() if len(probes) > 1 else probes[0]
+        return sorted(_start(moment, kind) for moment in found)
 
 
 def _start(moment: datetime, kind: str) -> datetime:
