@@ -85,7 +85,7 @@ def _supervise(system: System) -> None:
         now = time.monotonic()
         for server in system.servers:
             if not server.is_running() and now > launched_at[server] + SERVER_PAUSE:
-                supervisor.say(server.name, f"ended; starting it again. {server.last_words()}")
+                supervisor.say(server.name, f"ended; starting it again. What it said last is in {server.log}.1")
                 launched_at[server] = now
                 server.stop()
                 server.launch()

@@ -124,6 +124,8 @@ class Server(ABC):
         return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
     def _spawn(self, command: list[str | Path], env: dict[str, str]) -> None:
+        if self.log.exists():  # what a run said that crashed is still wanted in the next one
+            self.log.replace(self.log.with_name("server.log.1"))
         with self.log.open("wb") as log:
             self.process = spawn(
                 command, cwd=self.folder, env=env, output=log, user=self.user, orphan_signal=self.stop_signal
