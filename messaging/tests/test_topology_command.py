@@ -1,0 +1,178 @@
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from copy import deepcopy
+from io import StringIO
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django.fixtures import Settings
+
+from dev.servers.rabbitmq import manage
+from messaging import conf, topology
+from messaging.amqp import open_blocking
+from messaging.conf import MessagingConfig
+from messaging.tests.conftest import eventually
+
+WORK, DEAD = "things.events.v1", "things.events.v1.dlq"
+
+
+def run(*args: str) -> str:
+    out = StringIO()
+    call_command("topology", *args, stdout=out)
+    return out.getvalue()
+
+
+def differences() -> str:
+    out = StringIO()
+    with pytest.raises(SystemExit) as ended:
+        call_command("topology", "diff", stdout=out)
+    assert ended.value.code == 1
+    return out.getvalue()
+
+
+def _diff_that_says(text: str) -> str:
+    out = StringIO()
+    with suppress(SystemExit):
+        call_command("topology", "diff", stdout=out)
+    return out.getvalue() if text in out.getvalue() else ""
+
+
+@pytest.fixture
+def config(settings: Settings) -> MessagingConfig:
+    settings.MESSAGING = deepcopy(settings.MESSAGING) | {"RETRY_DELAYS": ("1s", "5s")}
+    return conf.config()
+
+
+@pytest.fixture
+def channel(config: MessagingConfig) -> Iterator[Any]:
+    """A broker on which nothing of ours is declared, before and after."""
+    with open_blocking(config, name="test") as connection:
+        channel = connection.channel()
+
+        def clear() -> None:
+            wanted = topology.describe(config)
+            for name in (*(queue.name for queue in wanted.queues), f"{WORK}.retry.30s"):
+                channel.queue_delete(name)
+            for exchange in wanted.exchanges:
+                channel.exchange_delete(exchange.name)
+
+        clear()
+        yield channel
+        clear()
+
+
+@pytest.fixture(params=["management", "amqp"])
+def either_way(request: pytest.FixtureRequest, settings: Settings, config: MessagingConfig) -> str:
+    if request.param == "amqp":
+        settings.MESSAGING = settings.MESSAGING | {"MANAGEMENT_URL": ""}
+    return str(request.param)
+
+
+class TestShow:
+    def test_it_shows_what_the_service_needs(self, config: MessagingConfig) -> None:
+        shown = run("show")
+        for queue in topology.describe(config).queues:
+            assert queue.name in shown
+        assert "x-delivery-limit = 20" in shown
+        assert any(line.split() == ["things", "thing.happened", WORK] for line in shown.splitlines())
+
+    def test_json_is_all_of_it(self, config: MessagingConfig) -> None:
+        shown = json.loads(run("show", "--json"))
+        assert [queue["name"] for queue in shown["queues"]] == [q.name for q in topology.describe(config).queues]
+        assert shown["queues"][0]["arguments"]["x-queue-type"] == "quorum"
+        assert {"exchange": "things", "routing_key": "thing.happened", "queue": WORK} in shown["bindings"]
+
+    def test_it_asks_no_broker(self, settings: Settings) -> None:
+        settings.MESSAGING = settings.MESSAGING | {"URL": "amqp://nobody@127.0.0.1:1/"}
+        assert WORK in run("show")
+
+
+class TestApply:
+    def test_afterwards_nothing_differs(self, channel: Any, either_way: str) -> None:
+        run("apply")
+        run("apply")
+        assert "The broker has what this service needs." in run("diff")
+
+    def test_a_conflict_is_a_sentence(self, channel: Any) -> None:
+        channel.queue_declare(WORK, durable=True, arguments={"x-queue-type": "quorum"})
+        with pytest.raises(CommandError, match=f"queue '{WORK}'") as caught:
+            run("apply")
+        assert caught.value.returncode == 1
+
+    def test_a_broker_that_is_away_is_said_to_be(self, settings: Settings) -> None:
+        settings.MESSAGING = settings.MESSAGING | {"URL": "amqp://guest:secret@127.0.0.1:1/"}
+        with pytest.raises(CommandError, match="RabbitMQ cannot be reached") as caught:
+            run("apply")
+        assert caught.value.returncode == 2
+        assert "secret" not in str(caught.value)
+
+
+class TestDiff:
+    def test_it_names_all_that_is_missing_and_declares_nothing(
+        self, channel: Any, either_way: str, config: MessagingConfig
+    ) -> None:
+        found = differences()
+        wanted = topology.describe(config)
+        for exchange in wanted.exchanges:
+            assert f"exchange '{exchange.name}' is missing" in found
+        for queue in wanted.queues:
+            assert f"queue '{queue.name}' is missing" in found
+        assert differences() == found
+
+    def test_it_names_the_argument_and_both_values(
+        self, channel: Any, either_way: str, config: MessagingConfig
+    ) -> None:
+        work, *_ = topology.describe(config).queues
+        channel.queue_declare(WORK, durable=True, arguments=work.arguments | {"x-delivery-limit": 7})
+        found = next(line for line in differences().splitlines() if f"queue '{WORK}'" in line)
+        for part in ("x-delivery-limit", "7", "20"):
+            assert part in found
+
+    def test_it_names_an_exchange_of_another_type(self, channel: Any, either_way: str) -> None:
+        channel.exchange_declare("things", "fanout", durable=True)
+        found = next(line for line in differences().splitlines() if "exchange 'things'" in line)
+        for part in ("type", "fanout", "topic"):
+            assert part in found
+
+    def test_it_names_missing_and_extra_bindings(self, channel: Any) -> None:
+        run("apply")
+        channel.queue_unbind(WORK, "things", "thing.happened")
+        channel.queue_bind(WORK, "things", "thing.vanished")
+        found = differences()
+        assert f"binding 'things' -> '{WORK}' by 'thing.happened' is missing" in found
+        assert f"binding 'things' -> '{WORK}' by 'thing.vanished' is there, but not wanted" in found
+        assert found.count("binding") == 2
+
+    def test_bindings_of_others_are_none_of_its_business(self, channel: Any) -> None:
+        run("apply")
+        channel.queue_declare("somebody.else", exclusive=True)
+        channel.queue_bind("somebody.else", "things", "#")
+        assert run("diff") == "The broker has what this service needs.\n"
+
+    def test_it_names_a_rung_that_an_earlier_ladder_left(self, channel: Any) -> None:
+        run("apply")
+        channel.queue_declare(f"{WORK}.retry.30s", durable=True)
+        assert f"queue '{WORK}.retry.30s' is there" in differences()
+
+    def test_it_names_a_policy_that_drops_messages(self, channel: Any, config: MessagingConfig) -> None:
+        run("apply")
+        virtual_host = urlsplit(config.url).path[1:]
+        path = f"/api/policies/{quote(virtual_host, safe='')}/short"
+        policy = {"pattern": r"\.dlq$", "apply-to": "queues", "definition": {"max-length": 1000}}
+        manage(config.management_url, "PUT", path, policy)
+        try:
+            found = eventually(lambda: _diff_that_says("max-length"), within=30)  # the API learns it every 5 s
+        finally:
+            manage(config.management_url, "DELETE", path)
+        assert f"queue '{DEAD}': a policy sets max-length to 1000" in found
+        assert "'short'" in found
+
+    def test_over_amqp_it_says_what_it_did_not_compare(self, channel: Any, settings: Settings) -> None:
+        settings.MESSAGING = settings.MESSAGING | {"MANAGEMENT_URL": ""}
+        run("apply")
+        channel.queue_unbind(WORK, "things", "thing.happened")
+        assert "not compared: bindings" in run("diff")
+        assert "RABBITMQ_MANAGEMENT_URL" in run("diff")
