@@ -1,7 +1,22 @@
-"""These tests run against a real PostgreSQL and RabbitMQ; `dev.pytest_servers` finds or starts them."""
+"""Starts the servers that the tests need, then Django; and the people who appear in the tests."""
 
-from dev import pytest_servers
+import pytest
+
+from dev.pytest_servers import configure
 
 
-def pytest_configure() -> None:
-    pytest_servers.configure(settings="order_project.settings", service="orders")
+def pytest_configure(config: pytest.Config) -> None:
+    configure(settings="order_project.settings", service="orders")
+
+
+@pytest.fixture
+def operator(db, django_user_model):
+    """Somebody who may do everything in the admin."""
+    return django_user_model.objects.create_superuser("operator", password="not-a-secret")
+
+
+@pytest.fixture
+def admin(client, operator):
+    """A browser in which the operator has logged in."""
+    client.force_login(operator)
+    return client

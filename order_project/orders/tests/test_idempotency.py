@@ -1,0 +1,223 @@
+"""Idempotency-Key: the same order however often it is sent, whoever races whom."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+from django.db import connection, transaction
+from rest_framework.test import APIClient
+
+from messaging import outbox
+from messaging.models import OutboxMessage
+from orders import services
+from orders.models import Order, OrderItem
+from orders.services import IdempotencyKeyInUse, Line
+from orders.tests.factories import LINES, body, item, verdict
+
+KEY = {"HTTP_IDEMPOTENCY_KEY": "key-1"}
+
+
+def post(data=None, **headers):
+    return APIClient().post("/orders", data or body(), **headers)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_key_and_body_get_the_first_answer_again():
+    first = post(**KEY)
+    again = post(**KEY)
+
+    assert first.status_code == again.status_code == 201
+    assert again.content == first.content
+    assert again.headers["Location"] == first.headers["Location"]
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert Order.objects.count() == 1
+    assert OrderItem.objects.count() == 2
+    assert OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_answer_stays_the_same_when_the_order_has_become_final():
+    first = post(**KEY)
+    with transaction.atomic():
+        services.record_results([verdict(Order.objects.get().id, "failed", "too much")])
+
+    again = post(**KEY)
+
+    assert again.content == first.content
+    assert again.json()["status"] == "pending"
+    assert Order.objects.get().status == "failed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_order_written_otherwise_counts_as_the_same():
+    first, again = (
+        APIClient().generic("POST", "/orders", written, content_type="application/json", **KEY)
+        for written in (
+            '{"customer_id":"c","items":[{"product_id":"p","quantity":1,"price":46}]}',
+            '{ "items": [{"price": 46.00, "quantity": 1, "product_id": "p"}], "customer_id": "\\u0063" }',
+        )
+    )
+
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.json() == first.json()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "other", [body(customer_id="customer-2"), body(items=[item()]), body(items=list(reversed(body()["items"])))]
+)
+def test_the_same_key_with_another_body_is_refused(other):
+    post(**KEY)
+
+    answer = post(other, **KEY)
+
+    assert answer.status_code == 422
+    assert "Idempotency-Key" in answer.json()["detail"]
+    assert Order.objects.get().customer_id == "customer-1"
+    assert OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_other_keys_and_no_keys_place_other_orders():
+    for headers in (KEY, {"HTTP_IDEMPOTENCY_KEY": "key-2"}, {}, {}):
+        assert post(**headers).status_code == 201
+
+    assert Order.objects.count() == 4
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_belongs_to_the_user_who_sent_it(operator):
+    signed_in = APIClient()
+    signed_in.force_authenticate(operator)
+
+    of_nobody = post(**KEY)
+    of_operator = signed_in.post("/orders", body(), **KEY)
+
+    assert of_operator.status_code == 201
+    assert of_operator.json()["id"] != of_nobody.json()["id"]
+    assert Order.objects.filter(placed_by=operator).count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_that_was_refused_leaves_its_key_free():
+    assert post(body(items=[]), **KEY).status_code == 422
+
+    assert post(**KEY).status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_request_that_failed_midway_leaves_its_key_free(monkeypatch):
+    def fail(messages):
+        raise RuntimeError("out of memory")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(outbox, "add", fail)
+        with pytest.raises(RuntimeError):
+            services.place_order(customer_id="c", lines=LINES, idempotency_key="key-1")
+
+    assert not services.place_order(customer_id="c", lines=LINES, idempotency_key="key-1").replayed
+
+
+@pytest.mark.parametrize("key", ["", " ", "a b", "a" * 256, "schlüssel", "tab\tkey", "\x7f"])
+@pytest.mark.django_db
+def test_a_key_that_is_not_visible_ascii_is_refused(key):
+    answer = post(HTTP_IDEMPOTENCY_KEY=key)
+
+    assert answer.status_code == 400
+    assert "Idempotency-Key" in answer.json()["detail"]
+    assert not Order.objects.exists()
+
+
+@pytest.mark.django_db
+def test_a_key_may_have_255_characters():
+    assert post(HTTP_IDEMPOTENCY_KEY="~" * 255).status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
+    answers = []
+    with transaction.atomic():
+        services._claim(None, "key-1")  # as the first request does before anything else
+        thread = threading.Thread(target=lambda: answers.append(_in_thread(lambda: post(**KEY))))
+        thread.start()
+        thread.join(timeout=10)
+
+    (answer,) = answers
+    assert answer.status_code == 409
+    assert "Idempotency-Key" in answer.json()["detail"]
+    assert answer.headers["Retry-After"] == "1"
+    assert not Order.objects.exists()
+    assert post(**KEY).status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_requests_at_once_one_places_the_order():
+    answers = _at_once(12, lambda: post(**KEY))
+
+    assert {answer.status_code for answer in answers} <= {201, 409}
+    created = [answer for answer in answers if answer.status_code == 201]
+    assert len([answer for answer in created if "Idempotent-Replayed" not in answer.headers]) == 1
+    assert {answer.json()["id"] for answer in created} == {str(Order.objects.get().id)}
+    assert OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_different_orders_at_once_under_one_key_one_is_placed():
+    numbers = iter(range(12))
+    answers = _at_once(12, lambda: post(body(customer_id=f"customer-{next(numbers)}"), **KEY))
+
+    assert {answer.status_code for answer in answers} <= {201, 409, 422}
+    (created,) = [answer for answer in answers if answer.status_code == 201]
+    assert Order.objects.get().customer_id == created.json()["customer_id"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monkeypatch):
+    monkeypatch.setattr(services, "_claim", lambda placed_by, idempotency_key: None)
+
+    placed = _at_once(8, lambda: services.place_order(customer_id="c", lines=LINES, idempotency_key="key-1"))
+
+    assert [result.replayed for result in placed].count(False) == 1
+    assert {result.order.id for result in placed} == {Order.objects.get().id}
+    assert OrderItem.objects.count() == 2
+    assert OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_keys_at_once_do_not_hold_each_other_back():
+    def place(number: int):
+        try:
+            return _in_thread(
+                lambda: services.place_order(
+                    customer_id="c", lines=[Line("p", 1, Decimal(1))], idempotency_key=f"key-{number}"
+                )
+            )
+        except IdempotencyKeyInUse:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        placed = list(pool.map(place, range(40)))
+
+    assert None not in placed
+    assert Order.objects.count() == 40
+
+
+def _in_thread(work):
+    try:
+        return work()
+    finally:
+        connection.close()  # a thread has a connection of its own
+
+
+def _at_once(count, work):
+    """The results of the same work done in many threads that start together."""
+    barrier = threading.Barrier(count)
+
+    def one(_):
+        barrier.wait(timeout=10)
+        return _in_thread(work)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))

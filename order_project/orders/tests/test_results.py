@@ -1,0 +1,260 @@
+"""services.record_results, by way of the handler table: what the processor decided becomes the status, once."""
+
+import logging
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from uuid import uuid4
+
+import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+from prometheus_client import REGISTRY
+
+from contracts.events import InvalidEvent, OrderProcessed
+from messaging.errors import PermanentError
+from orders import services
+from orders.handlers import HANDLERS
+from orders.models import Order
+from orders.tests.factories import make_order, verdict
+
+HANDLER = HANDLERS["order.processed"]
+
+
+def handle(*messages):
+    """What the consumer does with a batch."""
+    with transaction.atomic():
+        HANDLER.handle(messages)
+
+
+def state(order):
+    order.refresh_from_db()
+    return order.status, order.error_message
+
+
+@pytest.mark.django_db
+def test_a_pending_order_becomes_completed():
+    order, other = make_order(), make_order()
+
+    handle(verdict(order.id))
+
+    assert state(order) == ("completed", None)
+    assert order.updated_at > order.created_at
+    assert state(other) == ("pending", None)
+
+
+@pytest.mark.django_db
+def test_a_pending_order_becomes_failed_and_says_why():
+    order = make_order()
+
+    handle(verdict(order.id, "failed", "The total is above the limit."))
+
+    assert state(order) == ("failed", "The total is above the limit.")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("reason", [None, ""])
+def test_a_failed_order_says_why_even_if_the_processor_does_not(reason):
+    order = make_order()
+    body = OrderProcessed(order_id=order.id, status="failed", error_message=reason).to_json()
+    message = verdict(order.id, "failed")
+    object.__setattr__(message, "payload", HANDLER.decode(body))
+
+    handle(message)
+
+    assert state(order) == ("failed", "The processor gave no reason.")
+
+
+@pytest.mark.django_db
+def test_a_completed_order_keeps_no_error():
+    order = make_order()
+
+    handle(verdict(order.id, "completed", "ignore me"))
+
+    assert state(order) == ("completed", None)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("later", ["completed", "failed"])
+def test_a_later_event_that_contradicts_changes_nothing_and_is_logged_as_a_warning(later, caplog):
+    first = "failed" if later == "completed" else "completed"
+    order = make_order()
+    handle(verdict(order.id, first))
+    before = state(order), order.updated_at
+
+    message = verdict(order.id, later)
+    handle(message)
+
+    assert (state(order), order.updated_at) == before
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert record.name == "orders.services"
+    assert (record.order_id, record.message_id) == (str(order.id), str(message.id))
+    assert (record.kept_status, record.ignored_status) == (first, later)
+    assert record.correlation_id == "correlation-1"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_the_same_event_again_changes_nothing_silently(status, caplog):
+    order = make_order()
+    handle(verdict(order.id, status))
+    before = state(order), order.updated_at
+
+    handle(verdict(order.id, status))
+
+    assert (state(order), order.updated_at) == before
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.django_db
+def test_within_a_batch_the_first_event_of_an_order_counts(caplog):
+    order = make_order()
+
+    handle(verdict(order.id, "failed", "first"), verdict(order.id), verdict(order.id, "failed", "first"))
+
+    assert state(order) == ("failed", "first")
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+
+
+@pytest.mark.django_db
+def test_an_unknown_order_is_a_permanent_error_and_leaves_the_batch_undone():
+    order, unknown = make_order(), uuid4()
+
+    with pytest.raises(PermanentError, match=str(unknown)):
+        handle(verdict(order.id), verdict(unknown))
+
+    assert state(order) == ("pending", None)
+
+
+@pytest.mark.django_db
+def test_a_batch_takes_one_statement(django_assert_num_queries):
+    orders = [make_order() for _ in range(50)]
+    messages = [verdict(order.id, "failed" if n % 3 else "completed") for n, order in enumerate(orders)]
+
+    with transaction.atomic(), django_assert_num_queries(1):
+        HANDLER.handle(messages)
+
+    assert Counter(Order.objects.values_list("status", flat=True)) == {"failed": 33, "completed": 17}
+
+
+@pytest.mark.django_db
+def test_a_batch_with_duplicates_takes_two_statements(django_assert_num_queries):
+    orders = [make_order() for _ in range(50)]
+    handle(*(verdict(order.id) for order in orders))
+
+    with transaction.atomic(), django_assert_num_queries(2):
+        HANDLER.handle([verdict(order.id) for order in orders])
+
+
+@pytest.mark.django_db
+def test_it_finds_the_orders_by_the_index_even_with_statistics_of_an_empty_table():
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE orders_order")
+    orders = [Order(customer_id="c", total_amount=1, created_at=timezone.now(), updated_at=timezone.now())]
+    orders += [
+        Order(customer_id="c", total_amount=1, created_at=timezone.now(), updated_at=timezone.now())
+        for _ in range(5000)
+    ]
+    Order.objects.bulk_create(orders)
+
+    ids = [order.id for order in orders[:200]]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"EXPLAIN {services._RECORD}",
+            {"now": timezone.now(), "ids": ids, "statuses": ["completed"] * 200, "errors": [None] * 200},
+        )
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+
+    assert "using orders_order_pkey" in plan or "Bitmap Index Scan on orders_order_pkey" in plan, plan
+    assert "Seq Scan on orders_order" not in plan, plan
+
+
+@pytest.mark.django_db
+def test_after_the_commit_it_counts_the_outcomes_and_logs_each_order(caplog, django_capture_on_commit_callbacks):
+    caplog.set_level(logging.INFO)
+    completed = make_order(at=timezone.now() - timedelta(seconds=3))
+    failed = make_order()
+    before = _counts()
+
+    with django_capture_on_commit_callbacks() as callbacks:
+        handle(verdict(completed.id), verdict(failed.id, "failed"))
+    assert _counts() == before
+    assert not caplog.records
+    for callback in callbacks:
+        callback()
+
+    after = _counts()
+    assert after["completed"] == before["completed"] + 1
+    assert after["failed"] == before["failed"] + 1
+    assert after["observed"] == before["observed"] + 2
+    assert 3 <= after["seconds"] - before["seconds"] < 60
+    lines = {record.order_id: record for record in caplog.records}
+    assert lines[str(completed.id)].message == "order completed"
+    assert lines[str(failed.id)].message == "order failed"
+    assert lines[str(failed.id)].correlation_id == "correlation-1"
+    assert "too much" not in str([vars(record) for record in caplog.records])
+
+
+@pytest.mark.django_db
+def test_a_duplicate_is_not_counted(django_capture_on_commit_callbacks):
+    order = make_order()
+    handle(verdict(order.id))
+    before = _counts()
+
+    with django_capture_on_commit_callbacks(execute=True):
+        handle(verdict(order.id))
+
+    assert _counts() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_consumers_with_the_same_orders_at_once_set_each_status_once():
+    orders = [make_order() for _ in range(100)]
+
+    def consume(status):
+        try:
+            handle(*(verdict(order.id, status) for order in orders))
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(consume, ["completed", "failed"]))
+
+    statuses = set(Order.objects.values_list("status", flat=True))
+    assert len(statuses) == 1
+    assert statuses <= {"completed", "failed"}
+
+
+@pytest.mark.django_db
+def test_one_statement_updates_and_no_row_of_another_status_is_written():
+    pending, final = make_order(), make_order(status="completed")
+
+    with CaptureQueriesContext(connection) as queries:
+        handle(verdict(pending.id), verdict(final.id))
+
+    assert len([query for query in queries if "UPDATE" in query["sql"]]) == 1
+    assert state(pending) == state(final) == ("completed", None)
+    assert final.updated_at == final.created_at
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"no json", b'{"order_id": 1}', b'{"status": "completed"}'])
+def test_a_body_that_does_not_hold_is_refused_before_any_handler_sees_it(body):
+    with pytest.raises(InvalidEvent):
+        HANDLER.decode(body)
+
+
+def test_the_service_listens_to_nothing_but_results():
+    assert set(HANDLERS) == {"order.processed"}
+
+
+def _counts():
+    def value(name, **labels):
+        return REGISTRY.get_sample_value(name, labels) or 0
+
+    return {
+        "completed": value("orders_final_total", outcome="completed"),
+        "failed": value("orders_final_total", outcome="failed"),
+        "observed": value("order_seconds_to_final_count"),
+        "seconds": value("order_seconds_to_final_sum"),
+    }
