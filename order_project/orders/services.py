@@ -147,13 +147,14 @@ def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None
     return Placed(order=order, items=items, replayed=True)
 
 
-# The verdicts join as arrays, and the ids once more as `= ANY`: whatever the planner believes about the table, it then
-# walks the primary key. Sorted ids make two batches that overlap lock their rows in the same order.
+# Whatever the planner believes about the table, it must walk the primary key: hence the ids once more as `= ANY`, and
+# hence not `status = 'pending'`, which would let it read all pending orders for each batch when its statistics are from
+# a time with none. Sorted ids make two batches that overlap lock their rows in the same order.
 _RECORD = """
     UPDATE orders_order AS o
     SET status = verdict.status, error_message = verdict.error_message, updated_at = %(now)s
     FROM unnest(%(ids)s::uuid[], %(statuses)s::text[], %(errors)s::text[]) AS verdict (id, status, error_message)
-    WHERE o.id = ANY (%(ids)s::uuid[]) AND o.id = verdict.id AND o.status = 'pending'
+    WHERE o.id = ANY (%(ids)s::uuid[]) AND o.id = verdict.id AND o.status NOT IN ('completed', 'failed')
     RETURNING o.id, o.created_at"""
 
 
