@@ -3,6 +3,7 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -70,11 +71,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     not_listed = ("headers", "body", "traceback")
     newest_first = ("-last_failed_at",)
     change_form_template = "admin/messaging/deadletter/change_form.html"
-    list_display = (
-        "id", "badge", "type_or_none", "error_type", "error", "attempts", "occurrences", "first_failed_at",
-        "last_failed_at",
-    )  # fmt: skip
-    sortable_by = ("id", "last_failed_at")
+    list_display = ("id", "badge", "last_failure", "type_or_none", "error", "attempts", "occurrences", "first_failure")
+    sortable_by = ("id", "last_failure")
     list_filter = (StatusFilter, TypeFilter, ErrorTypeFilter, QueueFilter, "last_failed_at")
     search_fields = ("message_id",)
     search_help_text = (
@@ -84,7 +82,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     actions = ("replay_selected", "discard_selected")
     fieldsets = (
         (None, {"fields": ("badge", "settled", "error_type", "error_message", "shown_traceback")}),
-        ("How often", {"fields": ("attempts", "occurrences", "first_failed_at", "last_failed_at")}),
+        ("How often", {"fields": ("attempts", "occurrences", "first_failure", "last_failure")}),
         (
             "Message",
             {"fields": ("shown_body", "shown_headers", "type_or_none", "message_id", "correlation_id", "queue")},
@@ -104,15 +102,24 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return one_line(row.type, width=255) or "untyped"
 
     @admin.display(description="error")
-    def error(self, row: DeadLetter) -> str:
-        return one_line(row.error_message, width=100)
+    def error(self, row: DeadLetter) -> SafeString:
+        return format_html(
+            "<b>{}</b><br>{}", one_line(row.error_type, width=80), one_line(row.error_message, width=100)
+        )
+
+    @admin.display(description="last failure", ordering="last_failed_at")
+    def last_failure(self, row: DeadLetter) -> str:
+        return _to_the_second(row.last_failed_at)
+
+    @admin.display(description="first failure")
+    def first_failure(self, row: DeadLetter) -> str:
+        return _to_the_second(row.first_failed_at)
 
     @admin.display(description="settled")
     def settled(self, row: DeadLetter) -> str:
         if row.settled_at is None:
             return "not yet: it waits for somebody to replay or discard it"
-        local = timezone.localtime(row.settled_at)
-        return f"{row.get_status_display()} by {row.settled_by} on {local:%Y-%m-%d at %H:%M:%S %Z}"
+        return f"{row.get_status_display()} by {row.settled_by} on {_to_the_second(row.settled_at)}"
 
     @admin.display(description="traceback")
     def shown_traceback(self, row: DeadLetter) -> SafeString:
@@ -194,6 +201,10 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         row: DeadLetter = context["original"]
         can_settle = row.status == DeadLetter.Status.WAITING and self.has_settle_permission(request)
         return super().render_change_form(request, {**context, "can_settle": can_settle}, *args, **kwargs)
+
+
+def _to_the_second(time: datetime) -> str:
+    return f"{timezone.localtime(time):%Y-%m-%d %H:%M:%S}"
 
 
 def _count(number: int) -> str:
