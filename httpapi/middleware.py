@@ -7,6 +7,7 @@ from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
+from httpapi.content_type import REFUSED
 from httpapi.parsers import max_body_bytes, too_large
 from httpapi.problems import Problem, as_problem, not_found, problem_response, wants_html
 
@@ -16,19 +17,15 @@ type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 class ProblemMiddleware:
     """Refuses a foreign charset, reads a body that comes without a length, and answers 503 when the database is away.
 
-    A charset would steer how Django decodes the query string and the body, up to codecs that decompress. A chunked
-    body has no length, so Django would take it for empty: it is read here, up to API_MAX_BODY_BYTES.
+    A chunked body has no length, so Django would take it for empty: it is read here, up to API_MAX_BODY_BYTES.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
-        if request.content_params:
-            charset = request.content_params.get("charset", "utf-8")
-            if charset.lower() not in ("utf-8", "utf8"):
-                request.encoding = "utf-8"  # for what is still read of this request
-                return problem_response(request, Problem(415, f"The charset {charset[:40]} is not taken; use utf-8."))
+        if REFUSED in request.META:
+            return problem_response(request, Problem(415, request.META[REFUSED]))
         if "HTTP_TRANSFER_ENCODING" in request.META:
             problem = read_chunked(request)
             if problem is not None:

@@ -47,6 +47,13 @@ class CursorPagination(pagination.CursorPagination):
                 raise bad_cursor() from None
             raise
 
+    def decode_cursor(self, request: Request) -> pagination.Cursor | None:
+        cursor = super().decode_cursor(request)
+        # What is left of text that is no base64: it would be taken for the first page.
+        if cursor == (0, False, None):
+            raise bad_cursor()
+        return cursor
+
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         link = {"type": ["string", "null"], "format": "uri"}
         return {

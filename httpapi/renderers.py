@@ -8,6 +8,8 @@ from rest_framework import renderers
 from rest_framework.utils.encoders import JSONEncoder
 
 _fallback = JSONEncoder().default
+# Dates as REST framework's fields write them (`…Z`), also where a view answers with a bare one.
+_OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
 class JSONRenderer(renderers.JSONRenderer):
@@ -24,10 +26,7 @@ class JSONRenderer(renderers.JSONRenderer):
         indent = renderer_context.get("indent") if renderer_context else None
         if indent is None and accepted_media_type and ";" in accepted_media_type:
             indent = self.get_indent(accepted_media_type, renderer_context or {})
-        options = orjson.OPT_NON_STR_KEYS
-        if indent:
-            options |= orjson.OPT_INDENT_2
-        return orjson.dumps(data, _fallback, options)
+        return orjson.dumps(data, _fallback, _OPTIONS | orjson.OPT_INDENT_2 if indent else _OPTIONS)
 
 
 class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
