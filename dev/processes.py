@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +56,8 @@ def spawn(
 
 
 def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM, within: float = 10.0) -> bool:
-    """End `process` and whatever is left of its process group. True when it left by itself `within` seconds."""
+    """End `process` and all that it has started. True when it left by itself `within` seconds."""
+    family = _descendants(process.pid)
     with suppress(ProcessLookupError):
         process.send_signal(by)
     try:
@@ -65,6 +67,16 @@ def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM
         left = False
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
+    # A group of their own, as Erlang's helpers have, saves nobody.
+    deadline = time.monotonic() + 1
+    while time.monotonic() < deadline:
+        alive = [pid for pid, started in family.items() if _started(pid) == started]
+        if not alive:
+            break
+        for pid in alive:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.01)
     process.wait()
     return left
 
@@ -97,6 +109,38 @@ def free_port() -> int:
     while is_taken(port := random.randrange(20000, 32000)):
         pass
     return port
+
+
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process (on Linux), other than one that has ended and waits for its parent to notice."""
+    return bool(_started(pid))
+
+
+def _descendants(ancestor: int) -> dict[int, str]:
+    """The processes below `ancestor`, and when each was started: the number alone may be another's by and by."""
+    children: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError, IndexError):
+            children.setdefault(int(_stat(int(folder.name))[1]), []).append(int(folder.name))
+    found: dict[int, str] = {}
+    generation = children.get(ancestor, [])
+    while generation:
+        found |= {pid: _started(pid) for pid in generation}
+        generation = [child for pid in generation for child in children.get(pid, [])]
+    return found
+
+
+def _started(pid: int) -> str:
+    try:
+        stat = _stat(pid)
+        return "" if stat[0] == "Z" else stat[19]
+    except (OSError, IndexError):
+        return ""
+
+
+def _stat(pid: int) -> list[str]:
+    """Linux's /proc/…/stat from the state on: the name before it may contain anything."""
+    return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
 
 
 def _group_of(user: str) -> int:

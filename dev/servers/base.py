@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from contextlib import suppress
 from pathlib import Path
 
-from dev.processes import end, free_port, spawn
+from dev.processes import end, free_port, is_alive, spawn
 
 USER = PASSWORD = "dev"
 READY_WITHIN = 120.0
@@ -99,16 +99,16 @@ class Server(ABC):
         """End what an earlier run of this folder has left running: one that was killed, and whose end was too slow."""
         try:
             pid = int(self._pid_file.read_text())
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
         except (OSError, ValueError):
             return
-        # By now the number may be somebody else's.
-        if os.fsencode(self.folder) not in command:
+        # By now the number may be another's, who has another home (see `_environment`).
+        if b"HOME=" + os.fsencode(self.folder) not in environment:
             return
         for attempt in range(300):
             with suppress(ProcessLookupError):
                 os.kill(pid, self.stop_signal if attempt < 200 else signal.SIGKILL)
-            if not _is_alive(pid):
+            if not is_alive(pid):
                 return
             time.sleep(0.1)
 
@@ -141,11 +141,3 @@ def unprivileged_user() -> str | None:
         return pwd.getpwnam("postgres").pw_name
     except KeyError:
         return "nobody"
-
-
-def _is_alive(pid: int) -> bool:
-    """A zombie, which only waits for its parent, is not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
