@@ -70,7 +70,9 @@ def _first_of_each_undecided_order(
     This only spares decided orders the steps. Whether an order is new is for the unique key to say, in `_insert`.
     """
     order_ids = {message.payload.order_id for message in messages}
-    seen: set[UUID] = set(ProcessingRecord.objects.filter(order_id__in=order_ids).values_list("order_id", flat=True))
+    seen: set[UUID] = set(
+        ProcessingRecord.objects.filter(order_id__in=order_ids).order_by().values_list("order_id", flat=True)
+    )
     fresh, repeated = [], []
     for message in messages:
         (repeated if message.payload.order_id in seen else fresh).append(message)
