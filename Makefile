@@ -35,5 +35,5 @@ clean: ## Remove .venv and all caches; the data of `make run` stays
 	@rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	@find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 
-clean-data: ## Remove the data of `make run`: the next one starts with no orders
+clean-data: setup ## Remove the data of `make run`: the next one starts with no orders
 	@exec $(in_venv) dev.data --remove
