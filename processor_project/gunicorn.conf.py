@@ -1,13 +1,13 @@
 """How gunicorn serves this service. PORT, WEB_CONCURRENCY and WEB_THREADS come from the environment."""
 
-from gunicorn.glogging import Logger
+from gunicorn.glogging import Logger  # type: ignore[import-untyped]
 
 from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F401 - gunicorn finds its hooks by name
 from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F401
 from processor_project import settings  # first of all: what is missing ends the master, with one sentence
 
 
-class NoAccessLog(Logger):
+class NoAccessLog(Logger):  # type: ignore[misc]
     """Each request has its line from CorrelationMiddleware already."""
 
     access_log_enabled = False

@@ -34,7 +34,7 @@ def check_steps(**_: Any) -> list[CheckMessage]:
 def check_limits(**_: Any) -> list[CheckMessage]:
     """The numbers that the shipped steps use lie where they make sense."""
     errors: list[CheckMessage] = []
-    limit = settings.PROCESSING_MAX_ORDER_TOTAL
+    limit: Any = settings.PROCESSING_MAX_ORDER_TOTAL
     if not isinstance(limit, Decimal) or not limit.is_finite() or not 0 <= limit < 10 ** (MONEY_DIGITS - MONEY_PLACES):
         errors.append(
             Error(

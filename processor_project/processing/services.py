@@ -73,7 +73,8 @@ def _first_of_each_undecided_order(
     seen: set[UUID] = set(
         ProcessingRecord.objects.filter(order_id__in=order_ids).order_by().values_list("order_id", flat=True)
     )
-    fresh, repeated = [], []
+    fresh: list[OrderMessage] = []
+    repeated: list[OrderMessage] = []
     for message in messages:
         (repeated if message.payload.order_id in seen else fresh).append(message)
         seen.add(message.payload.order_id)

@@ -37,7 +37,7 @@ class RecordListView(ListAPIView[ProcessingRecord]):
     def get_view_name(self) -> str:
         return "Processing records"
 
-    def filter_queryset(self, queryset: QuerySet[ProcessingRecord]) -> QuerySet[ProcessingRecord]:
+    def filter_queryset(self, queryset: QuerySet[ProcessingRecord, Any]) -> QuerySet[ProcessingRecord, Any]:
         wanted = parse_query(RecordFilters, self.request)
         return queryset.filter(**{RecordFilters.LOOKUPS[name]: value for name, value in wanted.items()})
 

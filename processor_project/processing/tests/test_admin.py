@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from pytest_django import DjangoAssertNumQueries
 from pytest_django.fixtures import Settings
@@ -169,10 +170,8 @@ def test_the_list_costs_the_same_however_many_rows_it_shows_and_counts_no_furthe
     assert not [sql for sql in statements if "DATE_TRUNC" in sql]
 
 
-def test_an_operator_needs_no_more_than_the_permission_to_view(client: Client, django_user_model: type) -> None:
-    from django.contrib.auth.models import Permission
-
-    user = django_user_model.objects.create_user("operator", is_staff=True)  # type: ignore[attr-defined]
+def test_an_operator_needs_no_more_than_the_permission_to_view(client: Client) -> None:
+    user = User.objects.create_user("operator", is_staff=True)
     record = make_record()
     client.force_login(user)
     assert client.get(LIST).status_code == 403

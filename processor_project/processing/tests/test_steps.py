@@ -1,6 +1,7 @@
 """The rules that ship."""
 
 import random
+import time
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +16,8 @@ from processing.tests.factories import make_order
 
 
 def line(**fields: Any) -> OrderLine:
-    return OrderLine(**{"product_id": "tea", "quantity": 2, "price": Decimal("23.00")} | fields)
+    sound: dict[str, Any] = {"product_id": "tea", "quantity": 2, "price": Decimal("23.00")}
+    return OrderLine(**sound | fields)
 
 
 def test_validate_lets_a_sound_order_pass() -> None:
@@ -69,7 +71,7 @@ def test_the_limit_is_100000_unless_the_environment_says_otherwise() -> None:
 
 def test_simulate_neither_sleeps_nor_fails_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     slept: list[float] = []
-    monkeypatch.setattr(steps.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
     monkeypatch.setattr(random, "random", lambda: 0.0)
 
     steps.simulate(make_order())
@@ -80,7 +82,7 @@ def test_simulate_neither_sleeps_nor_fails_by_default(monkeypatch: pytest.Monkey
 def test_simulate_sleeps_as_long_as_it_is_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.SIMULATED_LATENCY_MS = 250
     slept: list[float] = []
-    monkeypatch.setattr(steps.time, "sleep", slept.append)
+    monkeypatch.setattr(time, "sleep", slept.append)
 
     steps.simulate(make_order())
 
