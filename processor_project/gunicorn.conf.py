@@ -7,7 +7,7 @@ from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F
 from processor_project import settings  # first of all: what is missing ends the master, with one sentence
 
 
-class NoAccessLog(Logger):  # type: ignore[misc]
+class NoAccessLog(Logger):
     """Each request has its line from CorrelationMiddleware already."""
 
     access_log_enabled = False

@@ -36,7 +36,9 @@ orders_processed = st.builds(
 )
 events: st.SearchStrategy[Event] = orders_created | orders_processed
 
-VALIDATORS: dict[type[Event], Any] = {event: Draft202012Validator(json_schema(event)) for event in (OrderCreated, OrderProcessed)}
+VALIDATORS: dict[type[Event], Any] = {
+    event: Draft202012Validator(json_schema(event)) for event in (OrderCreated, OrderProcessed)
+}
 
 json_values = st.recursive(
     st.none()
