@@ -103,7 +103,7 @@ class OrderFilters(serializers.Serializer[Any]):
 
     status = serializers.ChoiceField(choices=Order.Status.choices, required=False, help_text="Only these.")
     customer_id = serializers.CharField(
-        required=False, max_length=settings.MAX_TEXT_LENGTH, trim_whitespace=False, help_text="Exactly this customer."
+        required=False, max_length=settings.MAX_TEXT_LENGTH, help_text="Exactly this customer."
     )
     created_after = serializers.DateTimeField(
         required=False, help_text="Placed later than this moment (ISO 8601; UTC unless it says otherwise)."

@@ -147,15 +147,17 @@ def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None
     return Placed(order=order, items=items, replayed=True)
 
 
-# Whatever the planner believes about the table, it must walk the primary key: hence the ids once more as `= ANY`, and
-# hence not `status = 'pending'`, which would let it read all pending orders for each batch when its statistics are from
-# a time with none. Sorted ids make two batches that overlap lock their rows in the same order.
+# One walk of the primary key, whatever the planner believes about the table. Its statistics never know how many orders
+# are pending, so it gets no join to plan (it would compare each verdict with each order) and is not asked for
+# `status = 'pending'` (it would read all pending orders for each batch). Sorted ids make two batches that overlap lock
+# their rows in the same order.
 _RECORD = """
-    UPDATE orders_order AS o
-    SET status = verdict.status, error_message = verdict.error_message, updated_at = %(now)s
-    FROM unnest(%(ids)s::uuid[], %(statuses)s::text[], %(errors)s::text[]) AS verdict (id, status, error_message)
-    WHERE o.id = ANY (%(ids)s::uuid[]) AND o.id = verdict.id AND o.status NOT IN ('completed', 'failed')
-    RETURNING o.id, o.created_at"""
+    UPDATE orders_order
+    SET status = (%(statuses)s::text[])[array_position(%(ids)s::uuid[], id)],
+        error_message = (%(errors)s::text[])[array_position(%(ids)s::uuid[], id)],
+        updated_at = %(now)s
+    WHERE id = ANY (%(ids)s::uuid[]) AND status NOT IN ('completed', 'failed')
+    RETURNING id, created_at"""
 
 
 def record_results(messages: Sequence[Message[OrderProcessed]]) -> None:

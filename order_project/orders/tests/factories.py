@@ -1,5 +1,7 @@
 """Orders, bodies and messages for tests."""
 
+import re
+from collections.abc import Iterable
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
@@ -73,3 +75,18 @@ def verdict(
         traceparent="",
         attempt=1,
     )
+
+
+def statements(queries: Iterable[dict[str, str]]) -> list[str]:
+    """Their first words, without the wake-up call for the relay, which a busy process leaves out."""
+    short = [" ".join(re.findall(r"\w+", query["sql"])[:3]) for query in queries]
+    return [words for words in short if not words.startswith("NOTIFY")]
+
+
+PLACING_AN_ORDER = [
+    "BEGIN",
+    "INSERT INTO orders_order",
+    "INSERT INTO orders_orderitem",
+    "INSERT INTO messaging_outboxmessage",
+    "COMMIT",
+]
