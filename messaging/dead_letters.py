@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Max, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Length, Now
 
 from messaging import outbox
@@ -165,28 +165,21 @@ def _settle(
     fields: Sequence[str],
     settle: OnSettled,
 ) -> int:
-    # What arrives from now on was not part of what the caller chose.
-    last = DeadLetter.objects.aggregate(last=Max("pk"))["last"] or 0
-    chosen = dead_letters.filter(status=DeadLetter.Status.WAITING, pk__lte=last).order_by("pk")
-    settled = position = 0
-    while ids := _next_ids(chosen.filter(pk__gt=position)):
+    # What is chosen is decided here, once: what arrives or fails again meanwhile was not part of it.
+    chosen = dead_letters.filter(status=DeadLetter.Status.WAITING).order_by("pk").annotate(size=Length("body"))
+    sizes = chosen.values_list("pk", "size").iterator()
+    settled = 0
+    for rows in _chunks(sizes, size=lambda row: row[1]):
         with transaction.atomic():
             # The lock decides who settles a row; whoever comes second finds it locked, or no longer waiting.
-            waiting = DeadLetter.objects.filter(pk__in=ids, status=DeadLetter.Status.WAITING)
+            waiting = DeadLetter.objects.filter(pk__in=[pk for pk, _ in rows], status=DeadLetter.Status.WAITING)
             chunk = list(waiting.only(*fields).order_by("pk").select_for_update(skip_locked=True))
             settle(chunk)
             DeadLetter.objects.filter(pk__in=[dead_letter.pk for dead_letter in chunk]).update(
                 status=status, settled_at=Now(), settled_by=_text(by, 255)
             )
         settled += len(chunk)
-        position = ids[-1]
     return settled
-
-
-def _next_ids(chosen: QuerySet[DeadLetter]) -> list[int]:
-    rows = chosen.annotate(size=Length("body")).values_list("pk", "size")[:CHUNK_ROWS]
-    first = next(_chunks(rows, size=lambda row: row[1]), [])
-    return [pk for pk, _ in first]
 
 
 def _chunks[T](items: Iterable[T], *, size: Callable[[T], int]) -> Iterator[list[T]]:
