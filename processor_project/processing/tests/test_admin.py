@@ -75,7 +75,7 @@ def test_an_empty_search_is_no_empty_list(admin_client: Client) -> None:
 
 def test_a_record_leads_to_its_order_in_the_order_service(admin_client: Client, settings: Settings) -> None:
     settings.ORDERS_ADMIN_URL = "https://orders.example.com/admin/"
-    record = make_record(reason="The order has no items.")
+    record = make_record(reason="The order has no items.", finished_at=NOON + timedelta(milliseconds=123))
 
     html = page(admin_client, f"{LIST}{record.order_id}/change/")
 
@@ -83,6 +83,7 @@ def test_a_record_leads_to_its_order_in_the_order_service(admin_client: Client, 
     assert "The order has no items." in html
     assert record.correlation_id in html
     assert str(record.message_id) in html
+    assert "2026-11-22 12:00:00.123" in html
 
 
 @pytest.mark.parametrize("action", ["add/", "{id}/delete/", "{id}/change/", ""])
