@@ -16,7 +16,8 @@ from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.tests.conftest import eventually
 
-WORK, DEAD = "things.events.v1", "things.events.v1.dlq"
+# Names of its own: other tests leave queues behind.
+WORK, DEAD = "parcels.events.v1", "parcels.events.v1.dlq"
 
 
 def run(*args: str) -> str:
@@ -42,7 +43,11 @@ def _diff_that_says(text: str) -> str:
 
 @pytest.fixture
 def config(settings: Settings) -> MessagingConfig:
-    settings.MESSAGING = deepcopy(settings.MESSAGING) | {"RETRY_DELAYS": ("1s", "5s")}
+    settings.MESSAGING = deepcopy(settings.MESSAGING) | {
+        "EXCHANGE": "parcels",
+        "QUEUE": WORK,
+        "RETRY_DELAYS": ("1s", "5s"),
+    }
     return conf.config()
 
 
@@ -77,15 +82,15 @@ class TestShow:
         for queue in topology.describe(config).queues:
             assert queue.name in shown
         assert "x-delivery-limit = 20" in shown
-        assert any(line.split() == ["things", "thing.happened", WORK] for line in shown.splitlines())
+        assert any(line.split() == ["parcels", "thing.happened", WORK] for line in shown.splitlines())
 
     def test_json_is_all_of_it(self, config: MessagingConfig) -> None:
         shown = json.loads(run("show", "--json"))
         assert [queue["name"] for queue in shown["queues"]] == [q.name for q in topology.describe(config).queues]
         assert shown["queues"][0]["arguments"]["x-queue-type"] == "quorum"
-        assert {"exchange": "things", "routing_key": "thing.happened", "queue": WORK} in shown["bindings"]
+        assert {"exchange": "parcels", "routing_key": "thing.happened", "queue": WORK} in shown["bindings"]
 
-    def test_it_asks_no_broker(self, settings: Settings) -> None:
+    def test_it_asks_no_broker(self, config: MessagingConfig, settings: Settings) -> None:
         settings.MESSAGING = settings.MESSAGING | {"URL": "amqp://nobody@127.0.0.1:1/"}
         assert WORK in run("show")
 
@@ -132,24 +137,24 @@ class TestDiff:
             assert part in found
 
     def test_it_names_an_exchange_of_another_type(self, channel: Any, either_way: str) -> None:
-        channel.exchange_declare("things", "fanout", durable=True)
-        found = next(line for line in differences().splitlines() if "exchange 'things'" in line)
+        channel.exchange_declare("parcels", "fanout", durable=True)
+        found = next(line for line in differences().splitlines() if "exchange 'parcels'" in line)
         for part in ("type", "fanout", "topic"):
             assert part in found
 
     def test_it_names_missing_and_extra_bindings(self, channel: Any) -> None:
         run("apply")
-        channel.queue_unbind(WORK, "things", "thing.happened")
-        channel.queue_bind(WORK, "things", "thing.vanished")
+        channel.queue_unbind(WORK, "parcels", "thing.happened")
+        channel.queue_bind(WORK, "parcels", "thing.vanished")
         found = differences()
-        assert f"binding 'things' -> '{WORK}' by 'thing.happened' is missing" in found
-        assert f"binding 'things' -> '{WORK}' by 'thing.vanished' is there, but not wanted" in found
+        assert f"binding 'parcels' -> '{WORK}' by 'thing.happened' is missing" in found
+        assert f"binding 'parcels' -> '{WORK}' by 'thing.vanished' is there, but not wanted" in found
         assert found.count("binding") == 2
 
     def test_bindings_of_others_are_none_of_its_business(self, channel: Any) -> None:
         run("apply")
         channel.queue_declare("somebody.else", exclusive=True)
-        channel.queue_bind("somebody.else", "things", "#")
+        channel.queue_bind("somebody.else", "parcels", "#")
         assert run("diff") == "The broker has what this service needs.\n"
 
     def test_it_names_a_rung_that_an_earlier_ladder_left(self, channel: Any) -> None:
@@ -161,7 +166,7 @@ class TestDiff:
         run("apply")
         virtual_host = urlsplit(config.url).path[1:]
         path = f"/api/policies/{quote(virtual_host, safe='')}/short"
-        policy = {"pattern": r"\.dlq$", "apply-to": "queues", "definition": {"max-length": 1000}}
+        policy = {"pattern": f"^{DEAD}$", "apply-to": "queues", "definition": {"max-length": 1000}}
         manage(config.management_url, "PUT", path, policy)
         try:
             found = eventually(lambda: _diff_that_says("max-length"), within=30)  # the API learns it every 5 s
@@ -173,6 +178,6 @@ class TestDiff:
     def test_over_amqp_it_says_what_it_did_not_compare(self, channel: Any, settings: Settings) -> None:
         settings.MESSAGING = settings.MESSAGING | {"MANAGEMENT_URL": ""}
         run("apply")
-        channel.queue_unbind(WORK, "things", "thing.happened")
+        channel.queue_unbind(WORK, "parcels", "thing.happened")
         assert "not compared: bindings" in run("diff")
         assert "RABBITMQ_MANAGEMENT_URL" in run("diff")
