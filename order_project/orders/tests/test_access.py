@@ -1,0 +1,96 @@
+"""Who may use the API when API_AUTH_REQUIRED is true."""
+
+import pytest
+from django.utils.module_loading import import_string
+from rest_framework.authtoken.models import Token
+from rest_framework.test import APIClient
+
+from httpapi.permissions import api_permissions
+from orders.models import Order
+from orders.tests.factories import body, make_order
+from orders.views import OrderListView, OrderView
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def auth_required(monkeypatch):
+    # Views take the setting when they are imported.
+    required = [import_string(path) for path in api_permissions(True)]
+    for view in (OrderListView, OrderView):
+        monkeypatch.setattr(view, "permission_classes", required)
+
+
+@pytest.fixture
+def shop(django_user_model):
+    return django_user_model.objects.create_user("shop", password="not-a-secret")
+
+
+def with_token(token):
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
+    return client
+
+
+@pytest.mark.parametrize("client", [APIClient(), with_token("wrong")], ids=["nobody", "wrong token"])
+def test_without_valid_credentials_nothing_is_told_or_taken(client):
+    order = make_order()
+
+    answers = [client.get("/orders"), client.get(f"/orders/{order.id}"), client.post("/orders", body())]
+
+    for answer in answers:
+        assert answer.status_code == 401
+        assert answer.headers["Content-Type"] == "application/problem+json"
+        assert answer.headers["WWW-Authenticate"] == "Token"
+        assert str(order.id) not in answer.content.decode()
+    assert Order.objects.count() == 1
+
+
+def test_a_user_with_a_token_places_and_reads_orders(shop):
+    client = with_token(Token.objects.create(user=shop).key)
+
+    placed = client.post("/orders", body())
+
+    assert placed.status_code == 201
+    assert Order.objects.get().placed_by == shop
+    assert client.get(placed.headers["Location"]).status_code == 200
+    assert len(client.get("/orders").json()["results"]) == 1
+
+
+def test_a_user_who_was_deactivated_is_locked_out(shop):
+    client = with_token(Token.objects.create(user=shop).key)
+    shop.is_active = False
+    shop.save()
+
+    assert client.post("/orders", body()).status_code == 401
+    assert not Order.objects.exists()
+
+
+def test_a_session_reads_orders(shop):
+    client = APIClient()
+    client.force_login(shop)
+
+    assert client.get("/orders").status_code == 200
+
+
+def test_a_session_places_an_order_only_with_a_csrf_token(shop):
+    client = APIClient(enforce_csrf_checks=True)
+    client.force_login(shop)
+
+    assert client.post("/orders", body()).status_code == 403
+    assert not Order.objects.exists()
+
+    client.get("/orders", HTTP_ACCEPT="text/html")  # the page whose form has the token
+    token = client.cookies["orders_csrftoken"].value
+    assert client.post("/orders", body(), HTTP_X_CSRFTOKEN=token).status_code == 201
+
+
+def test_a_body_is_not_read_for_those_who_may_not_send_it():
+    answer = APIClient().generic("POST", "/orders", b"garbage", content_type="application/json")
+
+    assert answer.status_code == 401
+
+
+def test_health_and_docs_stay_open():
+    for path in ("/health/live", "/health/ready", "/docs", "/redoc", "/schema"):
+        assert APIClient().get(path).status_code == 200, path

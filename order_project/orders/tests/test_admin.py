@@ -1,0 +1,249 @@
+"""The admin of orders: what it shows, that nothing can be edited, and that it stays fast."""
+
+import html
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from orders.admin import OrderAdmin
+from orders.models import Order
+from orders.tests.factories import make_order
+
+LIST = "/admin/orders/order/"
+NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
+
+pytestmark = pytest.mark.django_db
+
+
+def page(client, url):
+    answer = client.get(url)
+    assert answer.status_code == 200, answer
+    return html.unescape(answer.content.decode())
+
+
+def change(order):
+    return f"{LIST}{order.id}/change/"
+
+
+def test_the_list_shows_each_order_with_its_status_as_a_badge(admin):
+    orders = [make_order(status=status) for status in ("pending", "completed", "failed")]
+
+    shown = page(admin, LIST)
+
+    for order in orders:
+        assert str(order.id) in shown
+    assert '<span class="badge badge-waiting">Pending</span>' in shown
+    assert '<span class="badge badge-good">Completed</span>' in shown
+    assert '<span class="badge badge-bad">Failed</span>' in shown
+
+
+def test_an_order_is_shown_with_its_items_its_times_and_why_it_failed(admin):
+    order = make_order(items=3, status="failed", error_message="The total is above the limit.", at=NOON)
+    Order.objects.update(updated_at=NOON + timedelta(seconds=2.5))
+
+    shown = page(admin, change(order))
+
+    assert "The total is above the limit." in shown
+    assert all(f"product-{number}" in shown for number in range(3))
+    assert "2026-06-15 12:00:00.000" in shown
+    assert "2026-06-15 12:00:02.500" in shown
+    assert "2.50 s" in shown
+
+
+def test_a_pending_order_is_shown_as_not_yet_final(admin):
+    shown = page(admin, change(make_order()))
+
+    assert "not yet final" in shown
+
+
+def test_an_order_leads_to_its_processing_record(admin, settings):
+    settings.PROCESSOR_ADMIN_URL = "https://processor.example.com/admin/"
+    order = make_order()
+
+    shown = page(admin, change(order))
+
+    assert f'href="https://processor.example.com/admin/processing/processingrecord/?q={order.id}"' in shown
+
+
+def test_what_a_customer_wrote_is_escaped(admin):
+    order = make_order(customer_id="<script>alert(1)</script>", status="failed", error_message="<b>no</b>")
+
+    for url in (LIST, change(order)):
+        raw = admin.get(url).content.decode()
+        assert "<script>alert(1)" not in raw
+        assert "<b>no</b>" not in raw
+
+
+@pytest.mark.parametrize("what", ["add/", "{id}/change/", "{id}/delete/"])
+def test_nothing_can_be_added_changed_or_deleted_even_by_a_superuser(admin, what):
+    order = make_order()
+
+    answer = admin.post(LIST + what.format(id=order.id), {"status": "completed", "customer_id": "x", "_save": "Save"})
+
+    assert answer.status_code == 403
+    order.refresh_from_db()
+    assert (order.status, order.customer_id) == ("pending", "customer-1")
+    assert Order.objects.count() == 1
+
+
+def test_there_are_no_bulk_actions(admin):
+    order = make_order()
+
+    admin.post(LIST, {"action": "delete_selected", "_selected_action": str(order.id), "post": "yes"})
+
+    assert Order.objects.count() == 1
+    assert 'name="action"' not in page(admin, LIST)
+
+
+def test_it_is_for_staff_who_may_look_at_orders(client, django_user_model):
+    user = django_user_model.objects.create_user("clerk", password="not-a-secret")
+    client.force_login(user)
+    assert client.get(LIST).status_code == 302
+
+    user.is_staff = True
+    user.save()
+    assert client.get(LIST).status_code == 403
+
+    user.user_permissions.add(Permission.objects.get(codename="view_order"))
+    user.user_permissions.add(Permission.objects.get(codename="view_orderitem"))
+    order = make_order()
+    assert str(order.id) in page(client, LIST)
+    assert "product-0" in page(client, change(order))
+
+
+def test_filters_by_status(admin):
+    failed, completed = make_order(status="failed"), make_order(status="completed")
+
+    shown = page(admin, f"{LIST}?status__exact=failed")
+
+    assert str(failed.id) in shown
+    assert str(completed.id) not in shown
+
+
+@pytest.mark.parametrize("term", ["customer-7", " customer-7 "])
+def test_finds_the_orders_of_exactly_this_customer(admin, term):
+    mine, other = make_order(customer_id="customer-7"), make_order(customer_id="customer-77")
+
+    shown = page(admin, f"{LIST}?q={term}")
+
+    assert str(mine.id) in shown
+    assert str(other.id) not in shown
+
+
+def test_finds_an_order_by_its_id_however_it_is_written(admin):
+    order, other = make_order(), make_order()
+
+    for term in (str(order.id), order.id.hex, str(order.id).upper()):
+        shown = page(admin, f"{LIST}?q={term}")
+        assert change(order) in shown
+        assert change(other) not in shown
+
+
+def test_finds_a_customer_whose_id_is_a_uuid(admin):
+    order = make_order(customer_id="019ac5f2-8d0b-7c3e-9a51-6f2b8e4d7a10")
+
+    assert change(order) in page(admin, f"{LIST}?q={order.customer_id}")
+
+
+def test_the_dates_lead_from_years_to_days_and_offer_only_those_that_have_orders(admin):
+    make_order(at=NOON - timedelta(days=2 * 365))
+    make_order(at=NOON)
+    make_order(at=NOON + timedelta(days=1))
+    make_order(at=NOON + timedelta(days=60))
+
+    assert _periods(page(admin, LIST)) == ["2024", "2026"]
+    assert _periods(page(admin, f"{LIST}?created_at__year=2026")) == ["June 2026", "August 2026"]
+    assert _periods(page(admin, f"{LIST}?created_at__year=2026&created_at__month=6")) == ["June 15", "June 16"]
+    day = page(admin, f"{LIST}?created_at__year=2026&created_at__month=6&created_at__day=15")
+    assert day.count('class="field-id') == 1
+
+
+def test_the_dates_of_a_filtered_list_are_those_of_what_it_shows(admin):
+    make_order(at=NOON, status="failed")
+    make_order(at=NOON + timedelta(days=1), status="completed")
+    make_order(at=NOON + timedelta(days=2), status="failed")
+
+    shown = page(admin, f"{LIST}?created_at__year=2026&created_at__month=6&status__exact=failed")
+
+    assert _periods(shown) == ["June 15", "June 17"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "",
+        "?status__exact=failed",
+        "?created_at__year=2026",
+        "?created_at__year=2026&created_at__month=6",
+        "?q=customer-1",
+        "?p=2",
+        "?_facets=True",
+    ],
+)
+def test_no_page_of_the_list_reads_the_whole_table(admin, query, monkeypatch):
+    monkeypatch.setattr(OrderAdmin, "list_per_page", 1)
+    for day in range(5):
+        make_order(at=NOON + timedelta(days=day), status="failed" if day % 2 else "completed")
+
+    with CaptureQueriesContext(connection) as queries:
+        page(admin, LIST + query)
+
+    asked = [query["sql"] for query in queries if '"orders_order"' in query["sql"]]
+    assert asked
+    for sql in asked:
+        assert "LIMIT" in sql or "MIN(" in sql, sql
+        assert "TRUNC" not in sql, sql
+
+
+def test_the_list_takes_as_many_queries_for_many_orders_as_for_one(admin):
+    make_order(at=NOON)
+    with CaptureQueriesContext(connection) as for_one:
+        page(admin, LIST)
+    for number in range(40):
+        make_order(at=NOON + timedelta(minutes=number), items=2)
+
+    with CaptureQueriesContext(connection) as for_many:
+        page(admin, LIST)
+
+    assert len(for_many) == len(for_one) <= 8
+
+
+def test_an_order_takes_as_many_queries_with_many_items_as_with_one(admin):
+    few, many = make_order(items=1), make_order(items=100)
+    with CaptureQueriesContext(connection) as for_few:
+        page(admin, change(few))
+
+    with CaptureQueriesContext(connection) as for_many:
+        page(admin, change(many))
+
+    assert len(for_many) == len(for_few) <= 5
+
+
+def test_an_empty_list_says_how_to_place_the_first_order(admin):
+    shown = page(admin, LIST)
+
+    assert "No orders yet" in shown
+    (command,) = re.findall(r"<pre>(curl .*?)</pre>", shown, re.DOTALL)
+    assert "http://testserver/orders" in command
+    sent = re.search(r"-d '(.*)'", command)[1]
+    assert Client().post("/orders", sent, content_type="application/json").status_code == 201
+
+
+@pytest.mark.parametrize("query", ["?q=nobody", "?status__exact=failed", "?created_at__year=1999"])
+def test_a_list_that_matches_nothing_does_not_claim_there_are_no_orders(admin, query):
+    make_order(status="completed")
+
+    shown = page(admin, LIST + query)
+
+    assert "No orders yet" not in shown
+    assert "Nothing matches" in shown or "No order matches" in shown
+
+
+def _periods(shown):
+    (navigation,) = re.findall(r'<nav class="toplinks".*?</nav>', shown, re.DOTALL)
+    return re.findall(r'<a href="[^"]*">([^<]+)</a>', navigation)  # the link back has a class too

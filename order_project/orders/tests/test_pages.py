@@ -1,0 +1,162 @@
+"""What people and their tools read: the OpenAPI schema, its pages, and the browsable API."""
+
+import html
+import json
+import re
+
+import jsonschema
+import pytest
+import yaml
+from django.core.management import call_command
+from django.test import Client
+from rest_framework.test import APIClient
+
+from orders.models import Order
+from orders.tests.factories import make_order
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return yaml.safe_load(Client().get("/schema").content)
+
+
+def operations(schema):
+    return {
+        operation["operationId"]: operation
+        for path in schema["paths"].values()
+        for operation in path.values()
+        if "operationId" in operation
+    }
+
+
+def test_the_schema_is_valid_openapi_3_1_without_a_warning(schema, tmp_path):
+    call_command("spectacular", "--validate", "--fail-on-warn", "--file", str(tmp_path / "schema.yaml"))
+
+    assert schema["openapi"].startswith("3.1")
+
+
+def test_the_schema_names_every_operation_and_how_to_sign_in(schema):
+    assert set(operations(schema)) == {"listOrders", "placeOrder", "readOrder"}
+    for operation in operations(schema).values():
+        assert operation["tags"] == ["Orders"]
+        assert operation["summary"]
+        assert {"tokenAuth"} <= {name for way in operation["security"] for name in way}
+
+
+def test_the_schema_tells_of_every_header(schema):
+    place = operations(schema)["placeOrder"]
+
+    assert {"Idempotency-Key", "X-Request-ID"} <= {parameter["name"] for parameter in place["parameters"]}
+    assert set(place["responses"]["201"]["headers"]) == {"Location", "Idempotent-Replayed", "X-Request-ID"}
+    assert "Retry-After" in place["responses"]["409"]["headers"]
+
+
+def test_the_schema_tells_of_every_parameter_of_the_list(schema):
+    names = {parameter["name"] for parameter in operations(schema)["listOrders"]["parameters"]}
+
+    assert names == {
+        "status", "customer_id", "created_after", "created_before", "cursor", "page_size", "X-Request-ID",
+    }  # fmt: skip
+
+
+def test_the_schema_tells_the_limits(schema):
+    order = schema["components"]["schemas"]["NewOrderRequest"]["properties"]
+
+    assert (order["items"]["minItems"], order["items"]["maxItems"]) == (1, 1000)
+    assert order["customer_id"]["maxLength"] == 255
+
+
+def test_every_answer_but_200_and_201_is_a_problem_with_an_example(schema):
+    for operation in operations(schema).values():
+        for status, response in operation["responses"].items():
+            if status not in ("200", "201"):
+                content = response["content"]["application/problem+json"]
+                assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
+                assert all(str(example["value"]["status"]) == status for example in content["examples"].values())
+
+
+@pytest.mark.parametrize("operation_id", ["listOrders", "placeOrder", "readOrder"])
+def test_the_examples_of_good_answers_are_what_the_schema_says(schema, operation_id):
+    operation = operations(schema)[operation_id]
+    content = operation["responses"]["201" if operation_id == "placeOrder" else "200"]["content"]["application/json"]
+
+    assert content["examples"]
+    for example in content["examples"].values():
+        _validate(example["value"], content["schema"], schema)
+
+
+@pytest.mark.django_db
+def test_the_example_body_is_what_the_schema_says_and_answers_like_the_example(schema):
+    place = operations(schema)["placeOrder"]
+    content = place["requestBody"]["content"]["application/json"]
+    (example,) = content["examples"].values()
+    _validate(example["value"], content["schema"], schema)
+
+    answer = APIClient().post("/orders", example["value"]).json()
+
+    (expected,) = place["responses"]["201"]["content"]["application/json"]["examples"].values()
+    changing = {"id", "created_at", "updated_at"}
+    assert {key: value for key, value in answer.items() if key not in changing} == {
+        key: value for key, value in expected["value"].items() if key not in changing
+    }
+
+
+@pytest.mark.django_db
+def test_answers_are_what_the_schema_says(schema):
+    order = make_order(status="failed")
+    client = APIClient()
+    for path, operation_id in (("/orders", "listOrders"), (f"/orders/{order.id}", "readOrder")):
+        content = operations(schema)[operation_id]["responses"]["200"]["content"]["application/json"]
+        _validate(client.get(path).json(), content["schema"], schema)
+
+
+@pytest.mark.parametrize("path", ["/", "/docs", "/redoc"])
+def test_the_pages_load_nothing_from_elsewhere(path):
+    page = Client().get(path, HTTP_ACCEPT="text/html")
+
+    assert page.status_code == 200
+    loaded = re.findall(r'(?:src|href)="(https?:)?//', page.content.decode())
+    assert loaded == []
+
+
+@pytest.mark.django_db
+def test_the_browsable_api_starts_with_a_body_that_works_when_sent_as_it_stands():
+    client = Client()
+    page = client.get("/orders", HTTP_ACCEPT="text/html").content.decode()
+    (written,) = re.findall(r"<textarea[^>]*>(.*?)</textarea>", page, re.DOTALL)
+    sent = html.unescape(written)
+
+    answer = client.post("/orders", sent, content_type="application/json", HTTP_ACCEPT="text/html")
+
+    assert json.loads(sent)["items"]
+    assert answer.status_code == 201
+    assert answer.headers["Content-Type"].startswith("text/html")
+    assert str(Order.objects.get().id) in answer.content.decode()
+
+
+@pytest.mark.django_db
+def test_the_browsable_api_keeps_a_body_that_was_refused_and_shows_why():
+    answer = Client().post(
+        "/orders", '{"customer_id": "my typo"}', content_type="application/json", HTTP_ACCEPT="text/html"
+    )
+
+    page = html.unescape(answer.content.decode())
+    assert answer.status_code == 422
+    assert "/items" in page
+    assert '{"customer_id": "my typo"}' in page
+
+
+@pytest.mark.django_db
+def test_the_browsable_api_shows_one_order_and_that_one_does_not_exist():
+    order = make_order()
+    client = Client()
+
+    assert str(order.id) in client.get(f"/orders/{order.id}", HTTP_ACCEPT="text/html").content.decode()
+    missing = client.get("/orders/1", HTTP_ACCEPT="text/html")
+    assert missing.status_code == 404
+    assert "Order not found" in missing.content.decode()
+
+
+def _validate(value, part, schema):
+    resolvable = {**part, "components": schema["components"]}
+    jsonschema.Draft202012Validator(resolvable).validate(value)
