@@ -82,6 +82,8 @@ class DeadLetter(models.Model):
             models.Index(fields=["status", "-last_failed_at"], name="dead_letter_status"),
             models.Index(fields=["status", "settled_at"], name="dead_letter_age"),
             models.Index(fields=["-last_failed_at"], name="dead_letter_recent"),
+            models.Index(fields=["type", "-last_failed_at"], name="dead_letter_type"),
+            models.Index(fields=["error_type", "-last_failed_at"], name="dead_letter_error_type"),
         ]
         verbose_name = "dead letter"
 

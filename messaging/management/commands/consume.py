@@ -5,9 +5,7 @@ from messaging.stopping import Stop
 
 
 class Command(ProcessCommand):
-    help = (
-        "Handles messages and keeps the dead letters. Runs until SIGTERM or SIGINT; any number may run."
-    )
+    help = "Handles messages and keeps the dead letters. Runs until SIGTERM or SIGINT; any number may run."
 
     def work(self, stop: Stop) -> None:
         Consumer(config(), stop).run()
