@@ -19,6 +19,7 @@ from httpapi.openapi import problem_responses
 from httpapi.pagination import CursorPagination
 from httpapi.problems import Problem
 from httpapi.query import parse_query
+from httpapi.serializers import Serializer
 from httpapi.settings import rest_framework_settings
 
 REST = rest_framework_settings(auth_required=False)
@@ -35,13 +36,13 @@ class View(generics.GenericAPIView[Any]):
     schema = import_string(REST["DEFAULT_SCHEMA_CLASS"])()
 
 
-class PartSerializer(serializers.Serializer[Any]):
+class PartSerializer(Serializer):
     name = StrictCharField(max_length=10)
     count = StrictIntegerField(min_value=1)
     price = MoneyField(positive=True)
 
 
-class ThingSerializer(serializers.Serializer[Any]):
+class ThingSerializer(Serializer):
     owner = StrictCharField()
     parts = PartSerializer(many=True, allow_empty=False, max_length=3)  # type: ignore[call-arg]  # of the list
     discount = MoneyField(required=False)
