@@ -7,6 +7,7 @@ class HttpApiConfig(AppConfig):
     verbose_name = "HTTP API"
 
     def ready(self) -> None:
+        from httpapi import checks  # noqa: F401 - registers them
         from httpapi.content_type import check_content_type
 
         request_started.connect(check_content_type, dispatch_uid="httpapi.check_content_type")

@@ -1,0 +1,47 @@
+"""Mistakes in a service's settings that would only show in use."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
+
+MIDDLEWARE = "observability.middleware.CorrelationMiddleware"
+
+
+@register
+def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """observability.E001: what other middleware does before this one has no correlation id and is not measured."""
+    if list(settings.MIDDLEWARE[:1]) == [MIDDLEWARE]:
+        return []
+    return [Error(f"{MIDDLEWARE} is not the first of MIDDLEWARE.", id="observability.E001")]
+
+
+@register
+def check_dotted_paths(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """observability.E002: a health check or metrics collector that cannot be imported."""
+    paths = [*settings.HEALTH_CHECKS.values(), *getattr(settings, "METRICS_COLLECTORS", ())]
+    return [
+        Error(f"{path} in HEALTH_CHECKS or METRICS_COLLECTORS cannot be imported: {problem}", id="observability.E002")
+        for path in paths
+        if (problem := _import_problem(path))
+    ]
+
+
+@register
+def check_readiness(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+    """observability.E003: READINESS_CHECKS may only name what HEALTH_CHECKS has."""
+    unknown = [name for name in settings.READINESS_CHECKS if name not in settings.HEALTH_CHECKS]
+    if not unknown:
+        return []
+    return [Error(f"READINESS_CHECKS names {', '.join(unknown)}, unknown to HEALTH_CHECKS.", id="observability.E003")]
+
+
+def _import_problem(path: str) -> str:
+    try:
+        import_string(path)
+    except ImportError as error:
+        return str(error)
+    return ""
