@@ -13,7 +13,9 @@ from messaging.message import Handler
 
 @register()
 def check_messaging(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """The `MESSAGING` setting: E001 its keys, E002 the URL, E003 numbers, E004 retry delays, E005 the handlers."""
+    """The `MESSAGING` setting: E001 its keys, E002 the URL, E003 numbers, E004 retry delays, E005 the handlers,
+    E006 the retention.
+    """
     try:
         settings = config()
     except ConfigurationError as error:
@@ -29,10 +31,6 @@ def _check_values(settings: MessagingConfig) -> list[CheckMessage]:
         found.append(Error(str(error), id="messaging.E002"))
     if not 1 <= settings.batch_size <= 10_000:
         found.append(Error(f"MESSAGING_BATCH_SIZE is {settings.batch_size}, not 1 to 10000", id="messaging.E003"))
-    if settings.retention_days < 1:
-        found.append(
-            Error(f"MESSAGING_RETENTION_DAYS is {settings.retention_days}, not 1 or more", id="messaging.E003")
-        )
     try:
         seconds = [delay_seconds(delay) for delay in settings.retry_delays]
     except ConfigurationError as error:
