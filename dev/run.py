@@ -2,6 +2,8 @@
 
 A private PostgreSQL and a private RabbitMQ with their data in `.data`, and web, relay and consumer of both services.
 What dies is brought back. Nothing is left behind, however this process ends.
+
+With `--servers` (`make servers`) only the servers, with both databases ready, for services that are started by hand.
 """
 
 import subprocess
@@ -21,11 +23,13 @@ SERVER_PAUSE = 10.0
 """Seconds between two attempts to bring back a server. Its start alone takes some."""
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
+    if arguments not in ([], ["--servers"]):
+        sys.exit("usage: python -m dev.run [--servers]")
     raise_on_termination()
     try:
         with data.locked():
-            _run(System())
+            _run(System(services=() if arguments else SERVICES))
     except KeyboardInterrupt:
         say("stopped")
     except (StartError, ServerError, data.InUseError) as error:
@@ -78,10 +82,12 @@ def _prepare_databases(system: System) -> None:
 def _supervise(system: System) -> None:
     supervisor = Supervisor(system.members())
     started = time.monotonic()
-    not_up = [system.url(service) for service in SERVICES]
+    not_up = [system.url(service) for service in system.services]
+    announced = False
     launched_at = dict.fromkeys(system.servers, started)
 
     def meanwhile() -> None:
+        nonlocal announced
         now = time.monotonic()
         for server in system.servers:
             if not server.is_running() and now > launched_at[server] + SERVER_PAUSE:
@@ -89,15 +95,15 @@ def _supervise(system: System) -> None:
                 launched_at[server] = now
                 server.stop()
                 server.launch()
-        if not_up and _is_live(not_up[0]):
-            not_up.pop(0)
-            if not not_up:
-                say(f"everything is up ({now - started:.1f} s)\n{system.table()}")
+        not_up[:] = [url for url in not_up if not _is_live(url)]
+        if not not_up and not announced:
+            announced = True
+            say(f"everything is up ({now - started:.1f} s)\n{system.table()}")
 
     try:
         supervisor.run(meanwhile=meanwhile)
     finally:
-        say("\nstopping the services …")
+        say("\nstopping …")
         supervisor.stop()
 
 
@@ -110,4 +116,4 @@ def _is_live(url: str) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

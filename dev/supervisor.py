@@ -45,7 +45,7 @@ class Supervisor:
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
         self._selector = selectors.DefaultSelector()
-        self._width = max(len(member.name) for member in members)
+        self._width = max((len(member.name) for member in members), default=0)
         self._colours: dict[str, int] = {}
 
     def run(self, *, meanwhile: Callable[[], None]) -> None:

@@ -5,6 +5,7 @@ PROCESSOR_DATABASE_URL) and to other ports, and may set whatever the services re
 """
 
 import os
+from collections.abc import Iterator, Sequence
 from urllib.parse import urlsplit
 
 import environ
@@ -42,10 +43,11 @@ class StartError(Exception):
 
 
 class System:
-    """Its servers, unless the developer has given others, and its six processes."""
+    """Its servers, unless the developer has given others, and the processes of its services."""
 
-    def __init__(self) -> None:
-        """Raises StartError for a port that is none."""
+    def __init__(self, services: Sequence[Service] = SERVICES) -> None:
+        """With fewer `services`, only these run; the databases are those of both. Raises StartError for a bad port."""
+        self.services = services
         environ.Env.read_env(ROOT / ".env")
         self.ports = {variable: _port(variable, default) for variable, default in DEFAULT_PORTS.items()}
         folder = data.servers_folder()
@@ -71,7 +73,7 @@ class System:
 
     def check_ports(self) -> None:
         """Raises StartError that names each port that is taken, and the variable that moves it."""
-        needed = [service.port_variable for service in SERVICES]
+        needed = [service.port_variable for service in self.services]
         needed += ["POSTGRES_PORT"] if self.postgresql else []
         needed += ["RABBITMQ_PORT", "RABBITMQ_MANAGEMENT_PORT"] if self.rabbitmq else []
         taken = [
@@ -87,7 +89,9 @@ class System:
 
     def environment(self, service: Service) -> dict[str, str]:
         """What this service's processes get: DEFAULTS, over them the developer's own, over those what is fixed here."""
-        own = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+        # One METRICS_PORT cannot be that of four processes.
+        foreign = ("DJANGO_SETTINGS_MODULE", "METRICS_PORT")
+        own = {name: value for name, value in os.environ.items() if name not in foreign}
         fixed = {
             "DATABASE_URL": self.given_database(service),
             "PORT": str(self.ports[service.port_variable]),
@@ -103,9 +107,9 @@ class System:
         return DEFAULTS | own | fixed
 
     def members(self) -> list[Member]:
-        """The six processes, by the very commands that run them anywhere else."""
+        """Three processes of each service, by the very commands that run them anywhere else."""
         members = []
-        for service in SERVICES:
+        for service in self.services:
             # Only for this machine: anybody may post, and everybody knows the admin's password.
             bind = f"127.0.0.1:{self.ports[service.port_variable]}"
             commands = {
@@ -118,30 +122,31 @@ class System:
         return members
 
     def table(self) -> str:
-        """Where everything is, who may log in, and a first order."""
-        order, processor = self.url(ORDER), self.url(PROCESSOR)
-        rows = [
-            ("orders", f"{order}/orders", "anybody may post (API_AUTH_REQUIRED=false)"),
-            ("  documentation", f"{order}/docs", ""),
-            ("  admin", f"{order}/admin/", "admin / admin"),
-            ("records", f"{processor}/records", ""),
-            ("  documentation", f"{processor}/docs", ""),
-            ("  admin", f"{processor}/admin/", "admin / admin"),
-        ]
+        """Where everything is, and who may log in."""
+        lines = [f"  {name:<19} {where:<34} {login}".rstrip() for name, where, login in self._rows()]
+        if ORDER in self.services:
+            body = '{"customer_id": "CUST-1", "items": [{"product_id": "PROD-1", "quantity": 2, "price": 19.99}]}'
+            lines += ["", f"  curl -i {self.url(ORDER)}/orders -H 'Content-Type: application/json' -d '{body}'"]
+        return "\n".join(["", *lines, "", "  Ctrl-C ends everything.", ""])
+
+    def _rows(self) -> Iterator[tuple[str, str, str]]:
+        for service, name, path in ((ORDER, "orders", "orders"), (PROCESSOR, "records", "records")):
+            if service in self.services:
+                yield name, f"{self.url(service)}/{path}", "open to anybody (API_AUTH_REQUIRED=false)"
+                yield "  documentation", f"{self.url(service)}/docs", ""
+                yield "  admin", f"{self.url(service)}/admin/", "admin / admin"
         if self.rabbitmq:
-            rows.append(("RabbitMQ", f"http://localhost:{self.rabbitmq.management_port}", f"{USER} / {PASSWORD}"))
+            yield "RabbitMQ", f"http://localhost:{self.rabbitmq.management_port}", f"{USER} / {PASSWORD}"
         else:
-            rows.append(("RabbitMQ", urlsplit(os.environ["RABBITMQ_URL"]).hostname or "", "given by RABBITMQ_URL"))
+            yield "RabbitMQ", urlsplit(os.environ["RABBITMQ_URL"]).hostname or "", "given by RABBITMQ_URL"
         for service in SERVICES:
+            name = f"{service.name} database"
             if url := self.given_database(service):
-                where, login = urlsplit(url).hostname or "", f"given by {service.database_variable}"
+                yield name, urlsplit(url).hostname or "", f"given by {service.database_variable}"
             else:
-                where, login = f"127.0.0.1:{self.ports['POSTGRES_PORT']}/{service.name}", f"{USER} / {PASSWORD}"
-            rows.append((f"{service.name} database", where, login))
-        lines = [f"  {name:<19} {where:<34} {login}".rstrip() for name, where, login in rows]
-        body = '{"customer_id": "CUST-1", "items": [{"product_id": "PROD-1", "quantity": 2, "price": 19.99}]}'
-        curl = f"  curl -i {order}/orders -H 'Content-Type: application/json' -d '{body}'"
-        return "\n".join(["", *lines, "", curl, "", "  Ctrl-C ends everything.", ""])
+                yield name, f"127.0.0.1:{self.ports['POSTGRES_PORT']}/{service.name}", f"{USER} / {PASSWORD}"
+        if self.servers:
+            yield "data", str(self.servers[0].folder.parent), ""
 
 
 def _port(variable: str, default: int) -> int:
