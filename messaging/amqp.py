@@ -88,7 +88,7 @@ def _unavailable(error: BaseException | None) -> BrokerUnavailableError | Config
 def _reason(error: BaseException | None) -> str:
     """What went wrong, in words. pika wraps errors in errors that say nothing themselves."""
     while error is not None and not str(error):
-        inner = getattr(error, "exception", None) or next(iter(error.args), None)
+        inner = getattr(error, "exception", None) or next(reversed(getattr(error, "exceptions", error.args)), None)
         if not isinstance(inner, BaseException):
             break
         error = inner

@@ -9,12 +9,14 @@ from messaging.amqp import parameters
 from messaging.conf import MessagingConfig, config, delay_seconds
 from messaging.errors import ConfigurationError
 from messaging.message import Handler
+from messaging.retention import check_retention
 
 
 @register()
 def check_messaging(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
-    """The `MESSAGING` setting: E001 its keys, E002 the URL, E003 numbers, E004 retry delays, E005 the handlers,
-    E006 the retention.
+    """The `MESSAGING` setting.
+
+    E001 its keys, E002 the URL, E003 the batch size, E004 the retry delays, E005 the handlers, E006 the retention.
     """
     try:
         settings = config()
@@ -39,6 +41,10 @@ def _check_values(settings: MessagingConfig) -> list[CheckMessage]:
         found.append(
             Error("MESSAGING_RETRY_DELAYS must be one or more, each longer than the last", id="messaging.E004")
         )
+    try:
+        check_retention(settings, days=settings.retention_days)
+    except ConfigurationError as error:
+        found.append(Error(f"MESSAGING_RETENTION_DAYS: {error}", id="messaging.E006"))
     return found
 
 

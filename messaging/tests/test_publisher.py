@@ -67,7 +67,7 @@ def test_it_connects_again_after_a_loss(broker: Broker, publisher: Publisher, co
 
 def test_a_broker_that_cannot_be_reached_is_unavailable(config: MessagingConfig) -> None:
     publisher = Publisher(replace(config, url="amqp://guest:guest@127.0.0.1:1/"), name="test")
-    with pytest.raises(BrokerUnavailableError, match="cannot be reached: .*[Rr]efused"):
+    with pytest.raises(BrokerUnavailableError, match=r"cannot be reached: .*[Rr]efused"):
         publisher.publish([publication("x")])
 
 
