@@ -1,6 +1,6 @@
 # What a developer types. Each line of work is a module in dev/, which says what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format lock clean clean-data
+.PHONY: help setup run servers test bench lint format lock clean clean-data
 MAKEFLAGS += --no-print-directory
 in_venv := .venv/bin/python -m
 compile := .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes --no-header
@@ -17,9 +17,17 @@ run: setup ## Run the whole system, with a PostgreSQL and a RabbitMQ of its own,
 	@$(in_venv) dev.packages servers
 	@exec $(in_venv) dev.run
 
+servers: setup ## Only the PostgreSQL and the RabbitMQ of `make run`, for services that you start by hand
+	@$(in_venv) dev.packages servers
+	@exec $(in_venv) dev.run --servers
+
 test: setup ## Lint, types and all tests, on servers of their own; ARGS="-k name" goes to pytest
 	@$(in_venv) dev.packages servers browser
 	@exec $(in_venv) dev.test $(ARGS)
+
+bench: setup ## Measure the system on servers of its own; ARGS="--orders 1000" and so on
+	@$(in_venv) dev.packages servers
+	@exec $(in_venv) benchmarks $(ARGS)
 
 lint: setup ## Ruff, mypy, the walls between the packages, Django's checks
 	@exec $(in_venv) dev.lint
