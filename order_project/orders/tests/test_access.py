@@ -26,7 +26,7 @@ def shop(django_user_model):
     return django_user_model.objects.create_user("shop", password="not-a-secret")
 
 
-def with_token(token):
+def with_token(token: str) -> APIClient:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Token {token}")
     return client
@@ -86,7 +86,7 @@ def test_a_session_places_an_order_only_with_a_csrf_token(shop):
 
 
 def test_a_body_is_not_read_for_those_who_may_not_send_it():
-    answer = APIClient().generic("POST", "/orders", b"garbage", content_type="application/json")
+    answer = APIClient().generic("POST", "/orders", "garbage", content_type="application/json")
 
     assert answer.status_code == 401
 

@@ -20,13 +20,13 @@ NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
 pytestmark = pytest.mark.django_db
 
 
-def page(client, url):
+def page(client: Client, url: str) -> str:
     answer = client.get(url)
     assert answer.status_code == 200, answer
     return html.unescape(answer.content.decode())
 
 
-def change(order):
+def change(order: Order) -> str:
     return f"{LIST}{order.id}/change/"
 
 
@@ -230,7 +230,7 @@ def test_an_empty_list_says_how_to_place_the_first_order(admin):
     assert "No orders yet" in shown
     (command,) = re.findall(r"<pre>(curl .*?)</pre>", shown, re.DOTALL)
     assert "http://testserver/orders" in command
-    sent = re.search(r"-d '(.*)'", command)[1]
+    (sent,) = re.findall(r"-d '(.*)'", command)
     assert Client().post("/orders", sent, content_type="application/json").status_code == 201
 
 
@@ -244,6 +244,6 @@ def test_a_list_that_matches_nothing_does_not_claim_there_are_no_orders(admin, q
     assert "Nothing matches" in shown or "No order matches" in shown
 
 
-def _periods(shown):
+def _periods(shown: str) -> list[str]:
     (navigation,) = re.findall(r'<nav class="toplinks".*?</nav>', shown, re.DOTALL)
     return re.findall(r'<a href="[^"]*">([^<]+)</a>', navigation)  # the link back has a class too

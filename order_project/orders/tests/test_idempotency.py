@@ -1,8 +1,10 @@
 """Idempotency-Key: the same order however often it is sent, whoever races whom."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connection, transaction
@@ -15,17 +17,16 @@ from orders.models import Order, OrderItem
 from orders.services import IdempotencyKeyInUse, Line
 from orders.tests.factories import LINES, body, item, verdict
 
-KEY = {"HTTP_IDEMPOTENCY_KEY": "key-1"}
 
-
-def post(data=None, **headers):
-    return APIClient().post("/orders", data or body(), **headers)
+def post(data: Any = None, key: str | None = "key-1") -> Any:
+    headers = {} if key is None else {"Idempotency-Key": key}
+    return APIClient().post("/orders", data or body(), headers=headers)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_the_same_key_and_body_get_the_first_answer_again():
-    first = post(**KEY)
-    again = post(**KEY)
+    first = post()
+    again = post()
 
     assert first.status_code == again.status_code == 201
     assert again.content == first.content
@@ -39,11 +40,11 @@ def test_the_same_key_and_body_get_the_first_answer_again():
 
 @pytest.mark.django_db(transaction=True)
 def test_the_first_answer_stays_the_same_when_the_order_has_become_final():
-    first = post(**KEY)
+    first = post()
     with transaction.atomic():
         services.record_results([verdict(Order.objects.get().id, "failed", "too much")])
 
-    again = post(**KEY)
+    again = post()
 
     assert again.content == first.content
     assert again.json()["status"] == "pending"
@@ -53,7 +54,9 @@ def test_the_first_answer_stays_the_same_when_the_order_has_become_final():
 @pytest.mark.django_db(transaction=True)
 def test_the_same_order_written_otherwise_counts_as_the_same():
     first, again = (
-        APIClient().generic("POST", "/orders", written, content_type="application/json", **KEY)
+        APIClient().generic(
+            "POST", "/orders", written, content_type="application/json", headers={"Idempotency-Key": "key-1"}
+        )
         for written in (
             '{"customer_id":"c","items":[{"product_id":"p","quantity":1,"price":46}]}',
             '{ "items": [{"price": 46.00, "quantity": 1, "product_id": "p"}], "customer_id": "\\u0063" }',
@@ -69,9 +72,9 @@ def test_the_same_order_written_otherwise_counts_as_the_same():
     "other", [body(customer_id="customer-2"), body(items=[item()]), body(items=list(reversed(body()["items"])))]
 )
 def test_the_same_key_with_another_body_is_refused(other):
-    post(**KEY)
+    post()
 
-    answer = post(other, **KEY)
+    answer = post(other)
 
     assert answer.status_code == 422
     assert "Idempotency-Key" in answer.json()["detail"]
@@ -81,8 +84,8 @@ def test_the_same_key_with_another_body_is_refused(other):
 
 @pytest.mark.django_db(transaction=True)
 def test_other_keys_and_no_keys_place_other_orders():
-    for headers in (KEY, {"HTTP_IDEMPOTENCY_KEY": "key-2"}, {}, {}):
-        assert post(**headers).status_code == 201
+    for key in ("key-1", "key-2", None, None):
+        assert post(key=key).status_code == 201
 
     assert Order.objects.count() == 4
 
@@ -92,8 +95,8 @@ def test_a_key_belongs_to_the_user_who_sent_it(operator):
     signed_in = APIClient()
     signed_in.force_authenticate(operator)
 
-    of_nobody = post(**KEY)
-    of_operator = signed_in.post("/orders", body(), **KEY)
+    of_nobody = post()
+    of_operator = signed_in.post("/orders", body(), headers={"Idempotency-Key": "key-1"})
 
     assert of_operator.status_code == 201
     assert of_operator.json()["id"] != of_nobody.json()["id"]
@@ -102,9 +105,9 @@ def test_a_key_belongs_to_the_user_who_sent_it(operator):
 
 @pytest.mark.django_db(transaction=True)
 def test_a_request_that_was_refused_leaves_its_key_free():
-    assert post(body(items=[]), **KEY).status_code == 422
+    assert post(body(items=[])).status_code == 422
 
-    assert post(**KEY).status_code == 201
+    assert post().status_code == 201
 
 
 @pytest.mark.django_db(transaction=True)
@@ -123,7 +126,7 @@ def test_a_request_that_failed_midway_leaves_its_key_free(monkeypatch):
 @pytest.mark.parametrize("key", ["", " ", "a b", "a" * 256, "schlüssel", "tab\tkey", "\x7f"])
 @pytest.mark.django_db
 def test_a_key_that_is_not_visible_ascii_is_refused(key):
-    answer = post(HTTP_IDEMPOTENCY_KEY=key)
+    answer = post(key=key)
 
     assert answer.status_code == 400
     assert "Idempotency-Key" in answer.json()["detail"]
@@ -132,7 +135,7 @@ def test_a_key_that_is_not_visible_ascii_is_refused(key):
 
 @pytest.mark.django_db
 def test_a_key_may_have_255_characters():
-    assert post(HTTP_IDEMPOTENCY_KEY="~" * 255).status_code == 201
+    assert post(key="~" * 255).status_code == 201
 
 
 @pytest.mark.django_db(transaction=True)
@@ -140,7 +143,7 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     answers = []
     with transaction.atomic():
         services._claim(None, "key-1")  # as the first request does before anything else
-        thread = threading.Thread(target=lambda: answers.append(_in_thread(lambda: post(**KEY))))
+        thread = threading.Thread(target=lambda: answers.append(_in_thread(lambda: post())))
         thread.start()
         thread.join(timeout=10)
 
@@ -149,12 +152,12 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     assert "Idempotency-Key" in answer.json()["detail"]
     assert answer.headers["Retry-After"] == "1"
     assert not Order.objects.exists()
-    assert post(**KEY).status_code == 201
+    assert post().status_code == 201
 
 
 @pytest.mark.django_db(transaction=True)
 def test_of_many_requests_at_once_one_places_the_order():
-    answers = _at_once(12, lambda: post(**KEY))
+    answers = _at_once(12, lambda: post())
 
     assert {answer.status_code for answer in answers} <= {201, 409}
     created = [answer for answer in answers if answer.status_code == 201]
@@ -166,7 +169,7 @@ def test_of_many_requests_at_once_one_places_the_order():
 @pytest.mark.django_db(transaction=True)
 def test_of_many_different_orders_at_once_under_one_key_one_is_placed():
     numbers = iter(range(12))
-    answers = _at_once(12, lambda: post(body(customer_id=f"customer-{next(numbers)}"), **KEY))
+    answers = _at_once(12, lambda: post(body(customer_id=f"customer-{next(numbers)}")))
 
     assert {answer.status_code for answer in answers} <= {201, 409, 422}
     (created,) = [answer for answer in answers if answer.status_code == 201]
@@ -187,7 +190,7 @@ def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monk
 
 @pytest.mark.django_db(transaction=True)
 def test_many_keys_at_once_do_not_hold_each_other_back():
-    def place(number: int):
+    def place(number: int) -> services.Placed | None:
         try:
             return _in_thread(
                 lambda: services.place_order(
@@ -204,18 +207,18 @@ def test_many_keys_at_once_do_not_hold_each_other_back():
     assert Order.objects.count() == 40
 
 
-def _in_thread(work):
+def _in_thread[T](work: Callable[[], T]) -> T:
     try:
         return work()
     finally:
         connection.close()  # a thread has a connection of its own
 
 
-def _at_once(count, work):
+def _at_once[T](count: int, work: Callable[[], T]) -> list[T]:
     """The results of the same work done in many threads that start together."""
     barrier = threading.Barrier(count)
 
-    def one(_):
+    def one(_: int) -> T:
         barrier.wait(timeout=10)
         return _in_thread(work)
 

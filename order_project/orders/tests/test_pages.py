@@ -3,6 +3,7 @@
 import html
 import json
 import re
+from typing import Any
 
 import jsonschema
 import pytest
@@ -20,7 +21,7 @@ def schema():
     return yaml.safe_load(Client().get("/schema").content)
 
 
-def operations(schema):
+def operations(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {
         operation["operationId"]: operation
         for path in schema["paths"].values()
@@ -157,6 +158,6 @@ def test_the_browsable_api_shows_one_order_and_that_one_does_not_exist():
     assert "Order not found" in missing.content.decode()
 
 
-def _validate(value, part, schema):
+def _validate(value: Any, part: dict[str, Any], schema: dict[str, Any]) -> None:
     resolvable = {**part, "components": schema["components"]}
     jsonschema.Draft202012Validator(resolvable).validate(value)

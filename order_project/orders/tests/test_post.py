@@ -1,6 +1,7 @@
 """POST /orders: what is taken, what is refused, and that a refusal writes nothing."""
 
 import json
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -17,21 +18,21 @@ def client() -> APIClient:
     return APIClient()
 
 
-def post_raw(client, raw, content_type="application/json", **headers):
-    data = raw if isinstance(raw, bytes) else raw.encode()
-    return client.generic("POST", "/orders", data, content_type=content_type, **headers)
+def post_raw(client: APIClient, raw: str | bytes, content_type: str = "application/json") -> Any:
+    data: Any = raw if isinstance(raw, bytes) else raw.encode()
+    return client.generic("POST", "/orders", data, content_type=content_type)
 
 
-def assert_nothing_was_written():
+def assert_nothing_was_written() -> None:
     assert not Order.objects.exists()
     assert not OrderItem.objects.exists()
     assert not OutboxMessage.objects.exists()
 
 
-def assert_problem(answer, status):
+def assert_problem(answer: Any, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.content
     assert answer.headers["Content-Type"] == "application/problem+json"
-    problem = answer.json()
+    problem: dict[str, Any] = answer.json()
     assert set(problem) == {"type", "title", "status", "detail", "errors"}
     assert problem["status"] == status
     assert problem["detail"]

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from itertools import chain
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -18,7 +19,7 @@ def client() -> APIClient:
     return APIClient()
 
 
-def ids(answer):
+def ids(answer: Any) -> list[str]:
     assert answer.status_code == 200, answer.content
     return [order["id"] for order in answer.json()["results"]]
 
@@ -125,7 +126,7 @@ def test_filters_by_exactly_this_customer(client):
 def test_filters_by_the_time_between_two_moments_that_are_themselves_outside(client):
     before, first, second, after = (make_order(at=NOON + timedelta(minutes=minute)) for minute in range(4))
 
-    def between(start, end):
+    def between(start: str, end: str) -> list[str]:
         return ids(client.get("/orders", {"created_after": start, "created_before": end}))
 
     inside = [str(second.id), str(first.id)]
@@ -182,7 +183,7 @@ def test_a_bad_parameter_is_answered_422_that_names_it(client, parameter, value)
     assert error["detail"]
 
 
-def _all_pages(client, url):
+def _all_pages(client: APIClient, url: str) -> list[list[str]]:
     pages = []
     while url:
         page = client.get(url).json()

@@ -4,6 +4,7 @@ import logging
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from typing import Literal
 from uuid import uuid4
 
 import pytest
@@ -14,6 +15,7 @@ from prometheus_client import REGISTRY
 
 from contracts.events import InvalidEvent, OrderProcessed
 from messaging.errors import PermanentError
+from messaging.message import Message
 from orders import services
 from orders.handlers import HANDLERS
 from orders.models import Order
@@ -22,13 +24,13 @@ from orders.tests.factories import make_order, verdict
 HANDLER = HANDLERS["order.processed"]
 
 
-def handle(*messages):
+def handle(*messages: Message[OrderProcessed]) -> None:
     """What the consumer does with a batch."""
     with transaction.atomic():
         HANDLER.handle(messages)
 
 
-def state(order):
+def state(order: Order) -> tuple[str, str | None]:
     order.refresh_from_db()
     return order.status, order.error_message
 
@@ -78,7 +80,7 @@ def test_a_completed_order_keeps_no_error():
 @pytest.mark.django_db
 @pytest.mark.parametrize("later", ["completed", "failed"])
 def test_a_later_event_that_contradicts_changes_nothing_and_is_logged_as_a_warning(later, caplog):
-    first = "failed" if later == "completed" else "completed"
+    first: Literal["failed", "completed"] = "failed" if later == "completed" else "completed"
     order = make_order()
     handle(verdict(order.id, first))
     before = state(order), order.updated_at
@@ -246,8 +248,8 @@ def test_the_service_listens_to_nothing_but_results():
     assert set(HANDLERS) == {"order.processed"}
 
 
-def _counts():
-    def value(name, **labels):
+def _counts() -> dict[str, float]:
+    def value(name: str, **labels: str) -> float:
         return REGISTRY.get_sample_value(name, labels) or 0
 
     return {

@@ -22,7 +22,7 @@ PRODUCTION = {
 WITHOUT_DOTENV = "import environ; environ.Env.read_env = staticmethod(lambda *a, **k: None);"
 
 
-def python(code, **environment):
+def python(code: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
     """What a new process says that runs this code with the production's environment, changed."""
     changed = {name: value for name, value in {**PRODUCTION, **environment}.items() if value is not None}
     return subprocess.run(
@@ -31,7 +31,7 @@ def python(code, **environment):
     )  # fmt: skip
 
 
-def from_settings(*names, **environment):
+def from_settings(*names: str, **environment: str | None) -> list[str]:
     code = f"from order_project import settings; print(*(repr(getattr(settings, name)) for name in {names}), sep='|')"
     done = python(code, **environment)
     assert done.returncode == 0, done.stderr
