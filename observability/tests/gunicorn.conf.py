@@ -7,3 +7,5 @@ workers = 2
 worker_class = "gthread"
 threads = 2
 logconfig_dict = LOGGING
+logger_class = "observability.gunicorn.Logger"
+control_socket_disable = True  # its place is one per user, and two servers would fight for it

@@ -69,7 +69,9 @@ def test_every_line_is_json_and_gunicorns_own_lines_too(server):
         line.keys() >= {"time", "level", "logger", "message", "service", "process", "correlation_id"} for line in lines
     )
     assert {(line["service"], line["process"]) for line in lines} == {("things", "web")}
-    assert "gunicorn.error" in {line["logger"] for line in lines}
+    loggers = {line["logger"] for line in lines}
+    assert "gunicorn.error" in loggers
+    assert "gunicorn.access" not in loggers, "the request has a line of its own already"
     (mine,) = [line for line in lines if line["correlation_id"] == "my-request"]
     assert (mine["message"], mine["route"], mine["status"]) == ("request", "/ids", 200)
     (failure,) = [line for line in lines if "traceback" in line]
