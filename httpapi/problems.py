@@ -142,6 +142,10 @@ class ProblemResponse(Response):
         super().__init__(problem.body(), status=problem.status_code, headers=problem.headers)
 
     @property
+    def status_text(self) -> str:
+        return title_of(self.status_code)
+
+    @property
     def rendered_content(self) -> Any:
         if self.accepted_renderer.format == "json":
             self.content_type = PROBLEM_JSON

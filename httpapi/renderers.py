@@ -7,6 +7,8 @@ import orjson
 from rest_framework import renderers
 from rest_framework.utils.encoders import JSONEncoder
 
+from httpapi.problems import PROBLEM_JSON, ProblemResponse
+
 _fallback = JSONEncoder().default
 # Dates as REST framework's fields write them (`…Z`), also where a view answers with a bare one.
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
@@ -34,6 +36,12 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
 
     A view names its example as `example_body`. After a POST that was refused, the form holds what was sent.
     """
+
+    def get_context(self, data: Any, accepted_media_type: str | None, renderer_context: Mapping[str, Any]) -> Any:
+        context = super().get_context(data, accepted_media_type, renderer_context)
+        if isinstance(context["response"], ProblemResponse):
+            context["response_headers"]["Content-Type"] = PROBLEM_JSON
+        return context
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
         form: Any = super().get_raw_data_form(data, view, method, request)

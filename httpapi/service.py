@@ -17,7 +17,9 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Name and description as the settings SERVICE_NAME and SERVICE_DESCRIPTION have them, and all the doors.
+    """Name and description as SERVICE_NAME and SERVICE_DESCRIPTION have them, and all the doors.
+
+    The description may be Markdown, for the schema; here its backticks are left out.
 
     `resources` come from API_RESOURCES, `{"Orders": "/orders"}`; `links` are those every service has.
     """
@@ -49,7 +51,7 @@ def service() -> Service:
     resources: dict[str, str] = getattr(settings, "API_RESOURCES", {})
     return Service(
         name=getattr(settings, "SERVICE_NAME", "Service"),
-        description=getattr(settings, "SERVICE_DESCRIPTION", ""),
+        description=getattr(settings, "SERVICE_DESCRIPTION", "").replace("`", ""),
         resources=[Link(name, url) for name, url in resources.items()],
         links=links,
     )

@@ -3,7 +3,7 @@
 from gunicorn.glogging import Logger as GunicornLogger  # type: ignore[import-untyped]
 
 
-class Logger(GunicornLogger):  # type: ignore[misc]
+class Logger(GunicornLogger):
     """For gunicorn's `logger_class`: given a `logconfig_dict`, gunicorn builds access lines whatever else is set."""
 
     @property

@@ -93,7 +93,8 @@ def test_the_browsable_api_shows_what_is_wrong_and_keeps_what_was_sent(post):
     html = response.content.decode()
     assert response.status_code == 422
     assert response.headers["Content-Type"] == "text/html; charset=utf-8"
-    assert "HTTP 422" in html
+    assert "HTTP 422 Unprocessable Content" in html
+    assert "application/problem+json" in html
     assert "This list may not be empty." in html
     assert "<b>ann</b>" not in html
     assert posted_from(html) == sent
