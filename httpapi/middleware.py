@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from django.conf import settings
 from django.db import InterfaceError, OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
 from httpapi.content_type import REFUSED
@@ -15,7 +15,7 @@ type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class ProblemMiddleware:
-    """Refuses a foreign charset, reads a body that comes without a length, and answers 503 when the database is away.
+    """Refuses a foreign charset, reads a body that comes without a length, and answers what Django answers otherwise.
 
     A chunked body has no length, so Django would take it for empty: it is read here, up to API_MAX_BODY_BYTES.
     """
@@ -31,13 +31,18 @@ class ProblemMiddleware:
             if problem is not None:
                 return problem_response(request, problem)
         response = self._get_response(request)
-        if response.status_code == 404 and request.resolver_match is None and settings.DEBUG:
-            return self._unknown_url(request, response)
+        if response.status_code == 404 or response.status_code == 405:
+            return self._as_problem(request, response)
         return response
 
-    def _unknown_url(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        # In development Django answers with a page for developers, which programs cannot read.
-        return response if wants_html(request) else problem_response(request, not_found(request))
+    def _as_problem(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        """What Django itself has to say about an unknown URL in development, or a wrong method, as a problem."""
+        if isinstance(response, HttpResponseNotAllowed):
+            problem = Problem(405, f'Method "{request.method}" not allowed.', headers={"Allow": response["Allow"]})
+            return problem_response(request, problem)
+        if settings.DEBUG and request.resolver_match is None and not wants_html(request):
+            return problem_response(request, not_found(request))
+        return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """For the views that are not REST framework's: the admin's, mostly."""

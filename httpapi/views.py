@@ -2,6 +2,7 @@
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
@@ -9,6 +10,7 @@ from httpapi.problems import wants_html
 from httpapi.service import service
 
 
+@csrf_exempt  # only so that a wrong method is told so
 @require_safe
 @vary_on_headers("Accept")
 def home(request: HttpRequest) -> HttpResponse:

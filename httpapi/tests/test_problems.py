@@ -2,6 +2,7 @@ import json
 
 import pytest
 from django.db import connections
+from django.test import Client
 
 from httpapi.problems import title_of
 
@@ -33,6 +34,22 @@ def test_a_wrong_method_names_the_right_ones(client, problem):
     response = client.delete("/things")
     problem(response, 405)
     assert response.headers["Allow"] == "GET, POST, HEAD, OPTIONS"
+
+
+@pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/metrics"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
+def test_a_wrong_method_is_a_problem_beside_the_api_too(problem, path, method):
+    response = Client(enforce_csrf_checks=True).generic(method, path)
+    assert method in problem(response, 405)["detail"]
+    assert response.headers["Allow"] == "GET, HEAD"
+
+
+@pytest.mark.parametrize("path", ["/docs", "/redoc"])
+@pytest.mark.parametrize("method", ["POST", "OPTIONS"])
+def test_a_wrong_method_on_a_page_is_a_page(client, path, method):
+    response = client.generic(method, path)
+    assert response.status_code == 405
+    assert b"<h1>405 Method Not Allowed</h1>" in response.content
 
 
 @pytest.mark.parametrize(
