@@ -1,0 +1,1 @@
+"""The HTTP face both services share: problems, strict JSON, pages, OpenAPI."""

@@ -1,0 +1,1 @@
+"""What both services tell about themselves: logs, correlation ids, health, metrics."""

@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
+from django.db import connection
 from prometheus_client.core import GaugeMetricFamily
 
 
@@ -48,3 +49,19 @@ class Rotten:
     def collect(self) -> Iterator[GaugeMetricFamily]:
         yield GaugeMetricFamily("half_an_apple", "Never seen.", value=1)
         raise ConnectionError("the orchard is away")
+
+
+class Database:
+    """A check and a collector that uses this thread's database connection, and remembers it."""
+
+    used: ClassVar[list[Any]] = []
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 7")
+            yield GaugeMetricFamily("seven", "Seven.", value=cursor.fetchone()[0])
+        self.used.append(connection.connection)
+
+
+def database() -> dict[str, Any]:
+    return {"metrics": len(list(Database().collect()))}

@@ -4,7 +4,7 @@ import pytest
 from django.db import connections
 
 from observability import health
-from observability.tests.checks import hanging
+from observability.tests.checks import Database, hanging
 
 CHECKS = "observability.tests.checks."
 
@@ -110,6 +110,15 @@ def test_it_is_ready_without_what_readiness_does_not_ask_for(client, checks):
     response = client.get("/health/ready")
     assert response.status_code == 200
     assert response.json()["checks"].keys() == {"database"}
+
+
+@pytest.mark.django_db
+def test_a_check_leaves_no_database_connection_behind(client, checks):
+    checks(database=CHECKS + "database")
+    Database.used.clear()
+    for _ in range(2):
+        assert client.get("/health").status_code == 200
+    assert [used.closed for used in Database.used] == [True, True]
 
 
 def test_being_alive_asks_nobody(client, checks):

@@ -4,6 +4,7 @@ import httpx
 import pytest
 
 from observability.metrics import serve_metrics
+from observability.tests.checks import Database
 
 CHECKS = "observability.tests.checks."
 
@@ -51,6 +52,16 @@ def test_a_process_without_http_serves_its_metrics_on_a_port_of_their_own(settin
         text = httpx.get(f"http://127.0.0.1:{free_port}/metrics").text
         assert "\napples 3.0\n" in text
         assert "http_requests_total" in text
+
+
+@pytest.mark.django_db
+def test_a_scrape_of_its_own_thread_leaves_no_database_connection_behind(settings, free_port):
+    settings.METRICS_COLLECTORS = [CHECKS + "Database"]
+    Database.used.clear()
+    serve_metrics(free_port)
+    for _ in range(2):
+        assert "\nseven 7.0\n" in httpx.get(f"http://127.0.0.1:{free_port}/metrics").text
+    assert [used.closed for used in Database.used] == [True, True]
 
 
 def test_a_taken_port_is_an_error_at_once():
