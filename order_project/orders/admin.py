@@ -1,7 +1,7 @@
 """Orders as operators see them: what was ordered, what became of it, where to look further. Nothing can be edited."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import orjson
@@ -54,7 +54,7 @@ class OrderAdmin(ReadOnlyAdmin):
     newest_first = ("-created_at", "-id")
     not_listed = ("correlation_id", "idempotency_key", "request_digest")
     change_list_template = "admin/orders/order/change_list.html"
-    list_display = ("id", "status_badge", "customer_id", "total_amount", "accepted_at", "took", "error_message")
+    list_display = ("id", "status_badge", "customer_id", "total_amount", "accepted_at", "error_message")
     list_filter = ("status",)
     date_hierarchy = "created_at"
     ordering = newest_first
@@ -63,10 +63,14 @@ class OrderAdmin(ReadOnlyAdmin):
     search_help_text = "The exact id of an order, or of a customer."
     inlines = (ItemInline,)
     fieldsets = (
-        (None, {"fields": ("id", "status_badge", "error_message", "customer_id", "total_amount")}),
-        ("Timeline", {"fields": ("accepted_at", "final_at", "took")}),
+        (None, {"fields": (("id", "status_badge"), "error_message", ("customer_id", "total_amount"))}),
+        ("Timeline", {"fields": (("accepted_at", "final_at", "took"),)}),
         ("Where to look further", {"fields": ("processing_record", "correlation_id", "placed_by", "idempotency_key")}),
     )
+
+    class Media:
+        extend = False  # messaging's stylesheet has badges of its own
+        css: ClassVar = {"all": ["orders/admin.css"]}
 
     @admin.display(description="status")
     def status_badge(self, order: Order) -> SafeString:
@@ -84,7 +88,7 @@ class OrderAdmin(ReadOnlyAdmin):
     def took(self, order: Order) -> str:
         """From accepted to final."""
         if order.status == Order.Status.PENDING:
-            return "not yet final"
+            return "not yet"
         return f"{(order.updated_at - order.created_at).total_seconds():.2f} s"
 
     @admin.display(description="processing record")
