@@ -20,13 +20,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
+_PREFIX = "gunicorn-metrics-"  # then the master's pid
 
 
 def gunicorn_on_starting(server: Any = None) -> None:
     """gunicorn's `on_starting`: gives the workers an empty directory to count in.
 
     That named by PROMETHEUS_MULTIPROC_DIR, emptied of former counts, or a temporary one that goes with the master.
-    A master that is killed leaves the temporary one behind.
+    A master that is killed leaves the temporary one behind; the next one removes it.
     With `preload_app`, call it at the top of gunicorn.conf.py instead: the application is loaded before this hook.
     Raises RuntimeError when it comes too late for that: every worker would then count for itself alone.
     """
@@ -38,7 +39,8 @@ def gunicorn_on_starting(server: Any = None) -> None:
         for stale in directory.glob("*.db"):
             stale.unlink(missing_ok=True)
         return
-    made = tempfile.mkdtemp(prefix="metrics-")
+    _remove_orphans()
+    made = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
     os.environ[_DIRECTORY] = made
     atexit.register(_remove, made, os.getpid())
 
@@ -48,6 +50,25 @@ def gunicorn_child_exit(server: Any, worker: Any) -> None:
     from prometheus_client.multiprocess import mark_process_dead
 
     mark_process_dead(worker.pid)
+
+
+def _remove_orphans() -> None:
+    """Removes the temporary directories of masters that are no more."""
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
+        pid = directory.name.removeprefix(_PREFIX).partition("-")[0]
+        # Our own pid: it was another's before, as that of the first process of a container always was.
+        if pid.isdecimal() and (int(pid) == os.getpid() or not _is_alive(int(pid))):
+            shutil.rmtree(directory, ignore_errors=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _remove(directory: str, owner: int) -> None:

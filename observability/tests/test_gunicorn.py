@@ -79,12 +79,17 @@ def test_every_line_is_json_and_gunicorns_own_lines_too(server):
     assert failure["correlation_id"] in {line["correlation_id"] for line in lines if line.get("status") == 500}
 
 
-def test_the_workers_counts_go_with_the_master(tmp_path):
+def test_the_workers_counts_go_with_the_master_also_those_of_one_that_was_killed(tmp_path):
+    orphan, other = tmp_path / "gunicorn-metrics-999999999-x", tmp_path / f"gunicorn-metrics-{os.getpid()}-x"
+    for directory in (orphan, other):
+        directory.mkdir()
     with gunicorn(settings="observability.tests.settings", TMPDIR=str(tmp_path)) as server:
         get(server, "/ids")
-        assert list(tmp_path.glob("metrics-*/*.db"))
+        (mine,) = {path.parent for path in tmp_path.glob("gunicorn-metrics-*/*.db")}
+        assert not orphan.exists()
         assert server.stop() == 0
-    assert not list(tmp_path.glob("metrics-*"))
+    assert not mine.exists()
+    assert other.exists(), "its owner is alive: this test"
 
 
 def test_a_named_directory_is_emptied_of_former_counts(tmp_path):
