@@ -83,7 +83,6 @@ class Server(ABC):
         if self.process is not None:
             end(self.process, by=self.stop_signal, within=30)
             self.process = None
-            self._pid_file.unlink(missing_ok=True)
 
     def kill(self) -> None:
         """End it as a crash would: SIGKILL, nothing written first. `start()` brings it back with its data."""
@@ -91,26 +90,26 @@ class Server(ABC):
             end(self.process, by=signal.SIGKILL)
             self.process = None
 
-    @property
-    def _pid_file(self) -> Path:
-        return self.folder / "server.pid"
-
     def stop_left_over(self) -> None:
-        """End what an earlier run of this folder has left running: one that was killed, and whose end was too slow."""
-        try:
-            pid = int(self._pid_file.read_text())
-            environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-        except (OSError, ValueError):
-            return
-        # By now the number may be another's, who has another home (see `_environment`).
-        if b"HOME=" + os.fsencode(self.folder) not in environment:
-            return
-        for attempt in range(300):
-            with suppress(ProcessLookupError):
-                os.kill(pid, self.stop_signal if attempt < 200 else signal.SIGKILL)
-            if not is_alive(pid):
-                return
-            time.sleep(0.1)
+        """End what a run of this folder has left that was killed. On Linux it is about to leave by itself."""
+        deadline = time.monotonic() + 20
+        while left := self._left_over():
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, self.stop_signal if time.monotonic() < deadline else signal.SIGKILL)
+            time.sleep(0.2)
+
+    def _left_over(self) -> list[int]:
+        """The processes of this folder. It is their home, see `_environment`; PostgreSQL's children forget that."""
+        home, found = b"HOME=" + os.fsencode(self.folder), []
+        for process in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                ours = home in (process / "environ").read_bytes().split(b"\0")
+                if not ours and (process / "comm").read_text().strip() == "postgres":
+                    ours = (process / "cwd").readlink().is_relative_to(self.folder)
+                if ours and is_alive(int(process.name)):
+                    found.append(int(process.name))
+        return found
 
     def _prepare_folder(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +129,6 @@ class Server(ABC):
             self.process = spawn(
                 command, cwd=self.folder, env=env, output=log, user=self.user, orphan_signal=self.stop_signal
             )
-        self._pid_file.write_text(str(self.process.pid))
 
 
 def unprivileged_user() -> str | None:

@@ -36,6 +36,8 @@ class PostgreSQL(Server):
         if not data.exists():
             self._initdb(bin_folder / "initdb", data)
         self._check_version(bin_folder / "postgres", data)
+        # Of a killed one, whose number may live on: as a zombie, or as somebody else's. `stop_left_over` has looked.
+        (data / "postmaster.pid").unlink(missing_ok=True)
         # No socket file: paths of projects are often longer than the 107 bytes that its name may have.
         options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
         command: list[str | Path] = [bin_folder / "postgres", "-D", data]
