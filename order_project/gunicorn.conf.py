@@ -1,17 +1,9 @@
 """How gunicorn serves this service. PORT, WEB_CONCURRENCY and WEB_THREADS come from the environment."""
 
-from gunicorn.glogging import Logger  # type: ignore[import-untyped]
-
+from observability.gunicorn import Logger
 from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F401 - gunicorn finds its hooks by name
 from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F401
 from order_project import settings  # what is missing there ends the master, with one sentence
-
-
-class NoAccessLog(Logger):
-    """Each request has its line from CorrelationMiddleware already."""
-
-    access_log_enabled = False
-
 
 bind = f"0.0.0.0:{settings.env.int('PORT', default=8000)}"
 workers = settings.env.int("WEB_CONCURRENCY", default=2)
@@ -21,7 +13,7 @@ threads = settings.env.int("WEB_THREADS", default=4)
 keepalive = 75
 # Requests under way finish; the whole process leaves within ten seconds.
 graceful_timeout = 8
-logger_class = NoAccessLog
+logger_class = Logger
 logconfig_dict = settings.LOGGING
 # It would lie in the user's home, which a container may not write and two services would share.
 control_socket_disable = True

@@ -9,8 +9,8 @@ from decimal import Decimal
 from pathlib import Path
 
 from httpapi import settings as httpapi_settings
+from httpapi.environment import Environment
 from observability.logs import logging_config
-from processor_project.environment import Environment
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 Environment.read_env(BASE_DIR / ".env")

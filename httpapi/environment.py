@@ -1,6 +1,10 @@
-"""Reads the environment. What is missing or malformed ends the process with one sentence that names the variable."""
+"""Reads the environment for the settings of both services.
+
+What is missing or malformed ends the process with one sentence that names the variable.
+"""
 
 from collections.abc import Collection
+from decimal import Decimal, InvalidOperation
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,11 +30,18 @@ def _integer(text: str) -> int:
         raise ValueError("it must be a whole number") from None
 
 
+def _decimal(text: str) -> Decimal:
+    try:
+        return Decimal(text)
+    except InvalidOperation:
+        raise ValueError("it must be a number") from None
+
+
 _CASTS = {bool: _boolean, int: _integer}
 
 
 class Environment(environ.Env):
-    """django-environ, strict: raises SystemExit for a required variable that is missing, and for a malformed one."""
+    """django-environ, strict. A variable that is malformed, or required and missing, raises SystemExit."""
 
     def get_value(
         self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False
@@ -50,6 +61,11 @@ class Environment(environ.Env):
         value: str = self.str(var, default=default)
         if value not in choices:
             raise SystemExit(f"{var} is malformed: it must be one of {', '.join(choices)}.")
+        return value
+
+    def decimal(self, var: str, *, default: Decimal) -> Decimal:
+        """An exact number, such as an amount of money."""
+        value: Decimal = self.get_value(var, cast=_decimal, default=default)
         return value
 
     def postgresql(self, var: str) -> dict[str, Any]:
