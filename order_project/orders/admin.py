@@ -14,9 +14,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from httpapi.admin import IndexedDates
 from httpapi.badges import Kind, badge
 from messaging.admin_support import ReadOnlyAdmin
-from orders.admin_lists import IndexedDates
 from orders.models import Order, OrderItem
 from orders.openapi import NEW_ORDER
 

@@ -2,10 +2,8 @@
 
 from typing import Any
 
-from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
-from rest_framework.serializers import ListSerializer
 
 from httpapi.openapi import problem_responses
 from httpapi.problems import PROBLEM_JSON
@@ -38,20 +36,6 @@ _FAILED = {
     "items": [{"product_id": "coffee-farm", "quantity": 1, "price": 150000.0}],
     "total_amount": 150000.0,
 }
-
-
-class BoundedListExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """How many items a nested list may have, which drf-spectacular leaves out."""
-
-    target_class = ListSerializer
-
-    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
-        schema: dict[str, Any] = auto_schema._unwrap_list_serializer(self.target, direction)
-        if not self.target.allow_empty:
-            schema["minItems"] = 1
-        if self.target.max_length is not None:
-            schema["maxItems"] = self.target.max_length
-        return schema
 
 
 def _header(name: str, description: str, *, of: Any = False, required: bool = False, **schema: Any) -> OpenApiParameter:

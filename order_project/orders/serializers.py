@@ -10,10 +10,11 @@ from rest_framework import serializers
 
 from contracts.events import MONEY_PLACES
 from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
+from httpapi.serializers import Serializer
 from orders.models import Order, OrderItem
 
 
-class NewItemSerializer(serializers.Serializer[Any]):
+class NewItemSerializer(Serializer):
     """One line of a new order."""
 
     product_id = StrictCharField(max_length=settings.MAX_TEXT_LENGTH)
@@ -21,7 +22,7 @@ class NewItemSerializer(serializers.Serializer[Any]):
     price = MoneyField(max_digits=settings.MAX_MONEY_DIGITS, positive=True)
 
 
-class NewOrderSerializer(serializers.Serializer[Any]):
+class NewOrderSerializer(Serializer):
     """What a client posts."""
 
     customer_id = StrictCharField(max_length=settings.MAX_TEXT_LENGTH)
