@@ -14,7 +14,7 @@ import urllib.request
 from dev import data
 from dev.console import say, step
 from dev.environment import SERVICES
-from dev.processes import end, raise_on_termination, spawn
+from dev.processes import end, leaving_nothing_behind, raise_on_termination, spawn
 from dev.servers import Server, ServerError
 from dev.supervisor import Supervisor
 from dev.system import BIN, StartError, System
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> None:
         sys.exit("usage: python -m dev.run [--servers]")
     raise_on_termination()
     try:
-        with data.locked():
+        with leaving_nothing_behind(), data.locked():
             _run(System(services=() if arguments else SERVICES))
     except KeyboardInterrupt:
         say("stopped")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dev.environment import ROOT, SERVICES
-from dev.processes import end, raise_on_termination, spawn
+from dev.processes import end, leaving_nothing_behind, raise_on_termination, spawn
 from dev.servers import PostgreSQL, RabbitMQ, ServerError
 
 NOTHING_COLLECTED = 5
@@ -53,7 +53,7 @@ SUITES = [
 def main(arguments: list[str]) -> None:
     raise_on_termination()
     try:
-        with _servers() as environment:
+        with leaving_nothing_behind(), _servers() as environment:
             results = [_lint(), *(_run(suite, arguments, environment) for suite in SUITES)]
     except KeyboardInterrupt:
         sys.exit("interrupted")

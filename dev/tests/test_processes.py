@@ -95,3 +95,20 @@ def test_a_port_is_taken_while_somebody_listens_on_it() -> None:
     with socket.create_server(("127.0.0.1", port)):
         assert is_taken(port)
     assert not is_taken(port)
+
+
+def test_a_block_that_leaves_nothing_behind_ends_orphans_too() -> None:
+    process = start(
+        f"""
+import subprocess, sys
+from dev.processes import leaving_nothing_behind
+with leaving_nothing_behind():
+    orphan = "import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {SLEEPER!r}], stdout=2).pid)"
+    print(subprocess.check_output([sys.executable, "-c", orphan], text=True).strip(), flush=True)
+"""
+    )
+    orphan = int(said(process))
+
+    assert process.wait(30) == 0
+
+    assert not Path(f"/proc/{orphan}").exists()
