@@ -67,8 +67,8 @@ def _prepare_databases(system: System) -> None:
         if system.postgresql and not system.given_database(service):
             system.postgresql.create_database(service.name)
         env = system.environment(service) | {"DJANGO_SETTINGS_MODULE": f"{service.package}.settings"}
-        command = [BIN / "python", "-m", "dev.prepare"]
-        running.append((service, spawn(command, cwd=service.folder, env=env, output=subprocess.PIPE)))
+        process = spawn([BIN / "python", "-m", "dev.prepare"], cwd=service.folder, env=env, output=subprocess.PIPE)
+        running.append((service, process))
     try:
         for service, process in running:
             said, _ = process.communicate()

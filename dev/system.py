@@ -6,6 +6,7 @@ PROCESSOR_DATABASE_URL) and to other ports, and may set whatever the services re
 
 import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import environ
@@ -112,7 +113,7 @@ class System:
         for service in self.services:
             # Only for this machine: anybody may post, and everybody knows the admin's password.
             bind = f"127.0.0.1:{self.ports[service.port_variable]}"
-            commands = {
+            commands: dict[str, list[str | Path]] = {
                 "consume": [BIN / "python", "manage.py", "consume"],
                 "relay": [BIN / "python", "manage.py", "relay"],
                 "web": [BIN / "gunicorn", f"{service.package}.wsgi", "--bind", bind],

@@ -75,8 +75,7 @@ def project(tmp_path: Path) -> Iterator[Path]:
     shutil.copytree(ROOT, copy, ignore=unwanted)
     (copy / ".venv").symlink_to(ROOT / ".venv")
     yield copy
-    command = [copy / ".venv" / "bin" / "python", "-m", "dev.data", "--remove"]
-    subprocess.run(command, cwd=copy, check=True)
+    subprocess.run([copy / ".venv" / "bin" / "python", "-m", "dev.data", "--remove"], cwd=copy, check=True)
     assert not (copy / ".data").exists()
 
 
