@@ -2,6 +2,8 @@
 
 import environ
 
+from httpapi import settings as httpapi_settings
+
 env = environ.Env()
 
 DEBUG = env.bool("DEBUG")
@@ -24,29 +26,11 @@ METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
 API_MAX_BODY_BYTES = 1024 * 1024
 
 ROOT_URLCONF = "dev.test_urls"
-INSTALLED_APPS = [
-    "messaging",
-    "observability",
-    "httpapi",
-    "django.contrib.admin",
-    "django.contrib.auth",
-    "django.contrib.contenttypes",
-    "django.contrib.sessions",
-    "django.contrib.messages",
-    "django.contrib.staticfiles",
-    "rest_framework",
-    "rest_framework.authtoken",
-    "drf_spectacular",
-    "drf_spectacular_sidecar",
-]
-MIDDLEWARE = [
-    "observability.middleware.CorrelationMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-]
+INSTALLED_APPS = ["messaging", "observability", *httpapi_settings.APPS]
+MIDDLEWARE = httpapi_settings.MIDDLEWARE
+REST_FRAMEWORK = httpapi_settings.rest_framework_settings(auth_required=False)
+SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings("Things", "Keeps things.", "1.2.3")
+SERVICE_NAME = "Things"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

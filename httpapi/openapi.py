@@ -1,5 +1,6 @@
 """What the OpenAPI schema says about our fields and our errors."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
@@ -83,21 +84,25 @@ _EXAMPLES: dict[int, tuple[str, str, list[dict[str, str]]]] = {
 }
 
 
-def problem_responses(*statuses: int, details: dict[int, str] | None = None) -> dict[tuple[int, str], OpenApiResponse]:
+def problem_responses(
+    *statuses: int, details: dict[int, str] | None = None, errors: Sequence[Mapping[str, str]] | None = None
+) -> dict[tuple[int, str], OpenApiResponse]:
     """For `extend_schema(responses={200: …, **problem_responses(404, 422)})`: each status with an example.
 
-    `details` replaces the example's detail where a view says something more exact. Raises KeyError for a status
-    that has no example here.
+    `details` and, for 422, `errors` replace the example's own where a view says something more exact. Raises KeyError
+    for a status that has no example here.
     """
     responses = {}
     for status in statuses:
-        description, detail, errors = _EXAMPLES[status]
+        description, detail, example_errors = _EXAMPLES[status]
+        if status == 422 and errors is not None:
+            example_errors = list(errors)
         example = {
             "type": "about:blank",
             "title": title_of(status),
             "status": status,
             "detail": (details or {}).get(status, detail),
-            "errors": errors,
+            "errors": example_errors,
         }
         responses[(status, PROBLEM_JSON)] = OpenApiResponse(
             response=ProblemSerializer,

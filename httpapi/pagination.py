@@ -60,8 +60,16 @@ class CursorPagination(pagination.CursorPagination):
             "type": "object",
             "required": ["next", "previous", "results"],
             "properties": {
-                "next": {**link, "description": "The page after this one, null on the last."},
-                "previous": {**link, "description": "The page before this one, null on the first."},
+                "next": {
+                    **link,
+                    "description": "The page after this one, null on the last.",
+                    "example": "https://shop.example.com/?cursor=cD0yMDI2LTExLTIy",
+                },
+                "previous": {
+                    **link,
+                    "description": "The page before this one, null on the first.",
+                    "example": None,
+                },
                 "results": schema,
             },
         }

@@ -64,6 +64,8 @@ def spectacular_settings(title: str, description: str, version: str) -> dict[str
         "SERVE_INCLUDE_SCHEMA": False,
         "SERVE_AUTHENTICATION": [],
         "COMPONENT_SPLIT_REQUEST": True,
+        # Else every enum's description repeats its values.
+        "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
         "SWAGGER_UI_DIST": "SIDECAR",
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
         "REDOC_DIST": "SIDECAR",

@@ -71,7 +71,16 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     not_listed = ("headers", "body", "traceback")
     newest_first = ("-last_failed_at",)
     change_form_template = "admin/messaging/deadletter/change_form.html"
-    list_display = ("id", "badge", "last_failure", "type_or_none", "error", "attempts", "occurrences", "first_failure")
+    list_display = (
+        "id",
+        "state",
+        "last_failure",
+        "type_or_none",
+        "error",
+        "attempts",
+        "occurrences",
+        "first_failure",
+    )
     sortable_by = ("id", "last_failure")
     list_filter = (StatusFilter, TypeFilter, ErrorTypeFilter, QueueFilter, "last_failed_at")
     search_fields = ("message_id",)
@@ -81,7 +90,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     )
     actions = ("replay_selected", "discard_selected")
     fieldsets = (
-        (None, {"fields": ("badge", "settled", "error_type", "error_message", "shown_traceback")}),
+        (None, {"fields": ("state", "settled", "error_type", "error_message", "shown_traceback")}),
         ("How often", {"fields": ("attempts", "occurrences", "first_failure", "last_failure")}),
         (
             "Message",
@@ -94,8 +103,8 @@ class DeadLetterAdmin(ReadOnlyAdmin):
         return request.user.has_perm("messaging.change_deadletter")
 
     @admin.display(description="status")
-    def badge(self, row: DeadLetter) -> SafeString:
-        return format_html('<span class="badge badge-{}">{}</span>', row.status, row.get_status_display())
+    def state(self, row: DeadLetter) -> SafeString:
+        return format_html('<span class="letter-status letter-{}">{}</span>', row.status, row.get_status_display())
 
     @admin.display(description="type")
     def type_or_none(self, row: DeadLetter) -> str:

@@ -1,27 +1,15 @@
 import pytest
 from django.test import Client
 
-from httpapi.settings import MIDDLEWARE, rest_framework_settings, spectacular_settings
-
 
 @pytest.fixture(autouse=True)
 def service(settings):
-    # Not at the top: pytest reads this file before the settings are there.
-    from drf_spectacular.settings import patched_settings
-
     settings.ROOT_URLCONF = "httpapi.tests.urls"
-    settings.MIDDLEWARE = MIDDLEWARE
-    settings.REST_FRAMEWORK = rest_framework_settings(auth_required=False)
-    settings.SERVICE_NAME = "Things"
     settings.SERVICE_DESCRIPTION = "Keeps things."
     settings.API_RESOURCES = {"Things": "/things"}
     settings.STATIC_URL = "/static/"
     settings.WHITENOISE_USE_FINDERS = True
     settings.WHITENOISE_AUTOREFRESH = True
-    # drf-spectacular reads its settings once; those for its views, at their import, are left.
-    given = spectacular_settings("Things", "Keeps things.", "1.2.3")
-    with patched_settings({name: value for name, value in given.items() if not name.startswith("SERVE_")}):
-        yield
 
 
 @pytest.fixture

@@ -69,7 +69,6 @@ class OrderAdmin(ReadOnlyAdmin):
     )
 
     class Media:
-        extend = False  # messaging's stylesheet has badges of its own
         css: ClassVar = {"all": ["orders/admin.css"]}
 
     @admin.display(description="status")

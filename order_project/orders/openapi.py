@@ -6,7 +6,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from httpapi.openapi import problem_responses
-from httpapi.problems import PROBLEM_JSON
 from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer
 
 NEW_ORDER: dict[str, Any] = {
@@ -60,10 +59,11 @@ _REQUEST_ID = [
 
 _RETRY_AFTER = _header("Retry-After", "Seconds to wait before trying again.", of=[409, 503], pattern="^[0-9]+$")
 
-_BAD_PARAMETER = problem_responses(422, details={422: '?status: "open" is not a valid choice.'})
-_BAD_PARAMETER[(422, PROBLEM_JSON)].examples[0].value["errors"] = [
-    {"pointer": "?status", "detail": '"open" is not a valid choice.'}
-]
+_BAD_PARAMETER = problem_responses(
+    422,
+    details={422: '?status: "open" is not a valid choice.'},
+    errors=[{"pointer": "?status", "detail": '"open" is not a valid choice.'}],
+)
 
 list_orders = extend_schema(
     operation_id="listOrders",

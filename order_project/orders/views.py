@@ -11,7 +11,6 @@ from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from httpapi.pagination import CursorPagination
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from orders import openapi, services
@@ -21,23 +20,12 @@ from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
 
-class OrderPages(CursorPagination):
-    """Pages of orders, documented with an example."""
-
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        page = super().get_paginated_response_schema(schema)
-        page["properties"]["next"]["example"] = "https://orders.example.com/orders?cursor=cD0yMDI2LTExLTIy"
-        page["properties"]["previous"]["example"] = None
-        return page
-
-
 @extend_schema_view(get=openapi.list_orders)
 class OrderListView(ListAPIView[Order]):
     """Place an order, or read the orders newest first."""
 
     queryset = Order.objects.prefetch_related("items")
     serializer_class = OrderSerializer
-    pagination_class = OrderPages
     ordering = ("-created_at", "-id")
     example_body = openapi.NEW_ORDER
 

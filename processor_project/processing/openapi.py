@@ -4,7 +4,6 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from httpapi.openapi import problem_responses
-from httpapi.problems import PROBLEM_JSON
 from processing.serializers import RecordFilters, RecordSerializer
 
 RECORD_NOT_FOUND = "Processing record not found"
@@ -34,10 +33,11 @@ _ANSWERS = [
     OpenApiExample("Failed", _FAILED, response_only=True, status_codes=["200"]),
 ]
 
-_BAD_PARAMETER = problem_responses(422, details={422: '?outcome: "done" is not a valid choice.'})
-_BAD_PARAMETER[(422, PROBLEM_JSON)].examples[0].value["errors"] = [
-    {"pointer": "?outcome", "detail": '"done" is not a valid choice.'}
-]
+_BAD_PARAMETER = problem_responses(
+    422,
+    details={422: '?outcome: "done" is not a valid choice.'},
+    errors=[{"pointer": "?outcome", "detail": '"done" is not a valid choice.'}],
+)
 
 list_records = extend_schema(
     operation_id="listRecords",

@@ -7,22 +7,11 @@ from django.db.models import QuerySet
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 
-from httpapi.pagination import CursorPagination
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from processing import openapi
 from processing.models import ProcessingRecord
 from processing.serializers import RecordFilters, RecordSerializer
-
-
-class RecordPages(CursorPagination):
-    """Pages of records, documented with an example."""
-
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        page = super().get_paginated_response_schema(schema)
-        page["properties"]["next"]["example"] = "https://processor.example.com/records?cursor=cD0yMDI2LTExLTIy"
-        page["properties"]["previous"]["example"] = None
-        return page
 
 
 @extend_schema_view(get=openapi.list_records)
@@ -31,7 +20,6 @@ class RecordListView(ListAPIView[ProcessingRecord]):
 
     queryset = ProcessingRecord.objects.all()
     serializer_class = RecordSerializer
-    pagination_class = RecordPages
     ordering = ("-finished_at", "-order_id")
 
     def get_view_name(self) -> str:
