@@ -29,6 +29,12 @@ def test_every_setting_of_an_example_is_explained(example: Path) -> None:
     assert settings - first_columns(section("Environment")) == set()
 
 
+def test_no_setting_is_explained_that_does_not_exist() -> None:
+    named = set(re.findall(r"[A-Z][A-Z0-9_]+", " ".join(example.read_text() for example in EXAMPLES)))
+
+    assert first_columns(section("Environment")) - named == {"PROMETHEUS_MULTIPROC_DIR"}
+
+
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_every_variable_that_a_service_reads_is_explained(service: Service) -> None:
     source = (service.folder / service.package / "settings.py").read_text() + (
