@@ -104,9 +104,11 @@ def leaving_nothing_behind() -> Iterator[None]:
 def raise_on_termination() -> None:
     """Treat SIGTERM and SIGHUP as Ctrl-C, so that whoever runs this cleans up in the same way after each of them.
 
+    Ctrl-C itself is named too: a shell that runs a command in its background makes it ignore SIGINT.
+
     Under make also follow it into its death: nobody would be left to stop us.
     """
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
     if _libc is not None and "MAKELEVEL" in os.environ:
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
