@@ -59,6 +59,9 @@ class Consumer:
             source = Source(self._config)
             try:
                 topology.apply(self._config)
+                # A wrong password ends the process here and now, not at the first message.
+                if not self._while_database_away(connection.ensure_connection):
+                    break
                 source.open()
                 # After a crash the broker sends again what was in hand, and one of these may be what killed the
                 # process: alone in hand it takes no other message with it.
