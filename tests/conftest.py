@@ -1,0 +1,106 @@
+"""Starts the system that the tests look at, and shows what its processes have said when a test fails."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+from uuid import uuid4
+
+import pytest
+
+from dev.environment import ORDER, PROCESSOR
+from dev.processes import raise_on_termination
+from dev.pytest_servers import servers
+from dev.servers.rabbitmq import create_vhost, delete_vhost
+from tests import databases
+from tests.system import Places, System
+
+SHOWN_LINES = 30
+
+_systems: list[System] = []
+"""Those that run now."""
+_positions = pytest.StashKey[dict[tuple[System, str], int]]()
+
+
+def pytest_configure() -> None:
+    raise_on_termination()  # so that fixtures end their processes, however the session is ended
+
+
+@contextmanager
+def running(places: Places, folder: Path) -> Iterator[System]:
+    """A system with nothing started yet, whose processes end with the block."""
+    system = System(places, folder)
+    _systems.append(system)
+    try:
+        yield system
+    finally:
+        _systems.remove(system)
+        system.close()
+
+
+@contextmanager
+def fresh_places() -> Iterator[Places]:
+    """Two empty databases and an empty virtual host on the session's servers."""
+    where = servers()
+    session = uuid4().hex[:8]
+    names = [f"system_{service.name}_{session}" for service in (ORDER, PROCESSOR)]
+    vhost = f"system_{session}"
+    order_database, processor_database = (databases.create(where.database_url, name) for name in names)
+    create_vhost(where.management_url, vhost)
+    try:
+        yield Places(
+            order_database=order_database,
+            processor_database=processor_database,
+            rabbitmq=urlsplit(where.rabbitmq_url)._replace(path=f"/{quote(vhost, safe='')}").geturl(),
+            management=where.management_url,
+        )
+    finally:
+        delete_vhost(where.management_url, vhost)
+        for name in names:
+            databases.drop(where.database_url, name)
+
+
+@pytest.fixture(scope="session")
+def the_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """One system for the whole session. Tests use `system`."""
+    with fresh_places() as places, running(places, tmp_path_factory.mktemp("system")) as system:
+        system.migrate()
+        for service in (ORDER, PROCESSOR):
+            system.create_operator(service)
+        yield system
+
+
+@pytest.fixture
+def system(the_system: System) -> System:
+    """The system with all six processes running as they do by default."""
+    the_system.heal()
+    return the_system
+
+
+@pytest.fixture
+def bare_system(tmp_path: Path) -> Iterator[System]:
+    """A system on empty databases and an empty virtual host: nothing is migrated, nothing runs."""
+    with fresh_places() as places, running(places, tmp_path) as system:
+        yield system
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    item.stash[_positions] = {
+        (system, name): program.position for system in _systems for name, program in system.programs.items()
+    }
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        for system in _systems:
+            for name, program in system.programs.items():
+                said = program.text(item.stash[_positions].get((system, name), 0)).splitlines()
+                shown = "\n".join(said[-SHOWN_LINES:])
+                if shown:
+                    report.sections.append((f"{name}, its last lines of {len(said)} during this test", shown))
+    return report
