@@ -1,0 +1,140 @@
+"""The admin of both services, as an operator works with it in a browser."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from dev.environment import ORDER, PROCESSOR, Service
+from tests.broker import PROCESSOR_QUEUE
+from tests.browser import Browser, chromium
+from tests.system import ADMIN_PASSWORD, ADMIN_USER, System
+
+HOST = "127.0.0.1"
+BOTH = pytest.mark.parametrize("service", [ORDER, PROCESSOR], ids=lambda service: service.name)
+
+
+@pytest.fixture(scope="module")
+def the_browser() -> Iterator[Browser]:
+    with chromium() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(the_browser: Browser, system: System) -> Browser:
+    """Logged in to both admins: their cookies do not get into each other's way."""
+    the_browser.forget()
+    for service in (ORDER, PROCESSOR):
+        the_browser.open(admin(system, service))
+        the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
+        the_browser.screenshot(f"{service.name}-admin-login")
+        the_browser.click("[type=submit]")
+        the_browser.find("#user-tools", text=ADMIN_USER.upper())
+    return the_browser
+
+
+def admin(system: System, service: Service) -> str:
+    return f"{system.url(f'{service.name}-web')}/admin/"
+
+
+@BOTH
+def test_the_admin_shows_what_the_service_keeps(system: System, browser: Browser, service: Service) -> None:
+    system.wait_for_status(system.post_order()["id"], "completed")
+    pages = {
+        "index": "",
+        "outbox": "messaging/outboxmessage/",
+        "inbox": "messaging/inboxmessage/",
+        "dead-letters": "messaging/deadletter/",
+    }
+    for name, path in pages.items():
+        browser.open(admin(system, service) + path)
+        browser.find("#content")
+        browser.screenshot(f"{service.name}-admin-{name}")
+    browser.assert_complete(host=HOST)
+
+
+def test_an_order_leads_to_its_processing_record_and_back(system: System, browser: Browser) -> None:
+    order = system.post_order()
+    system.wait_for_status(order["id"], "completed")
+    failed = system.post_order(product_id="coffee-farm", quantity=1, price=150_000)
+    system.wait_for_status(failed["id"], "failed")
+
+    browser.open(f"{admin(system, ORDER)}orders/order/")
+    browser.find("#result_list", text=order["customer_id"])
+    browser.screenshot("order-admin-orders")
+    browser.open(f"{admin(system, ORDER)}orders/order/?q={order['id']}")
+    assert len(browser.all("#result_list tbody tr")) == 1
+    browser.click("#result_list tbody tr a")
+    browser.wait_for_text("espresso-beans-1kg")
+    browser.screenshot("order-admin-order")
+
+    browser.click("#content a[href*='/processing/processingrecord/']")
+    browser.wait_for_text(order["id"])
+    assert browser.url.startswith(admin(system, PROCESSOR))
+    browser.screenshot("processor-admin-records-of-order")
+    if browser.all("#result_list tbody tr a"):
+        assert len(browser.all("#result_list tbody tr")) == 1
+        browser.click("#result_list tbody tr a")
+    browser.wait_for_text(order["customer_id"])
+    browser.screenshot("processor-admin-record")
+
+    browser.click("#content a[href*='/orders/order/']")
+    browser.wait_for_text("espresso-beans-1kg")
+    assert browser.url.startswith(admin(system, ORDER))
+    browser.open(f"{admin(system, ORDER)}orders/order/{failed['id']}/change/")
+    browser.wait_for_text("limit")
+    browser.screenshot("order-admin-order-failed")
+    browser.assert_complete(host=HOST)
+
+
+def test_a_dead_letter_is_found_read_and_replayed(system: System, browser: Browser) -> None:
+    correlation_id = "replayed-in-the-browser"
+    system.restart("processor-consume", SIMULATED_FAILURE_RATE="1")
+    order = system.post_order(correlation_id=correlation_id)
+    letter = system.wait_for_dead_letter(PROCESSOR, correlation_id=correlation_id)
+    system.restart("processor-consume")
+    letters = f"{admin(system, PROCESSOR)}messaging/deadletter/"
+
+    browser.open(f"{letters}?q={correlation_id}")
+    assert len(browser.all("#result_list tbody tr")) == 1
+    browser.screenshot("processor-admin-dead-letters-found")
+    browser.click("#result_list tbody tr a")
+    browser.wait_for_text(f"Simulated failure of order {order['id']}")
+    browser.screenshot("processor-admin-dead-letter")
+
+    browser.open(f"{letters}?q={correlation_id}")
+    browser.click("#result_list .action-select")
+    browser.click("select[name=action] option", text="Replay selected")
+    browser.click("button[name=index]")
+    browser.wait_for_text("Replay 1 dead letter?")
+    browser.screenshot("processor-admin-dead-letter-confirm")
+    assert system.record(order["id"]) is None
+    browser.click("#content [type=submit]")
+    browser.wait_for_text("Replayed 1 dead letter.")
+    browser.screenshot("processor-admin-dead-letter-replayed")
+
+    system.wait_for_status(order["id"], "completed")
+    browser.open(f"{letters}{letter['id']}/change/")
+    browser.wait_for_text(f"Replayed by {ADMIN_USER}")
+    browser.screenshot("processor-admin-dead-letter-settled")
+    browser.assert_complete(host=HOST)
+
+
+def test_what_was_garbage_is_shown_harmlessly(system: System, browser: Browser) -> None:
+    correlation_id = "harmless"
+    system.broker.publish(
+        b'<script>document.title = "taken over"</script>\x00\xff',
+        routing_key=PROCESSOR_QUEUE,
+        correlation_id=correlation_id,
+        type='<script>document.title = "taken over"</script>',
+    )
+    letter = system.wait_for_dead_letter(PROCESSOR, correlation_id=correlation_id)
+
+    browser.open(f"{admin(system, PROCESSOR)}messaging/deadletter/")
+    browser.wait_for_text("<script>")
+    browser.screenshot("processor-admin-dead-letters-garbage")
+    browser.open(f"{admin(system, PROCESSOR)}messaging/deadletter/{letter['id']}/change/")
+    browser.wait_for_text("taken over")
+    browser.screenshot("processor-admin-dead-letter-garbage")
+
+    assert browser.driver.title != "taken over"  # had the script run, it would be just that
+    browser.assert_complete(host=HOST)
