@@ -89,12 +89,13 @@ def _measure(system: System, *, orders: int, connections: int) -> None:
     _wait_until_final(system)
     accepted_after, final_after = _alone(port)
 
-    before, started = cpu.seconds_by_role(), time.perf_counter()
+    before, busy_before, own_before = cpu.seconds_by_role(), cpu.busy_seconds(), time.process_time()
+    started = time.perf_counter()
     answers = _post(port, orders, connections=connections)
     accepted = time.perf_counter() - started
     _wait_until_final(system)
     final = time.perf_counter() - started
-    after = cpu.seconds_by_role()
+    after, busy, own = cpu.seconds_by_role(), cpu.busy_seconds() - busy_before, time.process_time() - own_before
 
     _verify(system, orders=WARM_UP + ALONE + orders)
     times = [answer.seconds for answer in answers]
@@ -105,8 +106,11 @@ def _measure(system: System, *, orders: int, connections: int) -> None:
     print(f"  accepted after  {_percentiles(accepted_after)}")
     print(f"  final after     {_percentiles(final_after)}")
     print("CPU seconds per 1000 orders")
-    for role in sorted(after):
-        print(f"  {role:<18} {(after[role] - before.get(role, 0)) / orders * 1000:5.2f}")
+    used = {role: after[role] - before.get(role, 0) for role in sorted(after)} | {"the load itself": own}
+    for role, seconds in used.items():
+        print(f"  {role:<18} {seconds / orders * 1000:5.2f}")
+    others = max(0.0, busy - sum(used.values())) / final / (os.cpu_count() or 1)
+    print(f"other processes took {others:.0%} of the machine meanwhile")
     print("verified: every order final, one record each, outboxes and queues empty, no dead letters")
     print(_machine(system))
 

@@ -30,6 +30,12 @@ def seconds_by_role() -> dict[str, float]:
     return total
 
 
+def busy_seconds() -> float:
+    """CPU seconds that the whole machine has worked so far, on all its cores."""
+    user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split()[1:10])
+    return (user + nice + system + irq + softirq) / _TICKS
+
+
 def _role(process: Path) -> str:
     try:
         command = (process / "cmdline").read_bytes().decode(errors="replace").strip("\0").split("\0")
