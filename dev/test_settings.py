@@ -29,7 +29,7 @@ ROOT_URLCONF = "dev.test_urls"
 INSTALLED_APPS = ["messaging", "observability", *httpapi_settings.APPS]
 MIDDLEWARE = httpapi_settings.MIDDLEWARE
 REST_FRAMEWORK = httpapi_settings.rest_framework_settings(auth_required=False)
-SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings("Things", "Keeps things.", "1.2.3")
+SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings("Things", "Keeps things.", "1.0.0")
 SERVICE_NAME = "Things"
 TEMPLATES = [
     {
