@@ -17,6 +17,7 @@ import django
 import environ
 
 from dev.environment import OPEN_API, PLAIN_HTTP
+from dev.processes import raise_on_termination
 from dev.servers import PostgreSQL, RabbitMQ
 from dev.servers.rabbitmq import create_vhost, delete_vhost
 
@@ -79,6 +80,7 @@ def configure(*, settings: str, service: str) -> None:
 
 
 def _start() -> Servers:
+    raise_on_termination()
     folder = Path(tempfile.mkdtemp(prefix="order-processing-"))
     folder.chmod(0o755)  # the servers' user has to get to its folders in it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
