@@ -11,7 +11,7 @@ from pathlib import Path
 from dev.environment import ROOT, SERVICES
 
 BIN = ROOT / ".venv" / "bin"
-SHARED = ["contracts", "dev", "httpapi", "messaging", "observability", "conftest.py"]
+SHARED = ["benchmarks", "contracts", "dev", "httpapi", "messaging", "observability", "tests", "conftest.py"]
 
 # A production's settings, for checks that connect to nothing.
 PRODUCTION = {
@@ -38,8 +38,7 @@ def checks() -> Iterator[Check]:
     yield Check("ruff format", [BIN / "ruff", "format", "--check", "--quiet", "."])
     path = os.pathsep.join(str(service.folder) for service in SERVICES)
     yield Check("walls", [BIN / "lint-imports", "--no-logo"], env={"PYTHONPATH": path})
-    system_tests = ["tests"] if (ROOT / "tests").exists() else []
-    yield _mypy("shared", [*SHARED, *system_tests], ROOT, "dev.test_settings")
+    yield _mypy("shared", SHARED, ROOT, "dev.test_settings")
     for service in SERVICES:
         name = service.name
         yield _mypy(name, ["."], service.folder, f"{service.package}.settings")
