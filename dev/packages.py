@@ -43,9 +43,10 @@ def main(groups: list[str]) -> None:
     with _no_servers_started():
         _apt("update")
         _apt("install", "-y", "--no-install-recommends", *packages)
-    for package in packages:
-        _disable(SYSTEM_SERVICES.get(package, []))
-    print(f"installed {names} ({time.monotonic() - started:.0f} s); their system services are switched off", flush=True)
+    services = [service for package in packages for service in SYSTEM_SERVICES.get(package, [])]
+    _disable(services)
+    off = "; their system services are switched off" if services else ""
+    print(f"installed {names} ({time.monotonic() - started:.0f} s){off}", flush=True)
 
 
 def _instead(groups: list[str]) -> str:
