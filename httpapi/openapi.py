@@ -1,6 +1,5 @@
 """What the OpenAPI schema says about our fields and our errors."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
@@ -85,7 +84,7 @@ _EXAMPLES: dict[int, tuple[str, str, list[dict[str, str]]]] = {
 
 
 def problem_responses(
-    *statuses: int, details: dict[int, str] | None = None, errors: Sequence[Mapping[str, str]] | None = None
+    *statuses: int, details: dict[int, str] | None = None, errors: list[dict[str, str]] | None = None
 ) -> dict[tuple[int, str], OpenApiResponse]:
     """For `extend_schema(responses={200: …, **problem_responses(404, 422)})`: each status with an example.
 
@@ -96,7 +95,7 @@ def problem_responses(
     for status in statuses:
         description, detail, example_errors = _EXAMPLES[status]
         if status == 422 and errors is not None:
-            example_errors = list(errors)
+            example_errors = errors
         example = {
             "type": "about:blank",
             "title": title_of(status),
