@@ -68,10 +68,10 @@ class Broker:
                 given = pika.BasicProperties(**{"delivery_mode": _PERSISTENT, **properties})
                 channel.basic_publish(exchange, routing_key, content, given, mandatory=True)
 
-    def queues(self) -> list[str]:
-        """All but those of `tap`."""
+    def queues(self, *, taps: bool = False) -> list[str]:
+        """All queues, with or without those of `tap`."""
         answer = json.loads(manage(self._management_url, "GET", f"/api/queues/{self._vhost}?columns=name"))
-        return sorted(queue["name"] for queue in answer if not queue["name"].startswith(_TAPS))
+        return sorted(queue["name"] for queue in answer if taps or not queue["name"].startswith(_TAPS))
 
     def bound_queues(self) -> set[str]:
         """Those that some exchange, other than the default one, may lead to."""
