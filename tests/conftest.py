@@ -14,6 +14,7 @@ from dev.processes import raise_on_termination
 from dev.pytest_servers import servers
 from dev.servers.rabbitmq import create_vhost, delete_vhost
 from tests import databases
+from tests.browser import Browser, chromium
 from tests.system import Places, System
 
 SHOWN_LINES = 30
@@ -83,6 +84,13 @@ def bare_system(tmp_path: Path) -> Iterator[System]:
     """A system on empty databases and an empty virtual host: nothing is migrated, nothing runs."""
     with fresh_places() as places, running(places, tmp_path) as system:
         yield system
+
+
+@pytest.fixture(scope="session")
+def the_browser() -> Iterator[Browser]:
+    """One Chromium for the whole session. Tests use `browser`, which each module gives in the state it wants."""
+    with chromium() as browser:
+        yield browser
 
 
 @pytest.hookimpl(wrapper=True)

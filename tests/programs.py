@@ -61,9 +61,10 @@ class Program:
         return self._process is not None and self._process.poll() is None
 
     @property
-    def was_started(self) -> bool:
-        """Also true of one that has ended by itself."""
-        return self._process is not None
+    def ended_by_itself(self) -> str:
+        """What to say of one that neither `stop` nor `kill` has ended; empty while there is nothing to say."""
+        code = None if self._process is None else self._process.poll()
+        return "" if code is None else f"{self.name} has ended by itself, with {code}"
 
     def start(self, changes: Mapping[str, str] | None = None, *, folder: Path | None = None) -> None:
         """Starts it, its environment changed; returns before it is ready."""

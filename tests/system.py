@@ -135,7 +135,7 @@ class System:
 
         def look_at_all() -> T | None:
             for program in self.programs.values():
-                assert program.is_running or not program.was_started, f"{program.name} has ended by itself"
+                assert not program.ended_by_itself
             return look()
 
         return eventually(look_at_all, what, within=within)

@@ -1,22 +1,14 @@
 """The admin of both services, as an operator works with it in a browser."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from dev.environment import ORDER, PROCESSOR, Service
 from tests.broker import PROCESSOR_QUEUE
-from tests.browser import Browser, chromium
+from tests.browser import Browser
 from tests.system import ADMIN_PASSWORD, ADMIN_USER, System
 
 HOST = "127.0.0.1"
 BOTH = pytest.mark.parametrize("service", [ORDER, PROCESSOR], ids=lambda service: service.name)
-
-
-@pytest.fixture(scope="module")
-def the_browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture

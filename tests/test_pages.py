@@ -1,11 +1,9 @@
 """What people see in a browser, but for the admin: the front page, the documentation, the browsable API."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from dev.environment import ORDER, PROCESSOR, Service
-from tests.browser import Browser, chromium
+from tests.browser import Browser
 from tests.system import System
 
 HOST = "127.0.0.1"
@@ -14,12 +12,6 @@ OPERATIONS = {
     ORDER: ["List orders", "Place an order", "Read an order"],
     PROCESSOR: ["List processing records", "Read a processing record"],
 }
-
-
-@pytest.fixture(scope="module")
-def the_browser() -> Iterator[Browser]:
-    with chromium() as browser:
-        yield browser
 
 
 @pytest.fixture
