@@ -1,5 +1,6 @@
 """What a shop sees: it posts an order and reads how it ended."""
 
+import json
 from functools import partial
 
 from tests.system import System, new_correlation_id, new_order
@@ -103,3 +104,14 @@ def test_the_metrics_tell_of_an_order_from_acceptance_to_its_end(system: System)
 
     system.wait(lambda: grown() == counted, "each process has counted the order once")
     system.wait_for_empty_outboxes()
+
+
+def test_every_line_that_a_process_writes_is_one_json_object_with_the_same_keys(system: System) -> None:
+    system.wait_for_status(system.post_order()["id"], "completed")
+
+    for name, program in system.programs.items():
+        lines = [json.loads(line) for line in program.text().splitlines()]
+        assert lines, name
+        for line in lines:
+            assert line.keys() >= {"time", "level", "logger", "message", "service", "process", "correlation_id"}, line
+            assert line["process"] == name.partition("-")[2]
