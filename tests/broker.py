@@ -108,8 +108,7 @@ class Tap:
         self._seen: list[Event] = []
         with broker.channel() as channel:
             channel.exchange_declare(EXCHANGE, "topic", durable=True)
-            # Classic: RabbitMQ 3.10 cannot recover a quorum queue that was declared within a second before a SIGKILL.
-            channel.queue_declare(self._queue, durable=True, arguments={"x-queue-type": "classic"})
+            channel.queue_declare(self._queue, durable=True, arguments={"x-queue-type": "quorum"})
             channel.queue_bind(self._queue, EXCHANGE, "#")
 
     def close(self) -> None:
