@@ -6,6 +6,7 @@ runs inside a pika callback.
 """
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
@@ -76,10 +77,13 @@ def parameters(config: MessagingConfig, *, name: str) -> list[pika.URLParameters
 def _unavailable(error: BaseException | None) -> BrokerUnavailableError | ConfigurationError:
     """Says in one sentence what a failure to connect means; a wrong password or virtual host is for a human."""
     code = getattr(error, "reply_code", None)
-    if isinstance(error, pika.exceptions.ProbableAuthenticationError | pika.exceptions.AuthenticationError):
+    # pika guesses at a refusal whenever a connection ends at this stage, as it does when the broker goes down just
+    # then. Only what the broker itself has said counts; it stands in the text.
+    if isinstance(error, pika.exceptions.ProbableAuthenticationError | pika.exceptions.ProbableAccessDeniedError):
+        said = re.search(r"ConnectionClosedByBroker: \((\d+)\)", str(error))
+        code = int(said[1]) if said else None
+    elif isinstance(error, pika.exceptions.AuthenticationError):
         code = 403
-    elif isinstance(error, pika.exceptions.ProbableAccessDeniedError):
-        code = 530
     if code in _REFUSALS:
         return ConfigurationError(f"RabbitMQ {_REFUSALS[code]} of RABBITMQ_URL: {_reason(error)}")
     return BrokerUnavailableError(f"RabbitMQ cannot be reached: {_reason(error)}")
