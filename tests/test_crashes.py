@@ -3,11 +3,13 @@
 import signal
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
 from tests.load import Load, assert_all_took_effect_once
 from tests.programs import NAMES, Program
+from tests.proxy import proxy
 from tests.system import System
 
 ORDERS = 200
@@ -88,3 +90,25 @@ def test_sigterm_does_not_wait_for_a_handler_that_takes_too_long(system: System)
     system.wait_for_status(order["id"], "completed")
     record = system.wait_for_record(order["id"])
     assert record["attempts"] == 1  # the order was not at fault
+
+
+@pytest.mark.parametrize("said", [2, 3], ids=["while logging in", "while entering the virtual host"])
+def test_a_connection_that_breaks_during_the_handshake_is_no_wrong_password(system: System, said: int) -> None:
+    broker = urlsplit(system.places.rabbitmq)
+    assert broker.hostname
+    assert broker.port
+    with proxy(broker.hostname, broker.port, cut_after=said) as way:
+        url = broker._replace(netloc=f"{broker.username}:{broker.password}@127.0.0.1:{way.port}").geturl()
+        for name in ("order-relay", "processor-consume"):
+            system.restart(name, RABBITMQ_URL=url)
+        order = system.post_order()
+        for name in ("order-relay", "processor-consume"):
+            # Fails when one of them ends.
+            system.wait(partial(system.programs[name].lines, level="WARNING"), f"{name} says that it waits")
+        system.wait(lambda: way.cuts >= 4, "they have tried again")
+        assert system.order(order["id"])["status"] == "pending"
+
+        way.cut_after = None
+
+        system.wait_for_status(order["id"], "completed")
+        system.heal()
