@@ -17,6 +17,7 @@ MESSAGING = {
     "QUEUE": "things.events.v1",
     "HANDLERS": "messaging.tests.handlers.HANDLERS",
     "EXCHANGE": "things",
+    "NEW_QUEUE_PAUSE": 0,
     "MANAGEMENT_URL": env.str("RABBITMQ_MANAGEMENT_URL"),
 }
 HEALTH_CHECKS = {"database": "observability.health.database", "rabbitmq": "messaging.health.broker"}

@@ -42,6 +42,8 @@ class MessagingConfig:
     heartbeat: int = 15
     poll_interval: float = 1.0
     """How often the relay looks at the outbox when nobody wakes it."""
+    new_queue_pause: float = 2.0
+    """How long a queue that had to be declared stays unbound; `messaging.topology.apply` says why."""
     management_url: str = ""
     """HTTP API of the broker's management plugin, with credentials; empty: bindings are not compared."""
     retention_days: int = 30

@@ -115,6 +115,10 @@ def describe(config: MessagingConfig) -> Topology:
 def apply(config: MessagingConfig) -> None:
     """Declares what is missing on the broker. Does nothing twice.
 
+    RabbitMQ (3.10) notes a new quorum queue on disk up to a second after it has answered. Killed within that second it
+    forgets the queue, with all that it has confirmed. So a new queue is bound only after a pause: until then nothing is
+    routed to it, and what is published comes back to the outbox.
+
     Raises TopologyConflictError when an object exists with other properties, BrokerUnavailableError when the broker
     cannot be reached. A crash in the middle leaves part of it declared; the next call declares the rest.
     """
@@ -128,11 +132,15 @@ def apply(config: MessagingConfig) -> None:
                     BlockingChannel.exchange_declare, exchange=exchange.name, exchange_type=exchange.kind, durable=True
                 ),
             )
+        new = [queue.name for queue in topology.queues if declarer.is_missing(queue.name)]
         for queue in topology.queues:
             declarer.declare(
                 f"queue {queue.name!r}",
                 partial(BlockingChannel.queue_declare, queue=queue.name, durable=True, arguments=queue.arguments),
             )
+        if new:
+            logger.info("queues declared", extra={"queues": new})
+            declarer.wait(config.new_queue_pause)
         for binding in topology.bindings:
             declarer.declare(
                 f"binding of {binding.queue!r} to {binding.exchange!r}",
@@ -161,7 +169,27 @@ class _Declarer:
                 return
             raise TopologyConflictError(conflict_sentence(what, error.reply_text)) from None
         except (pika.exceptions.AMQPError, OSError) as error:
-            raise BrokerUnavailableError(f"RabbitMQ went away while declaring {what}: {error}") from error
+            raise _went_away(error) from error
+
+    def is_missing(self, queue: str) -> bool:
+        try:
+            self._channel.queue_declare(queue, passive=True)
+        except pika.exceptions.ChannelClosedByBroker as error:
+            self._channel = self._connection.channel()
+            return bool(error.reply_code == 404)
+        except (pika.exceptions.AMQPError, OSError) as error:
+            raise _went_away(error) from error
+        return False
+
+    def wait(self, seconds: float) -> None:
+        try:
+            self._connection.sleep(seconds)
+        except (pika.exceptions.AMQPError, OSError) as error:
+            raise _went_away(error) from error
+
+
+def _went_away(error: Exception) -> BrokerUnavailableError:
+    return BrokerUnavailableError(f"RabbitMQ went away while the topology was declared: {error}")
 
 
 def conflict_sentence(what: str, broker_says: str) -> str:

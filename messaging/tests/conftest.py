@@ -9,7 +9,7 @@ from typing import Any
 
 import pika
 import pytest
-from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
 from messaging import conf, topology
 from messaging.amqp import open_blocking
@@ -34,13 +34,27 @@ def recorder() -> Iterator[Recorder]:
 class Broker:
     """What a test does to the broker by hand."""
 
-    def __init__(self, channel: BlockingChannel, config: MessagingConfig) -> None:
-        self.channel = channel
+    def __init__(self, connection: BlockingConnection, config: MessagingConfig) -> None:
+        self._connection = connection
         self.config = config
+        self.reopen()
 
-    def publish(self, body: bytes, *, exchange: str = "", routing_key: str | None = None, **properties: Any) -> None:
+    def reopen(self) -> None:
+        """A channel once more, after the broker has closed one."""
+        self.channel: BlockingChannel = self._connection.channel()
+        self.channel.confirm_delivery()
+
+    def publish(
+        self,
+        body: bytes,
+        *,
+        exchange: str = "",
+        routing_key: str | None = None,
+        mandatory: bool = False,
+        **properties: Any,
+    ) -> None:
         key = self.config.queue if routing_key is None else routing_key
-        self.channel.basic_publish(exchange, key, body, pika.BasicProperties(**properties))
+        self.channel.basic_publish(exchange, key, body, pika.BasicProperties(**properties), mandatory=mandatory)
 
     def publish_thing(self, number: int, **properties: Any) -> None:
         self.publish(json.dumps({"number": number}).encode(), type="thing.happened", **properties)
@@ -63,13 +77,11 @@ class Broker:
 @pytest.fixture
 def broker(config: MessagingConfig) -> Iterator[Broker]:
     with open_blocking(config, name="test") as connection:
-        channel = connection.channel()
-        wanted = topology.describe(config)
-        for queue in wanted.queues:
-            channel.queue_delete(queue.name)
+        broker = Broker(connection, config)
+        for queue in topology.describe(config).queues:
+            broker.channel.queue_delete(queue.name)
         topology.apply(config)
-        channel.confirm_delivery()
-        yield Broker(channel, config)
+        yield broker
 
 
 def eventually(condition: Callable[[], Any], *, within: float = 10.0) -> Any:
