@@ -1,7 +1,13 @@
-"""Brings one service's database up to date, in the service's folder: `python -m dev.prepare`.
+"""Brings one service's database and queues up to date, in the service's folder: `python -m dev.prepare`.
+
+The service's processes would declare the queues too, but leave new ones unbound for two seconds, and the first order
+would wait for that. A broker that is away is left to them.
 
 Also makes the user admin with the password admin, in a database where nobody could log in to the admin otherwise.
 """
+
+from contextlib import suppress
+from io import StringIO
 
 import django
 
@@ -9,9 +15,11 @@ import django
 def main() -> None:
     django.setup()
     from django.contrib.auth import get_user_model
-    from django.core.management import call_command
+    from django.core.management import CommandError, call_command
 
     call_command("migrate", verbosity=0)
+    with suppress(CommandError):
+        call_command("topology", "apply", stdout=StringIO())
     users = get_user_model().objects
     if not users.filter(is_superuser=True).exists():
         users.create_superuser(username="admin", password="admin")

@@ -42,7 +42,7 @@ def _run(system: System) -> None:
     system.check_ports()
     try:
         _start_servers(system.servers)
-        with step("migrating both databases"):
+        with step("preparing both databases and the queues"):
             _prepare_databases(system)
         _supervise(system)
     finally:
