@@ -135,7 +135,7 @@ def test_a_broker_that_is_killed_under_load_loses_nothing(system: System, own_se
 
 def test_what_waits_on_a_rung_survives_a_restart_of_the_broker(system: System, own_servers: Servers) -> None:
     # The time on the rung is over while the broker is down: at-most-once dead lettering loses just these.
-    ladder = {"MESSAGING_RETRY_DELAYS": "3s,20s"}
+    ladder = {"MESSAGING_RETRY_DELAYS": "5s,10s,30s"}
     system.restart("processor-consume", SIMULATED_FAILURE_RATE="1", **ladder)
     consume = system.programs["processor-consume"]
     before = consume.position
