@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from dev.environment import ROOT, SERVICES
 from dev.processes import end, leaving_nothing_behind, raise_on_termination, spawn
@@ -46,15 +47,16 @@ SUITES = [
     Suite("shared", ROOT, ("httpapi", "messaging", "observability")),
     *(Suite(service.name, service.folder) for service in SERVICES),
     Suite("dev", ROOT, ("dev",)),
-    Suite("system", ROOT, ("tests",)),
 ]
+SYSTEM = Suite("system", ROOT, ("tests",))
+"""Takes as long as all others together, and waits most of the time: runs beside them."""
 
 
 def main(arguments: list[str]) -> None:
     raise_on_termination()
     try:
-        with leaving_nothing_behind(), _servers() as environment:
-            results = [_lint(), *(_run(suite, arguments, environment) for suite in SUITES)]
+        with leaving_nothing_behind(), _servers() as environment, _started(SYSTEM, arguments, environment) as system:
+            results = [_lint(), *(_run(suite, arguments, environment) for suite in SUITES), _finish(system)]
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except ServerError as error:
@@ -98,26 +100,58 @@ def _lint() -> Result:
     return Result("lint", code == 0, True, "", time.monotonic() - started)
 
 
-def _run(suite: Suite, arguments: list[str], environment: dict[str, str]) -> Result:
-    print(f"── {suite.name}", flush=True)
-    started = time.monotonic()
+@dataclass(frozen=True, slots=True)
+class Started:
+    suite: Suite
+    process: subprocess.Popen[bytes]
+    output: IO[bytes]
+    at: float
+
+
+@contextmanager
+def _started(suite: Suite, arguments: list[str], environment: dict[str, str]) -> Iterator[Started]:
+    """The suite under way. It ends with the block, in the way of Ctrl-C: pytest drops its database before it leaves."""
     command: list[str | Path] = [sys.executable, "-m", "pytest", "-q", *suite.paths, *arguments]
     if sys.stdout.isatty():
         command.append("--color=yes")
-    process = spawn(command, cwd=suite.folder, env=environment, output=subprocess.PIPE)
-    summary = ""
-    try:
-        assert process.stdout is not None
-        for line in process.stdout:
-            sys.stdout.buffer.write(line)
+    with tempfile.TemporaryFile() as output:
+        started = time.monotonic()
+        process = spawn(command, cwd=suite.folder, env=environment, output=output)
+        try:
+            yield Started(suite, process, output, started)
+        finally:
+            end(process, by=signal.SIGINT)
+
+
+def _run(suite: Suite, arguments: list[str], environment: dict[str, str]) -> Result:
+    with _started(suite, arguments, environment) as started:
+        return _finish(started)
+
+
+def _finish(started: Started) -> Result:
+    """Shows what the suite says, and has said, until it ends."""
+    print(f"── {started.suite.name}", flush=True)
+    summary, position = "", 0
+    running = True
+    while running:
+        running = started.process.poll() is None
+        said = os.pread(started.output.fileno(), 65536, position)
+        if said:
+            running = True
+            position += len(said)
+            sys.stdout.buffer.write(said)
             sys.stdout.flush()
-            summary = line.decode(errors="replace").strip() or summary
-        code = process.wait()
-    finally:
-        end(process, by=signal.SIGINT)  # as Ctrl-C: pytest drops its database before it leaves
-    summary = re.sub(r"\x1b\[[0-9;]*m", "", summary).strip("= ")
+            lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
+            summary = lines[-1] if lines else summary
+        elif running:
+            time.sleep(0.1)
+    code = started.process.returncode
     return Result(
-        suite.name, code in (0, NOTHING_COLLECTED), code != NOTHING_COLLECTED, summary, time.monotonic() - started
+        started.suite.name,
+        code in (0, NOTHING_COLLECTED),
+        code != NOTHING_COLLECTED,
+        re.sub(r"\x1b\[[0-9;]*m", "", summary).strip("= "),
+        time.monotonic() - started.at,
     )
 
 
