@@ -96,11 +96,12 @@ def test_what_fails_for_good_waits_among_the_dead_letters_until_it_is_replayed(
 
 def test_a_permanent_error_of_an_own_step_is_a_dead_letter_at_once(system: System) -> None:
     system.restart("processor-consume", **OWN_STEPS)
-    order = system.post_order(customer_id=f"refused-{new_customer()}")
+    order = system.post_order(customer_id=f"refused-{new_customer()}", correlation_id="refused")
 
-    letter = system.wait_for_dead_letter(PROCESSOR, error_type="PermanentError")
+    letter = system.wait_for_dead_letter(PROCESSOR, correlation_id="refused")
 
-    assert (letter["attempts"], order["customer_id"] in letter["error_message"]) == (1, True)
+    assert (letter["error_type"], letter["attempts"]) == ("PermanentError", 1)
+    assert order["customer_id"] in letter["error_message"]
     assert not system.programs["processor-consume"].lines(
         message="message will be retried", message_id=letter["message_id"]
     )
