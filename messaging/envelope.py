@@ -70,7 +70,9 @@ class Delivery:
         """The sender's id, or else one derived from what the sender did give: the same message, the same id."""
         given = self.properties.message_id
         if not given:
-            return uuid.uuid5(_DERIVED_IDS, self.body)
+            # With the type, if there is one: the same bytes sent as something else are another message.
+            type_ = self.properties.type
+            return uuid.uuid5(_DERIVED_IDS, f"{type_}\0".encode() + self.body if type_ else self.body)
         try:
             return uuid.UUID(str(given))
         except ValueError:

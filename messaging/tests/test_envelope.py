@@ -73,6 +73,11 @@ def test_a_body_without_an_id_has_one_of_its_own_and_always_the_same() -> None:
     assert delivery(b"a").message_id == delivery(b"a").message_id != delivery(b"b").message_id
 
 
+def test_the_same_bytes_of_another_type_are_another_message() -> None:
+    assert delivery(b"a", type="x").message_id == delivery(b"a", type="x").message_id
+    assert len({delivery(b"a", type=type_).message_id for type_ in (None, "x", "y")}) == 3
+
+
 def test_an_id_that_is_no_uuid_is_as_good_as_one() -> None:
     assert delivery(b"a", message_id="order-1").message_id == delivery(b"b", message_id="order-1").message_id
 
