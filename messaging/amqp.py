@@ -141,6 +141,8 @@ class Connection:
         self._thread: threading.Thread | None = None
         self._pending: set[Future[Any]] = set()
         self._lost: BaseException | None = None
+        self.blocked = ""
+        """Why the broker takes no publications at the moment, in a sentence; empty while it takes them."""
         self.on_lost: Callable[[], None] = lambda: None
         """Called in the connection's thread when it is gone."""
 
@@ -246,6 +248,8 @@ class Connection:
                 on_close_callback=lambda connection, error: stop(error),
                 custom_ioloop=loop,
             )
+            self._connection.add_on_connection_blocked_callback(self._on_blocked)
+            self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
             loop.start()
         except Exception as error:
             logger.debug("the AMQP loop ended", exc_info=True)
@@ -253,6 +257,12 @@ class Connection:
         finally:
             self.fail_pending(self.error)
             self.on_lost()
+
+    def _on_blocked(self, connection: pika.SelectConnection, frame: Any) -> None:
+        self.blocked = f"RabbitMQ blocks publishers: {frame.method.reason}"
+
+    def _on_unblocked(self, connection: pika.SelectConnection, frame: Any) -> None:
+        self.blocked = ""
 
 
 def _settle(future: Future[Any], result: Any = None) -> None:

@@ -12,19 +12,23 @@ What the end of a handler means is decided here, and nowhere else:
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
-from messaging import dead_letters, envelope, inbox, metrics, topology
+from messaging import dead_letters, envelope, failpoints, inbox, metrics, topology
+from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
 from messaging.database import database_is_away
 from messaging.deliveries import Source, Subscription
 from messaging.envelope import Delivery
 from messaging.errors import BrokerUnavailableError, InvalidMessageError, PermanentError
+from messaging.heartbeat import Heartbeat
 from messaging.message import Message
 from messaging.publisher import Fate, Publication, Publisher
-from messaging.stopping import Backoff, Stop
+from messaging.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +36,10 @@ _DEAD_LETTERS_AT_ONCE = 100
 # A batch is sized to take about this long (seconds), by what messages have taken lately: slow handlers get short
 # transactions and a process that is asked to stop has little in hand.
 _BATCH_SECONDS = 1.0
+
+
+type Failure = tuple[Delivery, Exception]
+type Move = tuple[Delivery, Exception, Publication]
 
 
 class Consumer:
@@ -46,6 +54,9 @@ class Consumer:
         self._stop = stop
         self._handlers = config.handler_table
         self._publisher = Publisher(config, name="consume, failures")
+        self._heartbeat = Heartbeat("consume")
+        self._broker = Circuit("broker", stop)
+        self._database = Circuit("database", stop)
         self._seconds_per_message = 0.0
 
     def run(self) -> None:
@@ -53,37 +64,36 @@ class Consumer:
 
         Raises ConfigurationError for what no waiting mends: refused credentials, a conflicting topology.
         """
-        backoff = Backoff()
-        away = False
         while not self._stop:
             source = Source(self._config)
             try:
-                topology.apply(self._config)
-                # A wrong password ends the process here and now, not at the first message.
-                if not self._while_database_away(connection.ensure_connection):
+                # Before the broker: a wrong password ends the process here and now, not at the first message.
+                if not self._while_database_away(self._beat):
                     break
+                topology.apply(self._config)
                 source.open()
                 # After a crash the broker sends again what was in hand, and one of these may be what killed the
                 # process: alone in hand it takes no other message with it.
                 work = source.subscribe(self._config.queue, prefetch=1)
                 letters = source.subscribe(topology.dead_letter_queue(self._config), prefetch=_DEAD_LETTERS_AT_ONCE)
-                if away:
-                    logger.info("the broker is back")
-                away = False
-                while not self._stop:
+                self._broker.worked()
+                while not self._stop and self._while_database_away(self._beat):
                     if not self.work(work, letters):
                         source.wait(0.5)
                     source.check()
-                    backoff.reset()
             except BrokerUnavailableError as error:
-                if not away:
-                    logger.warning("the broker is away, waiting for it", extra={"reason": str(error)})
-                away = True
+                self._broker.failed(error)
             finally:
                 source.close()
-            self._stop.wait(backoff.next() if away else 0)
+            if self._broker.is_open:
+                self._broker.pause()
         self._publisher.close()
+        with suppress(DatabaseFailure):
+            self._heartbeat.end()
         connection.close()
+
+    def _beat(self) -> None:
+        self._heartbeat.beat(circuit=self._broker.dependency if self._broker.is_open else "")
 
     def work(self, work: Subscription, letters: Subscription) -> bool:
         """Handles one batch of each queue. False when there was nothing to do."""
@@ -106,7 +116,7 @@ class Consumer:
 
     def _handle_batch(self, work: Subscription, batch: list[Delivery]) -> None:
         started = time.monotonic()
-        failures: list[tuple[Delivery, Exception]] = []
+        failures: list[Failure] = []
         readable: list[tuple[Delivery, Message[Any]]] = []
         for delivery in batch:
             try:
@@ -117,12 +127,14 @@ class Consumer:
         if not settled:
             return  # asked to stop: unacknowledged, they go back to the queue
         seconds = time.monotonic() - started
+        self._heartbeat.progress(len(batch), seconds)
         self._seconds_per_message += 0.2 * (seconds / len(batch) - self._seconds_per_message)
         metrics.BATCH_SECONDS.labels("handle").observe(seconds)
         metrics.BATCH_SIZE.labels("handle").observe(len(batch))
+        failpoints.reach("consume.committed")
         self._settle(work, batch, failures)
 
-    def _handle(self, batch: Sequence[tuple[Delivery, Message[Any]]]) -> list[tuple[Delivery, Exception]]:
+    def _handle(self, batch: Sequence[tuple[Delivery, Message[Any]]]) -> list[Failure]:
         """Has the messages take effect, together or else one by one, and returns those that failed, with the error."""
         if not batch:
             return []
@@ -160,30 +172,45 @@ class Consumer:
                 metrics.DUPLICATES.labels(message.type).inc()
                 logger.info("duplicate message ignored", extra=_ids(message))
 
-    def _settle(self, work: Subscription, batch: list[Delivery], failures: list[tuple[Delivery, Exception]]) -> None:
+    def _settle(self, work: Subscription, batch: list[Delivery], failures: list[Failure]) -> None:
         """Acknowledges what took effect, and what failed once it is safe on a rung or in the dead letters.
 
-        Raises BrokerUnavailableError when a failed one could not be published; it stays unacknowledged and comes back.
+        While the broker takes no publications, what failed stays in hand: giving it back would count as a failed
+        delivery of each. Raises BrokerUnavailableError when the deliveries are lost; they come back by themselves.
         """
         if not failures:
             work.ack(batch)
             return
         failed = {id(delivery) for delivery, _ in failures}
-        receipts = self._publisher.publish([self._destination(delivery, error) for delivery, error in failures])
-        lost = {
-            id(delivery)
-            for (delivery, _), receipt in zip(failures, receipts, strict=True)
-            if receipt.fate is not Fate.CONFIRMED
-        }
-        for delivery, error in failures:
-            if id(delivery) not in lost:
+        work.ack_each([delivery for delivery in batch if id(delivery) not in failed])
+        moves = [(*failure, self._destination(*failure)) for failure in failures]
+        while moves := self._move(work, moves):
+            work.check()
+            if not (self._broker.pause() and self._while_database_away(self._beat)):
+                return
+            with suppress(BrokerUnavailableError):
+                topology.apply(self._config)  # a rung may have been deleted
+
+    def _move(self, work: Subscription, moves: list[Move]) -> list[Move]:
+        """Publishes failed messages to where they go next, acknowledges them, and returns those not confirmed."""
+        try:
+            receipts = self._publisher.publish([publication for _, _, publication in moves])
+        except BrokerUnavailableError as error:
+            self._broker.failed(error)
+            return moves
+        failpoints.reach("consume.moved")
+        left: list[Move] = []
+        for move, receipt in zip(moves, receipts, strict=True):
+            delivery, error, _ = move
+            if receipt.fate is Fate.CONFIRMED:
+                work.ack_each([delivery])
                 self._note_failure(delivery, error)
-        if not lost:
-            work.ack(batch)
-            return
-        work.ack_each([delivery for delivery in batch if id(delivery) not in lost])
-        reasons = [receipt.reason for receipt in receipts if receipt.fate is not Fate.CONFIRMED]
-        raise BrokerUnavailableError(f"{len(lost)} of {len(failed)} failed messages could not be moved: {reasons[0]}")
+            else:
+                self._broker.failed(BrokerUnavailableError(receipt.reason))
+                left.append(move)
+        if not left:
+            self._broker.worked()
+        return left
 
     def _destination(self, delivery: Delivery, error: Exception) -> Publication:
         rung = None if isinstance(error, PermanentError) else envelope.next_rung(delivery, self._config)
@@ -210,29 +237,25 @@ class Consumer:
         """Stores them; they are acknowledged only then. A crash in between delivers and stores the same ones again."""
         with transaction.atomic():
             dead_letters.store([envelope.failed(delivery, self._config) for delivery in deliveries])
+        failpoints.reach("consume.kept")
 
     def _while_database_away(self, action: Callable[[], object]) -> bool:
         """Does the action, again and again while the database is away. False when asked to stop before it succeeded.
 
         The messages stay in hand meanwhile: giving them back would count as a failed delivery of each.
         """
-        backoff = Backoff()
-        away = False
         while True:
             try:
                 action()
             except Exception as error:
                 if not database_is_away(error):
                     raise
-                if not away:
-                    logger.warning("the database is away, waiting for it", extra={"reason": str(error).strip()})
-                away = True
+                self._database.failed(error)
                 connection.close()
-                if self._stop.wait(backoff.next()):
+                if not self._database.pause():
                     return False
             else:
-                if away:
-                    logger.info("the database is back")
+                self._database.worked()
                 return True
 
 

@@ -105,6 +105,10 @@ class Subscription:
             taken.append(self._waiting.popleft())
         return taken
 
+    def check(self) -> None:
+        """Raises BrokerUnavailableError when what was taken has gone back to its queue."""
+        self._source.check()
+
     def ack(self, deliveries: list[Delivery]) -> None:
         """Acknowledges all of what was taken, with one frame. Everything taken before must be settled as well.
 

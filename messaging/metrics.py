@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from django.db import connection
-from prometheus_client import Counter, Histogram
+from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
@@ -13,6 +13,12 @@ HANDLED = Counter("messaging_handled_total", "Messages that took effect.", ["typ
 DUPLICATES = Counter("messaging_duplicates_total", "Messages that had taken effect before.", ["type"])
 RETRIED = Counter("messaging_retried_total", "Messages sent to a retry rung.", ["type"])
 DEAD_LETTERED = Counter("messaging_dead_lettered_total", "Messages sent to the dead letters.", ["error_type"])
+CIRCUIT_OPEN = Gauge(
+    "messaging_circuit_open",
+    "1 while the database or the broker is away and this process waits for it.",
+    ["dependency"],
+    multiprocess_mode="livemax",
+)
 BATCH_SECONDS = Histogram(
     "messaging_batch_duration_seconds",
     "How long a batch took, its commit included.",

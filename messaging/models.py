@@ -89,3 +89,22 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type or 'untyped'} {self.message_id}"
+
+
+class Process(models.Model):
+    """A relay or a consumer, as it was when it last gave a sign of life. `messaging.heartbeat` writes it."""
+
+    name = models.CharField(max_length=255, primary_key=True, help_text="Its role, host and process id.")
+    role = models.CharField(max_length=32)
+    started_at = models.DateTimeField(db_default=Now())
+    seen_at = models.DateTimeField(db_default=Now())
+    progressed_at = models.DateTimeField(null=True, blank=True, help_text="When it last finished a batch.")
+    circuit = models.CharField(max_length=32, blank=True, help_text="What it waits for, if anything.")
+    rate = models.FloatField(null=True, blank=True, help_text="Messages per second, while it had work.")
+
+    class Meta:
+        ordering = ["role", "name"]
+        verbose_name_plural = "processes"
+
+    def __str__(self) -> str:
+        return self.name

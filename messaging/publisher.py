@@ -10,6 +10,7 @@ import pika.channel
 import pika.exceptions
 import pika.spec
 
+from messaging import failpoints
 from messaging.amqp import Connection
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError
@@ -124,7 +125,9 @@ class Publisher:
         if not in_time:
             # What the broker answers from now on belongs to a batch that nobody waits for: start afresh.
             self.close()
-            reason = str(connection.error) if not connection.is_open else "RabbitMQ does not confirm in time"
+            reason = connection.blocked or "RabbitMQ does not confirm in time"
+            if not connection.is_open:
+                reason = str(connection.error)
             return [receipt or Receipt(Fate.UNKNOWN, reason) for receipt in batch.receipts]
         unknown = Receipt(Fate.UNKNOWN, "The channel closed before the confirm")
         if self._channel_error is not None:
@@ -187,6 +190,8 @@ class Publisher:
             batch.settle(tag, receipt)
         if not batch.index_of_tag:
             batch.settled.set()
+        else:
+            failpoints.reach("publisher.confirming")
 
     def _on_return(
         self,

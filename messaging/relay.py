@@ -3,19 +3,23 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 
 import psycopg
+from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 from django.utils import timezone
 
-from messaging import envelope, metrics, outbox, topology
+from messaging import envelope, failpoints, metrics, outbox, topology
+from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
 from messaging.database import database_is_away
 from messaging.errors import BrokerUnavailableError
+from messaging.heartbeat import Heartbeat
 from messaging.models import OutboxMessage
 from messaging.publisher import Fate, Publisher, Receipt
-from messaging.stopping import Backoff, Stop
+from messaging.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
@@ -38,6 +42,9 @@ class Relay:
         self._stop = stop
         self._publisher = Publisher(config, name="relay")
         self._alarm = Alarm()
+        self._heartbeat = Heartbeat("relay")
+        self._broker = Circuit("broker", stop)
+        self._database = Circuit("database", stop)
         self._one_at_a_time = 0
         """How many rows to publish singly, because one of them may be what cost the connection."""
 
@@ -46,34 +53,32 @@ class Relay:
 
         Raises ConfigurationError for what no waiting mends: refused credentials, a conflicting topology.
         """
-        backoff = Backoff()
-        away = ""
         while not self._stop:
             try:
+                self._beat()
                 topology.apply(self._config)
                 self._publisher.open()
-                if away:
-                    logger.info("%s is back", away)
-                away = ""
-                self._work(backoff)
+                self._work()
             except BrokerUnavailableError as error:
-                away = _report(away, "the broker", error)
+                self._broker.failed(error)
+                self._broker.pause()
             except Exception as error:
                 if not database_is_away(error):
                     raise
-                away = _report(away, "the database", error)
+                self._database.failed(error)
                 connection.close()
                 self._alarm.close()
-            self._stop.wait(backoff.next() if away else 0)
-        self._publisher.close()
-        self._alarm.close()
-        connection.close()
+                self._database.pause()
+        self._leave()
 
-    def _work(self, backoff: Backoff) -> None:
+    def _work(self) -> None:
         busy_until = 0.0
         while not self._stop:
             published = self.publish_batch()
-            backoff.reset()
+            # Only now: a broker that is short of memory accepts connections, and confirms nothing.
+            self._broker.worked()
+            self._database.worked()
+            self._beat()
             now = time.monotonic()
             if published:
                 busy_until = now + _BUSY_FOR
@@ -85,6 +90,16 @@ class Relay:
                 busy_until = time.monotonic() + _BUSY_FOR
             if not self._publisher.is_open:
                 self._publisher.open()
+
+    def _beat(self) -> None:
+        self._heartbeat.beat(circuit=self._broker.dependency if self._broker.is_open else "")
+
+    def _leave(self) -> None:
+        self._publisher.close()
+        self._alarm.close()
+        with suppress(DatabaseFailure):
+            self._heartbeat.end()
+        connection.close()
 
     def publish_batch(self) -> int:
         """Publishes one batch and returns how many rows left the outbox.
@@ -101,8 +116,10 @@ class Relay:
             receipts = self._publisher.publish(
                 [envelope.announcement(row, service=self._config.service) for row in rows]
             )
+            failpoints.reach("relay.confirmed")
             outbox.put_back(_to_put_back(rows, receipts, now=timezone.now()))
-        metrics.BATCH_SECONDS.labels("publish").observe(time.monotonic() - started)
+        seconds = time.monotonic() - started
+        metrics.BATCH_SECONDS.labels("publish").observe(seconds)
         metrics.BATCH_SIZE.labels("publish").observe(len(rows))
         for row, receipt in zip(rows, receipts, strict=True):
             self._log(row, receipt)
@@ -111,7 +128,9 @@ class Relay:
         if unknown:
             self._one_at_a_time = len(rows)
             raise BrokerUnavailableError(unknown[0])
-        return sum(receipt.fate is Fate.CONFIRMED for receipt in receipts)
+        published = sum(receipt.fate is Fate.CONFIRMED for receipt in receipts)
+        self._heartbeat.progress(published, seconds)
+        return published
 
     def _log(self, row: OutboxMessage, receipt: Receipt) -> None:
         ids = {
@@ -140,13 +159,6 @@ def _to_put_back(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt], *, 
         if receipt.fate is not Fate.CONFIRMED:
             back.append(row)
     return back
-
-
-def _report(away: str, what: str, error: Exception) -> str:
-    """One line for each change of state, not one for each attempt."""
-    if away != what:
-        logger.warning("%s is away, waiting for it", what, extra={"reason": str(error).strip()})
-    return what
 
 
 class Alarm:

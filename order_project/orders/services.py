@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from contracts.events import OrderCreated, OrderLine, OrderProcessed
-from messaging import outbox
+from messaging import failpoints, outbox
 from messaging.errors import PermanentError
 from messaging.message import Message, OutgoingMessage
 from observability.context import current_correlation_id
@@ -99,6 +99,7 @@ def place_order(
         if idempotency_key is None or not _violates(error, IDEMPOTENCY_CONSTRAINT):
             raise
         return _replay(placed_by, idempotency_key, digest)
+    failpoints.reach("orders.place.committed")
     ORDERS_ACCEPTED.inc()
     logger.info("order accepted", extra={"order_id": str(order.id), "items": len(items)})
     return Placed(order=order, items=items, replayed=False)

@@ -1,0 +1,47 @@
+"""Named places where a process can be made to die, so that a test can kill it just there.
+
+The environment switches one on: `FAILPOINT=relay.confirmed@3` sends this process SIGKILL when it gets to that place
+for the third time. Without it `reach` does nothing.
+"""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+NAMES = (
+    "orders.place.committed",  # the order is committed, the answer not sent
+    "publisher.confirming",  # some of a batch are confirmed
+    "relay.confirmed",  # all are confirmed, the rows still in the outbox
+    "consume.committed",  # the effect is committed, the messages not acknowledged
+    "consume.moved",  # failed messages are on their rung or in the dead letters, and not acknowledged
+    "consume.kept",  # dead letters are stored and not acknowledged
+)
+
+
+def _nothing(name: str) -> None:
+    pass
+
+
+def _killer(setting: str) -> Callable[[str], None]:
+    """Raises ValueError when the setting names no such place."""
+    place, _, text = setting.partition("@")
+    left = int(text or 1)
+    if place not in NAMES or left < 1:
+        raise ValueError(f"FAILPOINT is {setting!r}, not one of {', '.join(NAMES)}, with or without @N")
+    lock = threading.Lock()
+
+    def count_down(name: str) -> None:
+        nonlocal left
+        if name == place:
+            with lock:
+                left -= 1
+                if left == 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    return count_down
+
+
+_setting = os.environ.get("FAILPOINT")
+reach: Callable[[str], None] = _killer(_setting) if _setting else _nothing
+"""Called at each of the places, with its name."""

@@ -1,0 +1,61 @@
+"""The row that each relay and consumer keeps of itself, so that `/health` can say whether it lives and gets on."""
+
+import os
+import socket
+import time
+
+from django.db import connection
+
+INTERVAL = 5.0
+"""Seconds between two writes."""
+
+_BEAT = """
+    INSERT INTO messaging_process AS kept (name, role, circuit, progressed_at, rate)
+    VALUES (%(name)s, %(role)s, %(circuit)s, CASE WHEN %(done)s > 0 THEN now() END, %(rate)s)
+    ON CONFLICT (name) DO UPDATE SET
+        seen_at = excluded.seen_at,
+        circuit = excluded.circuit,
+        progressed_at = coalesce(excluded.progressed_at, kept.progressed_at),
+        rate = coalesce(excluded.rate, kept.rate)"""
+
+# Its own row too: a container's process often has the name of the one before it.
+_BEGIN = "DELETE FROM messaging_process WHERE name = %s OR seen_at < now() - interval '1 hour'"
+
+
+class Heartbeat:
+    """One process's row. Its writes raise whatever the database raises when it is away."""
+
+    def __init__(self, role: str) -> None:
+        self._role = role
+        self._name = f"{role} {socket.gethostname()}:{os.getpid()}"
+        self._due = 0.0
+        self._begun = False
+        self._done = 0
+        self._busy = 0.0
+
+    def progress(self, messages: int, seconds: float) -> None:
+        """So many messages are done, in so many seconds of work."""
+        self._done += messages
+        self._busy += seconds
+
+    def beat(self, *, circuit: str = "") -> None:
+        """Writes the row when it is due; `circuit` names a dependency whose circuit is open.
+
+        To be called all the time, and outside a transaction. A crash leaves a row that grows old.
+        """
+        now = time.monotonic()
+        if now < self._due:
+            return
+        rate = self._done / self._busy if self._done and self._busy else None
+        values = {"name": self._name, "role": self._role, "circuit": circuit, "done": self._done, "rate": rate}
+        with connection.cursor() as cursor:
+            if not self._begun:
+                cursor.execute(_BEGIN, [self._name])
+                self._begun = True
+            cursor.execute(_BEAT, values)
+        self._due, self._done, self._busy = now + INTERVAL, 0, 0.0
+
+    def end(self) -> None:
+        """Removes the row: the process leaves in order."""
+        with connection.cursor() as cursor:
+            cursor.execute("DELETE FROM messaging_process WHERE name = %s", [self._name])
