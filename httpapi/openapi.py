@@ -3,7 +3,7 @@
 from typing import Any
 
 from drf_spectacular.extensions import OpenApiSerializerFieldExtension
-from drf_spectacular.utils import OpenApiExample, OpenApiResponse
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from httpapi.fields import MoneyField
@@ -81,6 +81,34 @@ _EXAMPLES: dict[int, tuple[str, str, list[dict[str, str]]]] = {
         [],
     ),
 }
+
+
+def header(name: str, description: str, *, of: Any = False, required: bool = False, **schema: Any) -> OpenApiParameter:
+    """A text in a header: of the request, or `of` the answers with these statuses (True: of all)."""
+    return OpenApiParameter(
+        name,
+        {"type": "string", **schema},
+        OpenApiParameter.HEADER,
+        response=of,
+        required=required,
+        description=description,
+    )
+
+
+REQUEST_ID = [
+    header(
+        "X-Request-ID",
+        "The correlation id: kept with the order, in every log line it causes, and on its events. Taken over when it "
+        "is 1 to 128 letters, digits and `.` `_` `:` `-`; else one is made.",
+    ),
+    header("X-Request-ID", "The id under which the logs tell of this request.", of=True, required=True),
+]
+"""For `extend_schema(parameters=…)` of every operation."""
+
+
+def retry_after(*statuses: int) -> OpenApiParameter:
+    """The same, of operations that answer with these statuses."""
+    return header("Retry-After", "Seconds to wait before trying again.", of=list(statuses), pattern="^[0-9]+$")
 
 
 def problem_responses(

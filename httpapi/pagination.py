@@ -11,11 +11,14 @@ from rest_framework.request import Request
 
 from httpapi.problems import Problem, error, invalid
 
+NO_SUCH_PAGE = "This is no cursor of this list; take it from `next` or `previous`."
+"""What a 404 of a list says."""
+
 
 class CursorPagination(pagination.CursorPagination):
     """`{"next", "previous", "results"}`. The view says the order as `ordering`; it should be unique and indexed.
 
-    `?page_size=` from 1 to `max_page_size`; a bad page size or a bad cursor is a Problem (422).
+    `?page_size=` from 1 to `max_page_size`. A bad page size is a Problem (422), and so is a bad cursor (404).
     """
 
     page_size = 50
@@ -81,5 +84,5 @@ class CursorPagination(pagination.CursorPagination):
 
 
 def bad_cursor() -> Problem:
-    """422: this cursor is none that was given out."""
-    return invalid([error("?cursor", "This is no cursor of this list; take it from `next` or `previous`.")])
+    """404: this cursor is none that was given out, so there is no such page."""
+    return Problem(404, NO_SUCH_PAGE, errors=[error("?cursor", NO_SUCH_PAGE)])

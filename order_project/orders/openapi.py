@@ -5,7 +5,8 @@ from typing import Any
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from httpapi.openapi import problem_responses
+from httpapi.openapi import REQUEST_ID, header, problem_responses, retry_after
+from httpapi.pagination import NO_SUCH_PAGE
 from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer
 
 NEW_ORDER: dict[str, Any] = {
@@ -36,29 +37,6 @@ _FAILED = {
     "total_amount": 150000.0,
 }
 
-
-def _header(name: str, description: str, *, of: Any = False, required: bool = False, **schema: Any) -> OpenApiParameter:
-    return OpenApiParameter(
-        name,
-        {"type": "string", **schema},
-        OpenApiParameter.HEADER,
-        response=of,
-        required=required,
-        description=description,
-    )
-
-
-_REQUEST_ID = [
-    _header(
-        "X-Request-ID",
-        "The correlation id: kept with the order, in every log line it causes, and on its events. Made if not given.",
-        pattern="^[A-Za-z0-9._:-]{1,128}$",
-    ),
-    _header("X-Request-ID", "The id under which the logs tell of this request.", of=True, required=True),
-]
-
-_RETRY_AFTER = _header("Retry-After", "Seconds to wait before trying again.", of=[409, 503], pattern="^[0-9]+$")
-
 _BAD_PARAMETER = problem_responses(
     422,
     details={422: '?status: "open" is not a valid choice.'},
@@ -71,10 +49,10 @@ list_orders = extend_schema(
     summary="List orders",
     description="Newest first, in pages. Filters narrow each other. Follow `next` until it is null; orders placed "
     "meanwhile do not shift the pages.",
-    parameters=[OrderFilters, _RETRY_AFTER, *_REQUEST_ID],
+    parameters=[OrderFilters, retry_after(503), *REQUEST_ID],
     responses={
         200: OpenApiResponse(OrderSerializer(many=True), "A page of orders."),
-        **problem_responses(401, 503),
+        **problem_responses(401, 404, 503, details={404: NO_SUCH_PAGE}),
         **_BAD_PARAMETER,
     },
     examples=[
@@ -92,17 +70,17 @@ place_order = extend_schema(
     "Send an `Idempotency-Key` to be able to send the same order again without placing a second one, for example "
     "after a timeout.",
     parameters=[
-        _header(
+        header(
             "Idempotency-Key",
             "Any text of your choice, new for each order, such as a UUID. The same key and order give the first "
             "answer again, however late; the same key with another order is refused (422). Keys belong to the user "
             "who sends them.",
             pattern="^[!-~]{1,255}$",
         ),
-        _header("Location", "The order's path.", of=[201], required=True, format="uri-reference"),
-        _header("Idempotent-Replayed", "Only when this is the first answer again.", of=[201], enum=["true"]),
-        _RETRY_AFTER,
-        *_REQUEST_ID,
+        header("Location", "The order's path.", of=[201], required=True, format="uri-reference"),
+        header("Idempotent-Replayed", "Only when this is the first answer again.", of=[201], enum=["true"]),
+        retry_after(409, 503),
+        *REQUEST_ID,
     ],
     request=NewOrderSerializer,
     responses={
@@ -130,8 +108,8 @@ read_order = extend_schema(
     summary="Read an order",
     parameters=[
         OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="As `POST` answered it."),
-        _RETRY_AFTER,
-        *_REQUEST_ID,
+        retry_after(503),
+        *REQUEST_ID,
     ],
     responses={
         200: OpenApiResponse(OrderSerializer, "The order."),

@@ -3,7 +3,8 @@
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
-from httpapi.openapi import problem_responses
+from httpapi.openapi import REQUEST_ID, problem_responses, retry_after
+from httpapi.pagination import NO_SUCH_PAGE
 from processing.serializers import RecordFilters, RecordSerializer
 
 RECORD_NOT_FOUND = "Processing record not found"
@@ -45,10 +46,10 @@ list_records = extend_schema(
     summary="List processing records",
     description="Newest first, in pages. Filters narrow each other. Follow `next` until it is null; orders decided "
     "meanwhile do not shift the pages.",
-    parameters=[RecordFilters],
+    parameters=[RecordFilters, retry_after(503), *REQUEST_ID],
     responses={
         200: OpenApiResponse(RecordSerializer(many=True), "A page of records."),
-        **problem_responses(401, 503),
+        **problem_responses(401, 404, 503, details={404: NO_SUCH_PAGE}),
         **_BAD_PARAMETER,
     },
     examples=_ANSWERS,
@@ -59,7 +60,9 @@ read_record = extend_schema(
     tags=["Records"],
     summary="Read a processing record",
     parameters=[
-        OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The id of the order.")
+        OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="The id of the order."),
+        retry_after(503),
+        *REQUEST_ID,
     ],
     responses={
         200: OpenApiResponse(RecordSerializer, "What was decided about the order."),

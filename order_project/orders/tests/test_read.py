@@ -167,8 +167,6 @@ def test_filters_narrow_each_other_and_hold_over_pages(client):
         ("page_size", "0"),
         ("page_size", "501"),
         ("page_size", "ten"),
-        ("cursor", "garbage"),
-        ("cursor", "cD1ub3doZXJl"),
     ],
 )
 def test_a_bad_parameter_is_answered_422_that_names_it(client, parameter, value):
@@ -181,6 +179,19 @@ def test_a_bad_parameter_is_answered_422_that_names_it(client, parameter, value)
     (error,) = answer.json()["errors"]
     assert error["pointer"] == f"?{parameter}"
     assert error["detail"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("cursor", ["garbage", "cD1ub3doZXJl", ""])
+def test_a_page_that_is_not_there_is_answered_404(client, cursor):
+    make_order()
+
+    answer = client.get("/orders", {"cursor": cursor})
+
+    assert answer.status_code == 404, answer.content
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    (error,) = answer.json()["errors"]
+    assert error["pointer"] == "?cursor"
 
 
 def _all_pages(client: APIClient, url: str) -> list[list[str]]:

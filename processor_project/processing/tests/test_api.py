@@ -165,7 +165,6 @@ def test_the_filters_narrow_the_list_and_each_other(client: Client) -> None:
         ("page_size=0", "?page_size"),
         ("page_size=501", "?page_size"),
         ("page_size=many", "?page_size"),
-        ("cursor=nonsense", "?cursor"),
     ],
 )
 def test_a_parameter_that_makes_no_sense_is_named(client: Client, query: str, pointer: str) -> None:
@@ -174,6 +173,14 @@ def test_a_parameter_that_makes_no_sense_is_named(client: Client, query: str, po
     body = problem(client.get(f"/records?{query}"), 422)
 
     assert [error["pointer"] for error in body["errors"]] == [pointer]
+
+
+def test_a_page_that_is_not_there_is_answered_404(client: Client) -> None:
+    make_record()
+
+    body = problem(client.get("/records?cursor=nonsense"), 404)
+
+    assert [error["pointer"] for error in body["errors"]] == ["?cursor"]
 
 
 @pytest.mark.parametrize(
