@@ -11,7 +11,10 @@ MAX_INTEGER = 2**31 - 1
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """A JSON integer: no string, no boolean, no 1.0. At most 2147483647 unless told otherwise."""
+    """A JSON integer: no string, no boolean. At most 2147483647 unless told otherwise.
+
+    What counts is the value, as in JSON Schema: 1, 1.0 and 1e0 are the same.
+    """
 
     default_error_messages = {"invalid": "A JSON integer is required."}
 
@@ -19,6 +22,8 @@ class StrictIntegerField(serializers.IntegerField):
         super().__init__(max_value=max_value, min_value=min_value, **kwargs)
 
     def to_internal_value(self, data: Any) -> int:
+        if type(data) is Decimal and data.is_finite() and data == data.to_integral_value():
+            return int(data)
         if type(data) is not int:  # bool is a subclass of int
             self.fail("invalid")
         return data

@@ -21,12 +21,21 @@ def test_an_integer_is_taken(value):
     assert StrictIntegerField().run_validation(value) == value
 
 
-@pytest.mark.parametrize("value", [True, False, "1", "", Decimal("1.0"), Decimal(1), 1.0, [1], {}, None])
+@pytest.mark.parametrize(
+    ("text", "value"), [("7.0", 7), ("7e0", 7), ("1.5e1", 15), ("-0.0", 0), ("2147483647.0", 2**31 - 1)]
+)
+def test_an_integer_is_taken_for_its_value_however_it_is_written(text, value):
+    taken = StrictIntegerField().run_validation(parse_json(text.encode()))
+    assert type(taken) is int
+    assert taken == value
+
+
+@pytest.mark.parametrize("value", [True, False, "1", "", Decimal("1.5"), Decimal("1e-399"), 1.0, [1], {}, None])
 def test_what_merely_looks_like_an_integer_is_not(value):
     assert refuses(StrictIntegerField(), value)
 
 
-@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 10**4000])
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, 10**4000, Decimal("1e399")])
 def test_an_integer_that_the_database_cannot_hold_is_refused(value):
     assert "2147483" in refuses(StrictIntegerField(), value)
 
