@@ -11,7 +11,7 @@ from pathlib import Path
 from dev.environment import ROOT, SERVICES
 
 BIN = ROOT / ".venv" / "bin"
-SHARED = ["benchmarks", "contracts", "dev", "httpapi", "messaging", "observability", "tests", "conftest.py"]
+SHARED = ["benchmarks", "contracts", "dev", "httpapi", "messaging", "observability", "tests", "torture", "conftest.py"]
 
 # A production's settings, for checks that connect to nothing.
 PRODUCTION = {

@@ -61,6 +61,10 @@ class Program:
         return self._process is not None and self._process.poll() is None
 
     @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process is not None and self.is_running else None
+
+    @property
     def ended_by_itself(self) -> str:
         """What to say of one that neither `stop` nor `kill` has ended; empty while there is nothing to say."""
         code = None if self._process is None else self._process.poll()

@@ -1,0 +1,198 @@
+"""Where the faults happen: servers that can be stopped, the six processes, and orders that are being posted."""
+
+import random
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+import psycopg
+
+from dev.environment import ORDER, Service
+from dev.servers import PostgreSQL, RabbitMQ
+from tests.broker import Broker, Tap
+from tests.programs import Ended
+from tests.proxy import Proxy
+from tests.system import Places, System
+from torture.load import Load
+from torture.watch import cpu_share
+
+KILLED = -9
+_WITH_LOAD = 5.0
+"""Of a fault that is held, orders are posted for so many seconds at most; after that nothing has a reason to work."""
+_SETTLING = 1.0
+_MEASURED_FROM = 5.0
+
+
+class BrokerServer(Protocol):
+    """A RabbitMQ, or a cluster of them."""
+
+    @property
+    def url(self) -> str:
+        """As RABBITMQ_URL takes it: one URL for each node."""
+
+    @property
+    def management_url(self) -> str: ...
+
+    def start(self) -> None:
+        """Starts what does not run of it, and waits until it answers."""
+
+    def stop(self) -> None: ...
+
+    def is_running(self) -> bool:
+        """Whether all of it runs."""
+
+
+BROKERS: dict[str, Callable[[Path], Any]] = {"single": RabbitMQ}
+"""The kinds of arenas: how each makes its `BrokerServer`, in a folder of its own."""
+
+
+class Arena:
+    """One system on servers of its own, which many faults happen to, one after the other.
+
+    Its processes reach the broker through `broker_proxies`, one for each node; the referee and the faults go straight.
+    """
+
+    load: Load
+    """The orders that are being posted while a fault runs."""
+    tap: Tap | None
+    """Reads along on the exchange; None for a fault without it."""
+    random: random.Random
+    """Seeded for each fault, so that it does the same again."""
+
+    def __init__(self, kind: str, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder = folder
+        self.say = say
+        self.order_database = PostgreSQL(folder / "order")
+        self.processor_database = PostgreSQL(folder / "processor")
+        # Any: a fault knows on which broker it runs, and uses what that one can do.
+        self.broker: Any = BROKERS[kind](folder / "broker")
+        self.broker_proxies: list[Proxy] = []
+        self.cpu: dict[str, float] = {}
+        """Of each relay and consumer: the largest share of a core that it has taken while a fault was held."""
+        self.forged: set[str] = set()
+        """Ids of messages that a fault has published itself, in the processor's name."""
+
+    @property
+    def orders_database(self) -> PostgreSQL:
+        return self.order_database
+
+    @property
+    def broker_proxy(self) -> Proxy:
+        """The way to the broker; with several nodes, to the first."""
+        return self.broker_proxies[0]
+
+    def open(self) -> None:
+        """Starts everything, and returns when an order has gone all the way."""
+        for database in (self.order_database, self.processor_database):
+            database.launch()
+        self.broker.start()
+        for database in (self.order_database, self.processor_database):
+            database.wait()
+        self.system = System(
+            Places(
+                order_database=self.order_database.url,
+                processor_database=self.processor_database.url,
+                rabbitmq=",".join(map(self._behind_a_proxy, self.broker.url.split(","))),
+                management=self.broker.management_url,
+            ),
+            self.folder,
+        )
+        self.system.broker = Broker(self.broker.url, self.broker.management_url)
+        self.system.migrate()
+        self.system.start()
+        self.system.wait_for_status(self.system.post_order()["id"], "completed")
+
+    def _behind_a_proxy(self, url: str) -> str:
+        server = urlsplit(url)
+        assert server.hostname
+        assert server.port
+        proxy = Proxy((server.hostname, server.port), cut_after=None)
+        self.broker_proxies.append(proxy)
+        return server._replace(netloc=f"{server.username}:{server.password}@127.0.0.1:{proxy.port}").geturl()
+
+    def close(self) -> None:
+        if hasattr(self, "system"):
+            self.system.close()
+        for proxy in self.broker_proxies:
+            proxy.close()
+        for server in (self.broker, self.order_database, self.processor_database):
+            # The data goes too, and RabbitMQ takes six seconds to leave in order.
+            getattr(server, "kill", server.stop)()
+
+    def heal(self) -> list[str]:
+        """Brings back what a fault has left broken, and says what that was."""
+        broken = []
+        for what, server in self._servers().items():
+            if not server.is_running():
+                broken.append(f"{what} did not run")
+                server.start()
+        for name, program in self.system.programs.items():
+            if not program.is_running:
+                broken.append(program.ended_by_itself or f"{name} did not run")
+        self.system.heal()
+        self.system.broker = Broker(self.broker.url, self.broker.management_url)
+        return broken
+
+    def _servers(self) -> dict[str, Any]:
+        return {
+            "the order service's database": self.order_database,
+            "the processor's database": self.processor_database,
+            "the broker": self.broker,
+        }
+
+    # --- What faults do
+
+    def hold(self, seconds: float) -> None:
+        """Keeps the fault as it is. A long one is held for a while without load, and whoever spins then is found out.
+
+        Orders are posted in the first half, 5 seconds at most. In the rest no relay and no consumer has anything to do
+        that would succeed, and the CPU that each takes is noted.
+        """
+        with_load = min(_WITH_LOAD, seconds / 2) if seconds >= _MEASURED_FROM else seconds
+        time.sleep(with_load)
+        if with_load == seconds:
+            return
+        self.load.pause()
+        time.sleep(_SETTLING)
+        workers = {name: it for name, it in self.system.programs.items() if not name.endswith("-web")}
+        for name, share in cpu_share(workers, seconds - with_load - _SETTLING).items():
+            self.cpu[name] = max(share, self.cpu.get(name, 0.0))
+        self.load.resume()
+
+    def wait_for_death(self, name: str, within: float = 60.0) -> Ended:
+        """Until the process has been killed at its fail point, or by a message."""
+        ended = self.system.programs[name].wait_for_end(within)
+        assert ended.code == KILLED, f"{name} has left with {ended.code} instead of being killed: {ended.said[-2000:]}"
+        return ended
+
+    def database_of(self, service: Service) -> PostgreSQL:
+        return self.order_database if service is ORDER else self.processor_database
+
+    def query(self, service: Service, statement: str, *values: object) -> list[tuple[Any, ...]]:
+        """Runs one statement in a service's database, behind its back, and returns the rows."""
+        with psycopg.connect(self.database_of(service).url, autocommit=True, connect_timeout=10) as connection:
+            cursor = connection.execute(statement, values or None)  # type: ignore[arg-type]  # no literal
+            return cursor.fetchall() if cursor.description else []
+
+
+@contextmanager
+def opened(kind: str, say: Callable[[str], None]) -> Iterator[Arena]:
+    """An arena with everything running, which is gone with its data after the block."""
+    folder = Path(tempfile.mkdtemp(prefix="order-processing-"))
+    folder.chmod(0o755)  # the servers' user has to get to its folders in it
+    arena = Arena(kind, folder, say)
+    remove = partial(shutil.rmtree, folder, ignore_errors=True)
+    try:
+        arena.open()
+        yield arena
+    finally:
+        try:
+            arena.close()
+        finally:
+            remove()

@@ -1,0 +1,99 @@
+"""What a fault is: a plain function that does something to a running system and mends it again.
+
+    @fault("broker-restarts", "RabbitMQ is stopped and started again.", group="broker", attempts_stay_one=True)
+    def broker_restarts(arena: Arena) -> None:
+        arena.broker.stop()
+        arena.hold(6)
+        arena.broker.start()
+
+It is called while orders are being posted and some are accepted already. When it returns, the fault is healed, and the
+system has to come back to rest by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torture.arena import Arena
+
+GROUPS = ("crashes", "broker", "cluster", "database", "messages", "operation")
+
+type Run = Callable[["Arena"], None]
+type Need = Callable[[], str]
+"""Says in a sentence what this machine lacks; empty when it lacks nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    name: str
+    summary: str
+    """One sentence: what happens."""
+    group: str
+    run: Run
+    attempts_stay_one: bool = False
+    """No message may be counted against its retry limit."""
+    dead_letters: int | None = 0
+    """How many dead letters of both services wait afterwards; None when that is not foreseeable."""
+    short: bool = False
+    """One of the few that `--short` runs."""
+    orders: int | None = None
+    """At least so many are accepted; None: what the command line says."""
+    arena: str = "single"
+    """On what broker it runs: a key of `torture.arena.BROKERS`."""
+    needs: Sequence[Need] = ()
+    episodes: int = 1
+    """How often it strikes: so many times a process may open and close the circuit of one dependency."""
+    tap: bool = True
+    """False: nobody reads along on the exchange. For faults that take queues away: the tap's own would hide that."""
+    within: float = 240.0
+    """Seconds after which all of it, with what comes before and after, is given up."""
+
+    def lacking(self) -> str:
+        return " ".join(filter(None, (need() for need in self.needs)))
+
+
+FAULTS: dict[str, Fault] = {}
+"""All that are registered, by name, in the order in which they run."""
+
+
+def fault(
+    name: str,
+    summary: str,
+    *,
+    group: str,
+    attempts_stay_one: bool = False,
+    dead_letters: int | None = 0,
+    short: bool = False,
+    orders: int | None = None,
+    arena: str = "single",
+    needs: Sequence[Need] = (),
+    episodes: int = 1,
+    tap: bool = True,
+    within: float = 240.0,
+) -> Callable[[Run], Run]:
+    """Registers a function as a fault, with what is expected of the system when it happens (see `Fault`)."""
+    assert group in GROUPS, group
+    assert name not in FAULTS, name
+
+    def register(run: Run) -> Run:
+        FAULTS[name] = Fault(
+            name=name,
+            summary=summary,
+            group=group,
+            run=run,
+            attempts_stay_one=attempts_stay_one,
+            dead_letters=dead_letters,
+            short=short,
+            orders=orders,
+            arena=arena,
+            needs=needs,
+            episodes=episodes,
+            tap=tap,
+            within=within,
+        )
+        return run
+
+    return register

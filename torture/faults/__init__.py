@@ -1,0 +1,7 @@
+"""The faults, a module a group. Importing this package registers all of them in `torture.fault.FAULTS`."""
+
+import pkgutil
+from importlib import import_module
+
+for _module in pkgutil.iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")

@@ -1,0 +1,128 @@
+"""The referee: what became of the orders, told apart from what the system says about itself."""
+
+import time
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import httpx
+
+from dev.environment import SERVICES, Service
+from tests.system import FINAL
+from tests.waiting import eventually
+from torture.arena import Arena
+
+SETTLED_WITHIN = 90.0
+"""Seconds after healing; the longest pause before a process tries again is 15."""
+
+
+@dataclass
+class Findings:
+    lost: set[str] = field(default_factory=set)
+    """Accepted, and missing, not final, or without a record."""
+    doubled: set[str] = field(default_factory=set)
+    """More than one effect, effects that contradict each other, or an order that nobody has placed."""
+    complaints: list[str] = field(default_factory=list)
+    """Whatever else is not as it should be, in sentences."""
+
+
+def judge(
+    *,
+    expected: Mapping[str, str],
+    orders: Iterable[Mapping[str, Any]],
+    records: Iterable[Mapping[str, Any]],
+    decisions: Mapping[str, set[str]] | None,
+    given_up: int = 0,
+) -> Findings:
+    """Compares how the accepted orders have to end (`expected`) with what both services keep of these customers.
+
+    `decisions` are the ids of the messages that announced how an order ended; None when nobody read along. Of
+    `given_up` orders nobody knows whether they were placed.
+    """
+    found = Findings()
+    kept: dict[str, Mapping[str, Any]] = {}
+    for order in orders:
+        if order["id"] in kept:
+            found.doubled.add(order["id"])
+        kept[order["id"]] = order
+    outcomes: dict[str, str] = {}
+    for record in records:
+        if record["order_id"] in outcomes or record["order_id"] not in kept:
+            found.doubled.add(record["order_id"])
+        outcomes[record["order_id"]] = record["outcome"]
+
+    found.lost = {id for id in expected if id not in kept or kept[id]["status"] not in FINAL or id not in outcomes}
+    for id in expected.keys() - found.lost:
+        if kept[id]["status"] != outcomes[id]:
+            found.doubled.add(id)
+        elif kept[id]["status"] != expected[id]:
+            found.complaints.append(f"order {id} is {kept[id]['status']} instead of {expected[id]}")
+    not_accepted = kept.keys() - expected.keys()
+    if len(not_accepted) > given_up:
+        found.doubled |= not_accepted
+    if decisions is not None:
+        found.doubled |= {id for id in kept if len(decisions.get(id, ())) > 1}
+        if silent := [id for id in expected.keys() - found.lost if not decisions.get(id)]:
+            found.complaints.append(f"{len(silent)} final orders were never announced, such as {silent[0]}")
+    return found
+
+
+def look(arena: Arena) -> Findings:
+    """Judges the orders of the arena's load, as both APIs, the exchange and the ledger show them."""
+    system, load = arena.system, arena.load
+    decisions = None
+    if arena.tap is not None:
+        decisions = {id: ids - arena.forged for id, ids in arena.tap.decisions().items()}
+    found = judge(
+        expected=load.expected,
+        orders=system.pages(system.orders, "/orders", customer_id=load.customer_id),
+        records=system.records_of(load.customer_id),
+        decisions=decisions,
+        given_up=load.given_up,
+    )
+    found.complaints += [*load.failures[:3], *_leftovers(arena)]
+    return found
+
+
+def wait_until_final(arena: Arena, orders: Collection[str], *, within: float = SETTLED_WITHIN) -> None:
+    """Returns when none of these orders is pending any more, or too much time has passed: the referee will see."""
+    deadline = time.monotonic() + within
+    while time.monotonic() < deadline:
+        waiting = _pending(arena)
+        if waiting is not None and waiting.isdisjoint(orders):
+            return
+        time.sleep(0.1)
+
+
+def _pending(arena: Arena) -> set[str] | None:
+    """The orders of the load that are not final; None while the order service does not say."""
+    system = arena.system
+    try:
+        orders = system.pages(system.orders, "/orders", customer_id=arena.load.customer_id, status="pending")
+    except httpx.HTTPError:
+        return None
+    return {order["id"] for order in orders}
+
+
+def waiting_dead_letters(arena: Arena) -> int:
+    return sum(_count(arena, service, "messaging_deadletter WHERE status = 'waiting'") for service in SERVICES)
+
+
+def _leftovers(arena: Arena) -> list[str]:
+    """What waits in an outbox or a queue, though everything is final."""
+    complaints = []
+    try:
+        eventually(
+            lambda: not any(_count(arena, service, "messaging_outboxmessage") for service in SERVICES),
+            "the outboxes are empty",
+            within=30,
+        )
+        eventually(lambda: not arena.system.broker.waiting(), "the queues are empty", within=30)
+    except AssertionError as error:
+        complaints.append(f"{error}; in queues: {arena.system.broker.waiting()}")
+    return complaints
+
+
+def _count(arena: Arena, service: Service, rows: str) -> int:
+    [(number,)] = arena.query(service, f"SELECT count(*) FROM {rows}")
+    return int(number)

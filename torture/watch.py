@@ -1,0 +1,80 @@
+"""What the six processes use, from /proc: memory at its peak, and CPU over a time. Linux only."""
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+from tests.programs import Program
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_INTERVAL = 1.0
+
+
+class Watch:
+    """Looks at the processes, and at what they have forked, once a second. A context manager."""
+
+    def __init__(self, programs: Mapping[str, Program]) -> None:
+        self._programs = programs
+        self.peak_bytes: dict[str, int] = {}
+        """Of each program the most that one of its processes has had resident so far."""
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._look_again_and_again, daemon=True)
+
+    def __enter__(self) -> "Watch":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def look(self) -> None:
+        for name, program in list(self._programs.items()):
+            for pid in _with_children(program.pid):
+                self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), _peak_bytes(pid))
+
+    def _look_again_and_again(self) -> None:
+        while not self._stopped.wait(_INTERVAL):
+            self.look()
+
+
+def cpu_share(programs: Mapping[str, Program], seconds: float) -> dict[str, float]:
+    """Which share of a core each program takes in the next seconds. One that is not there all the time is left out."""
+    before = {name: (program.pid, _cpu_seconds(program.pid)) for name, program in programs.items() if program.pid}
+    started = time.monotonic()
+    time.sleep(seconds)
+    passed = time.monotonic() - started
+    return {
+        name: (_cpu_seconds(pid) - used) / passed
+        for name, (pid, used) in before.items()
+        if pid is not None and programs[name].pid == pid
+    }
+
+
+def _with_children(pid: int | None) -> list[int]:
+    if pid is None:
+        return []
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [pid, *map(int, children)]
+
+
+def _peak_bytes(pid: int) -> int:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+def _cpu_seconds(pid: int | None) -> float:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:13])) / _TICKS
