@@ -38,7 +38,10 @@ class Event:
 
 
 class Broker:
-    """A client of one virtual host. Each call connects anew, so that a broker may go and come back between two."""
+    """A client of one virtual host. Each call connects anew, so that a broker may go and come back between two.
+
+    `url` may be several, as in RABBITMQ_URL: the first node that answers is asked.
+    """
 
     def __init__(self, url: str, management_url: str) -> None:
         self.url = url
@@ -46,9 +49,10 @@ class Broker:
 
     @contextmanager
     def channel(self) -> Iterator[Any]:
-        parameters = pika.URLParameters(self.url)
-        parameters.heartbeat = 0  # a test may look away for longer than any heartbeat
-        connection = pika.BlockingConnection(parameters)
+        nodes = [pika.URLParameters(url) for url in self.url.split(",")]
+        for node in nodes:
+            node.heartbeat = 0  # a test may look away for longer than any heartbeat
+        connection = pika.BlockingConnection(nodes)
         try:
             yield connection.channel()
         finally:
@@ -96,7 +100,7 @@ class Broker:
 
     @property
     def _vhost(self) -> str:
-        return quote(unquote(urlsplit(self.url).path[1:]) or "/", safe="")
+        return quote(unquote(urlsplit(self.url.partition(",")[0]).path[1:]) or "/", safe="")
 
 
 class Tap:

@@ -5,7 +5,8 @@ data in their folder outlives them. Under root they run as an unprivileged user,
 """
 
 from dev.servers.base import PASSWORD, USER, Server, ServerError
+from dev.servers.cluster import Cluster
 from dev.servers.postgresql import PostgreSQL
 from dev.servers.rabbitmq import RabbitMQ
 
-__all__ = ["PASSWORD", "USER", "PostgreSQL", "RabbitMQ", "Server", "ServerError"]
+__all__ = ["PASSWORD", "USER", "Cluster", "PostgreSQL", "RabbitMQ", "Server", "ServerError"]

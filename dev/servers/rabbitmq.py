@@ -9,11 +9,14 @@ import subprocess
 import time
 import urllib.request
 from pathlib import Path
+from tempfile import TemporaryFile
 from urllib.parse import quote, urlsplit
 
 from dev import programs
 from dev.processes import end, free_port, spawn
 from dev.servers.base import PASSWORD, USER, NotReadyError, Server, ServerError
+
+_NOT_INSTALLED = "RabbitMQ's server programs are not installed: `python -m dev.packages servers`"
 
 CONFIGURATION = """\
 listeners.tcp.1 = 127.0.0.1:{port}
@@ -34,10 +37,13 @@ class RabbitMQ(Server):
     name = "RabbitMQ"
     stop_signal = signal.SIGTERM
 
+    node = "dev@localhost"
+    """A name that needs no resolver. Its port mapper is its own, so it meets no other node of that name."""
+
     def __init__(self, folder: Path, *, port: int | None = None, management_port: int | None = None) -> None:
         super().__init__(folder, port=port)
         self.management_port = management_port or free_port()
-        self.epmd: subprocess.Popen[bytes] | None = None
+        self.epmd: Epmd | None = None
 
     @property
     def url(self) -> str:
@@ -52,23 +58,13 @@ class RabbitMQ(Server):
         return f"http://{USER}:{PASSWORD}@127.0.0.1:{self.management_port}"
 
     def launch(self) -> None:
-        server, epmd = programs.find_rabbitmq(), programs.find_epmd()
-        if server is None or epmd is None:
-            raise ServerError("RabbitMQ's server programs are not installed: `python -m dev.packages servers`")
+        server = programs.find_rabbitmq()
+        if server is None:
+            raise ServerError(_NOT_INSTALLED)
         self._prepare_folder()
         self._write_configuration()
-        epmd_port = free_port()
-        environment = self._environment() | self._settings() | {"ERL_EPMD_PORT": str(epmd_port)}
-        # A port mapper of our own, in the foreground: the node would start one that never ends.
-        self.epmd = spawn(
-            [epmd, "-port", str(epmd_port), "-address", "127.0.0.1"],
-            cwd=self.folder,
-            env=environment,
-            output=subprocess.DEVNULL,
-            user=self.user,
-        )
-        _wait_for_port(epmd_port, self.epmd)
-        self._spawn([server], environment)
+        self.epmd = self._map_ports()
+        self._spawn([server], self._node_environment())
 
     def probe(self) -> None:
         try:
@@ -96,15 +92,43 @@ class RabbitMQ(Server):
     def delete_vhost(self, name: str) -> None:
         delete_vhost(self.management_url, name)
 
+    def ask_node(self, *command: str) -> str:
+        """What `rabbitmqctl` answers about this node. Raises ServerError when it fails."""
+        server = programs.find_rabbitmq()
+        assert server is not None
+        with TemporaryFile() as answer:
+            process = spawn(
+                [server.with_name("rabbitmqctl"), "--quiet", *command],
+                cwd=self.folder,
+                env=self._node_environment(),
+                output=answer,
+                user=self.user,
+            )
+            code = process.wait()
+            answer.seek(0)
+            said = answer.read().decode(errors="replace")
+        if code:
+            raise ServerError(f"rabbitmqctl {' '.join(command)} failed: {said}")
+        return said
+
+    def _map_ports(self) -> "Epmd":
+        """The port mapper that this node registers with, running."""
+        epmd = Epmd(self.folder, self.user)
+        epmd.start()
+        return epmd
+
     def _end_epmd(self) -> None:
         if self.epmd is not None:
-            end(self.epmd)
+            self.epmd.stop()
             self.epmd = None
 
-    def _write_configuration(self) -> None:
+    def _configuration(self) -> str:
         ports = {"port": self.port, "management_port": self.management_port}
+        return CONFIGURATION.format(**ports, user=USER, password=PASSWORD)
+
+    def _write_configuration(self) -> None:
         files = {
-            "rabbitmq.conf": CONFIGURATION.format(**ports, user=USER, password=PASSWORD),
+            "rabbitmq.conf": self._configuration(),
             "advanced.config": "[].\n",
             "rabbitmq-env.conf": "",
             "enabled_plugins": "[rabbitmq_management].\n",
@@ -112,10 +136,11 @@ class RabbitMQ(Server):
         for name, content in files.items():
             (self.folder / name).write_text(content)
 
-    def _settings(self) -> dict[str, str]:
-        return {
-            # A name that needs no resolver. Its port mapper is its own, so it meets no other node of that name.
-            "RABBITMQ_NODENAME": "dev@localhost",
+    def _node_environment(self) -> dict[str, str]:
+        assert self.epmd is not None
+        return self._environment() | {
+            "ERL_EPMD_PORT": str(self.epmd.port),
+            "RABBITMQ_NODENAME": self.node,
             "RABBITMQ_DIST_PORT": str(free_port()),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder),
@@ -133,6 +158,37 @@ class RabbitMQ(Server):
             # The script becomes the node instead of watching over it, so our signals reach the node itself.
             "RUNNING_UNDER_SYSTEMD": "true",
         }
+
+
+class Epmd:
+    """Erlang's port mapper, in the foreground: without one, a node would start its own, which never ends."""
+
+    def __init__(self, folder: Path, user: str | None) -> None:
+        self.port = free_port()
+        self._folder = folder
+        self._user = user
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Does nothing when it runs."""
+        if self._process is not None and self._process.poll() is None:
+            return
+        program = programs.find_epmd()
+        if program is None:
+            raise ServerError(_NOT_INSTALLED)
+        self._process = spawn(
+            [program, "-port", str(self.port), "-address", "127.0.0.1"],
+            cwd=self._folder,
+            env={},
+            output=subprocess.DEVNULL,
+            user=self._user,
+        )
+        _wait_for_port(self.port, self._process)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            end(self._process)
+            self._process = None
 
 
 def create_vhost(management_url: str, name: str) -> None:

@@ -1,0 +1,87 @@
+"""The cluster that faults are injected into does what it says, so that what withstands it has withstood something."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pika
+import pika.exceptions
+import pytest
+
+from dev.servers import Cluster
+
+QUEUE = "a-queue"
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with TemporaryDirectory(prefix="order-processing-") as folder:
+        Path(folder).chmod(0o755)  # the servers' user has to get to its folders in it
+        cluster = Cluster(Path(folder) / "cluster")
+        try:
+            cluster.start()
+            yield cluster
+        finally:
+            cluster.kill()
+
+
+def publish(url: str, body: bytes) -> None:
+    """Returns when the queue has confirmed it."""
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+        channel.basic_publish("", QUEUE, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
+    finally:
+        connection.close()
+
+
+def bodies(url: str) -> list[bytes]:
+    connection = pika.BlockingConnection(pika.URLParameters(url))
+    try:
+        channel = connection.channel()
+        found = []
+        while (message := channel.basic_get(QUEUE, auto_ack=True))[0] is not None:
+            found.append(message[2])
+        return found
+    finally:
+        connection.close()
+
+
+def test_a_leader_that_is_cut_off_lets_nobody_work_and_the_others_go_on_without_it(cluster: Cluster) -> None:
+    publish(cluster.nodes[0].url, b"before")
+    leader = cluster.leader_of(QUEUE)
+    first, second = (node for node in cluster.nodes if node is not leader)
+
+    cluster.cut_off(leader)
+
+    assert leader.is_running()
+    assert cluster.working_nodes() == [first, second]
+    assert cluster.leader_of(QUEUE) in (first, second)
+    publish(first.url, b"meanwhile")
+    with pytest.raises(pika.exceptions.AMQPConnectionError):
+        publish(leader.url, b"never")
+
+    cluster.reconnect(leader)
+
+    assert cluster.working_nodes() == cluster.nodes
+    publish(leader.url, b"after")
+    assert bodies(second.url) == [b"before", b"meanwhile", b"after"]
+
+
+def test_a_leader_that_is_killed_comes_back_as_a_member(cluster: Cluster) -> None:
+    publish(cluster.nodes[0].url, b"before")
+    leader = cluster.leader_of(QUEUE)
+
+    leader.kill()
+
+    others = cluster.working_nodes()
+    assert leader not in others
+    assert cluster.leader_of(QUEUE) in others
+    publish(others[0].url, b"meanwhile")
+
+    cluster.start()
+
+    assert cluster.working_nodes() == cluster.nodes
+    assert bodies(leader.url) == [b"before", b"meanwhile"]
