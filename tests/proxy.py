@@ -1,30 +1,46 @@
-"""A way to the broker that can be cut."""
+"""A way to the broker that can be cut, made slow, or die without a word."""
 
 import socket
+import struct
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+_RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+
 
 class Proxy:
-    """Passes bytes between clients and a server, and hangs up on clients that have spoken `cut_after` times.
+    """Passes bytes between clients and a server, in the way that its attributes say at the moment.
 
     It never waits for an answer before it passes on, so what a client sends in one go counts once.
     """
 
-    def __init__(self, server: tuple[str, int], *, cut_after: int | None) -> None:
-        self._server = server
+    def __init__(self, server: tuple[str, int], *, cut_after: int | None = None) -> None:
+        self.server = server
         self.cut_after = cut_after
-        """None: never."""
+        """Hangs up on clients that have spoken so many times. None: never."""
         self.cuts = 0
+        self.delay = 0.0
+        """Seconds that each chunk waits, at most 64 KiB, one after the other in each direction: a slow link."""
+        self.swallowing = False
+        """Takes everything and passes on nothing, not even an end. What a connection has lost so, it never gets back:
+        it stays open and dead. New ones live again when this is over."""
+        self.links: set[_Link] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut_all(self) -> None:
+        """Resets every connection, at both ends. New ones are welcome."""
+        for link in list(self.links):
+            link.reset()
 
     def close(self) -> None:
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.cut_all()
 
     def _accept(self) -> None:
         while True:
@@ -32,34 +48,69 @@ class Proxy:
                 client, _ = self._listener.accept()
             except OSError:
                 return
-            server = socket.create_connection(self._server)
-            threading.Thread(target=self._from_client, args=(client, server), daemon=True).start()
-            threading.Thread(target=self._from_server, args=(server, client), daemon=True).start()
+            _Link(self, client)
 
-    def _from_client(self, client: socket.socket, server: socket.socket) -> None:
-        spoken = 0
-        with client, server, suppress(OSError):
-            while data := client.recv(65536):
-                spoken += 1
-                if self.cut_after is not None and spoken >= self.cut_after:
-                    self.cuts += 1
-                    break
-                server.sendall(data)
-            # Wakes the other direction, which would wait for ever.
-            for end in (client, server):
-                with suppress(OSError):
-                    end.shutdown(socket.SHUT_RDWR)
 
-    def _from_server(self, server: socket.socket, client: socket.socket) -> None:
-        with suppress(OSError):
-            while data := server.recv(65536):
-                client.sendall(data)
-        with suppress(OSError):
-            client.shutdown(socket.SHUT_RDWR)
+class _Link:
+    """One client's connection, and ours to the server on its behalf."""
+
+    def __init__(self, proxy: Proxy, client: socket.socket) -> None:
+        self._proxy = proxy
+        self._client = client
+        self._server = socket.socket()
+        self._is_dead = False
+        self._is_reset = False
+        self._spoken = 0
+        proxy.links.add(self)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def reset(self) -> None:
+        self._is_reset = True
+        for end in (self._client, self._server):
+            with suppress(OSError):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
+                end.shutdown(socket.SHUT_RD)  # wakes who reads, who then closes
+
+    def _run(self) -> None:
+        if not self._swallows():
+            try:
+                self._server.connect(self._proxy.server)
+            except OSError:
+                self.reset()
+        back = threading.Thread(target=self._pass_on, args=(self._server, self._client), daemon=True)
+        back.start()
+        self._pass_on(self._client, self._server)
+        back.join()
+        self._proxy.links.discard(self)
+
+    def _pass_on(self, source: socket.socket, target: socket.socket) -> None:
+        with source:
+            with suppress(OSError):
+                while data := source.recv(65536):
+                    if self._swallows():
+                        continue
+                    if source is self._client and self._is_cut():
+                        break
+                    time.sleep(self._proxy.delay)
+                    target.sendall(data)
+            if not self._swallows() and not self._is_reset:
+                for end in (source, target):  # wakes the other direction, too
+                    with suppress(OSError):
+                        end.shutdown(socket.SHUT_RDWR)
+
+    def _swallows(self) -> bool:
+        self._is_dead = self._is_dead or self._proxy.swallowing
+        return self._is_dead
+
+    def _is_cut(self) -> bool:
+        self._spoken += 1
+        cut = self._proxy.cut_after is not None and self._spoken >= self._proxy.cut_after
+        self._proxy.cuts += cut
+        return cut
 
 
 @contextmanager
-def proxy(host: str, port: int, *, cut_after: int | None) -> Iterator[Proxy]:
+def proxy(host: str, port: int, *, cut_after: int | None = None) -> Iterator[Proxy]:
     one = Proxy((host, port), cut_after=cut_after)
     try:
         yield one
