@@ -3,7 +3,7 @@
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.contrib import admin, messages
@@ -22,7 +22,8 @@ from messaging import dead_letters
 from messaging.admin_support import ReadOnlyAdmin, RecentValuesFilter, TypeFilter
 from messaging.conf import config
 from messaging.display import one_line
-from messaging.models import DeadLetter, InboxMessage, OutboxMessage
+from messaging.health import ALIVE_WITHIN
+from messaging.models import DeadLetter, InboxMessage, OutboxMessage, Process
 
 ACTION_LIMIT = 10_000
 """More dead letters than this are a matter for `manage.py dead_letters`, not for one HTTP request."""
@@ -293,6 +294,28 @@ class InboxMessageAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[InboxMessage], search_term: str
     ) -> tuple[QuerySet[InboxMessage], bool]:
         return _by_id(queryset, search_term), False
+
+
+@admin.register(Process)
+class ProcessAdmin(ReadOnlyAdmin):
+    list_title = "Processes: the relays and consumers of this service"
+    empty_list = "Nothing runs here: start `python manage.py relay` and `python manage.py consume`."
+    newest_first = ("role", "name")
+    list_display = ("name", "alive", "waits_for", "progressed_at", "seen_at", "started_at", "speed")
+    sortable_by = ()
+    list_filter = ("role",)
+
+    @admin.display(description="alive", boolean=True)
+    def alive(self, process: Process) -> bool:
+        return process.seen_at > timezone.now() - timedelta(seconds=ALIVE_WITHIN)
+
+    @admin.display(description="waits for")
+    def waits_for(self, process: Process) -> str:
+        return f"the {process.circuit}, which is away" if process.circuit else "nothing"
+
+    @admin.display(description="messages per second, when busy")
+    def speed(self, process: Process) -> str:
+        return "–" if process.rate is None else f"{process.rate:,.0f}"
 
 
 def _by_id[Q: QuerySet[Any]](queryset: Q, search_term: str) -> Q:

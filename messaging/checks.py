@@ -6,6 +6,7 @@ from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
 
 from messaging.amqp import parameters
+from messaging.backpressure import MODES
 from messaging.conf import MessagingConfig, config, delay_seconds
 from messaging.errors import ConfigurationError
 from messaging.message import Handler
@@ -16,7 +17,8 @@ from messaging.retention import check_retention
 def check_messaging(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """The `MESSAGING` setting.
 
-    E001 its keys, E002 the URL, E003 the batch size, E004 the retry delays, E005 the handlers, E006 the retention.
+    E001 its keys, E002 the URL, E003 the batch size, E004 the retry delays, E005 the handlers, E006 the retention,
+    E007 the back-pressure.
     """
     try:
         settings = config()
@@ -33,6 +35,13 @@ def _check_values(settings: MessagingConfig) -> list[CheckMessage]:
         found.append(Error(str(error), id="messaging.E002"))
     if not 1 <= settings.batch_size <= 10_000:
         found.append(Error(f"MESSAGING_BATCH_SIZE is {settings.batch_size}, not 1 to 10000", id="messaging.E003"))
+    if settings.backpressure not in MODES:
+        modes = ", ".join(MODES)
+        found.append(Error(f"MESSAGING_BACKPRESSURE is {settings.backpressure!r}, not {modes}", id="messaging.E007"))
+    if not 1 <= settings.outbox_max_age <= 86_400:
+        found.append(
+            Error(f"MESSAGING_OUTBOX_MAX_AGE is {settings.outbox_max_age}, not 1 to 86400", id="messaging.E007")
+        )
     try:
         seconds = [delay_seconds(delay) for delay in settings.retry_delays]
     except ConfigurationError as error:

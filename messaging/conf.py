@@ -46,6 +46,10 @@ class MessagingConfig:
     """How long a queue that had to be declared stays unbound; `messaging.topology.apply` says why."""
     management_url: str = ""
     """HTTP API of the broker's management plugin, with credentials; empty: bindings are not compared."""
+    outbox_max_age: float = 60.0
+    """How long a message may wait to be published before it counts as back-pressure."""
+    backpressure: str = "warn"
+    """What the services do about it: "off" nothing, "warn" a line in the log, "refuse" takes nothing new."""
     retention_days: int = 30
     """How long `purge` keeps inbox rows and settled dead letters."""
 

@@ -26,8 +26,8 @@ def _nothing(name: str) -> None:
 def _killer(setting: str) -> Callable[[str], None]:
     """Raises ValueError when the setting names no such place."""
     place, _, text = setting.partition("@")
-    left = int(text or 1)
-    if place not in NAMES or left < 1:
+    left = int(text) if text.isdecimal() else 1
+    if place not in NAMES or left < 1 or not (text.isdecimal() or setting == place):
         raise ValueError(f"FAILPOINT is {setting!r}, not one of {', '.join(NAMES)}, with or without @N")
     lock = threading.Lock()
 

@@ -1,12 +1,78 @@
-"""Whether this service can talk to its broker, for `/health`."""
+"""What `/health` says about this service's messaging."""
 
 from typing import Any
 
+from django.db import connection
+
 from messaging.amqp import open_blocking
 from messaging.conf import config
+
+ALIVE_WITHIN = 60
+"""Seconds without a sign of life after which a relay or consumer counts as gone."""
 
 
 def broker() -> dict[str, Any]:
     """Opens and closes a connection. Raises BrokerUnavailableError or ConfigurationError with the reason."""
     with open_blocking(config(), name="health", timeout=2):
         return {}
+
+
+def outbox() -> dict[str, Any]:
+    """How many messages wait to be published, and for how long the oldest has; a warning above `outbox_max_age`."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT (SELECT count(*) FROM messaging_outboxmessage),
+                      (SELECT extract(epoch FROM now() - created_at)::float
+                       FROM messaging_outboxmessage ORDER BY id LIMIT 1)"""
+        )
+        waiting, age = cursor.fetchone()
+    found = {"waiting": waiting, "oldest_age_seconds": round(age or 0.0, 1)}
+    limit = config().outbox_max_age
+    if age is not None and age > limit:
+        return {"status": "warning", "detail": f"The oldest message waits for more than {limit:g} s.", **found}
+    return found
+
+
+def dead_letters() -> dict[str, Any]:
+    """How many wait for somebody to decide; a warning when any does."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM messaging_deadletter WHERE status = 'waiting'")
+        (waiting,) = cursor.fetchone()
+    if waiting:
+        return {"status": "warning", "detail": "Messages could not be handled; see the admin.", "waiting": waiting}
+    return {"waiting": waiting}
+
+
+def relay() -> dict[str, Any]:
+    """Which relays are alive, and when each last got on; a warning when none is, or one waits for something."""
+    return _processes("relay")
+
+
+def consume() -> dict[str, Any]:
+    """The same for the consumers."""
+    return _processes("consume")
+
+
+def _processes(role: str) -> dict[str, Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT name, seen_at, progressed_at, circuit FROM messaging_process
+               WHERE role = %s AND seen_at > now() - make_interval(secs => %s) ORDER BY name""",
+            [role, ALIVE_WITHIN],
+        )
+        rows = cursor.fetchall()
+    alive = [
+        {
+            "name": name,
+            "seen_at": seen_at.isoformat(),
+            "progressed_at": progressed_at and progressed_at.isoformat(),
+            "circuit": f"open: the {circuit} is away" if circuit else "closed",
+        }
+        for name, seen_at, progressed_at, circuit in rows
+    ]
+    if not alive:
+        return {"status": "warning", "detail": f"No {role} was seen within {ALIVE_WITHIN} seconds.", "processes": []}
+    if open_circuits := sum(process["circuit"] != "closed" for process in alive):
+        detail = f"{open_circuits} of {len(alive)} wait for something that is away."
+        return {"status": "warning", "detail": detail, "processes": alive}
+    return {"processes": alive}

@@ -22,7 +22,8 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 @register
 def check_dotted_paths(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
     """observability.E002: a health check or metrics collector that cannot be imported."""
-    paths = [*settings.HEALTH_CHECKS.values(), *getattr(settings, "METRICS_COLLECTORS", ())]
+    health = {**settings.HEALTH_CHECKS, **getattr(settings, "HEALTH_REPORTS", {})}
+    paths = [*health.values(), *getattr(settings, "METRICS_COLLECTORS", ())]
     return [
         Error(f"{path} in HEALTH_CHECKS or METRICS_COLLECTORS cannot be imported: {problem}", id="observability.E002")
         for path in paths

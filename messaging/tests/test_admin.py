@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from messaging import admin, dead_letters
 from messaging.admin_support import CappedPaginator
-from messaging.models import DeadLetter, InboxMessage, OutboxMessage
+from messaging.models import DeadLetter, InboxMessage, OutboxMessage, Process
 from messaging.tests.letters import LATER, stored
 
 pytestmark = pytest.mark.django_db
@@ -342,3 +342,14 @@ class TestInbox:
         assert str(row.message_id) in found
         assert str(other.message_id) not in found
         assert client.get(f"{INBOX}{row.pk}/change/").status_code == 200
+
+
+def test_processes_say_whether_they_live_and_what_they_wait_for(client: Client) -> None:
+    path = "/admin/messaging/process/"
+    assert "Nothing runs here: start" in text(client, path)
+    Process.objects.create(name="relay a:1", role="relay", circuit="broker", rate=1234.5)
+    Process.objects.create(name="consume b:2", role="consume", seen_at=timezone.now() - timedelta(minutes=2))
+    page = text(client, path)
+    assert "the broker, which is away" in page
+    assert "1,234" in page
+    assert re.findall(r'field-alive"><img[^>]*alt="(True|False)"', page) == ["False", "True"]

@@ -7,6 +7,7 @@ import pytest
 from django.db import OperationalError, connection
 
 from messaging import topology
+from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
 from messaging.errors import ConfigurationError, PermanentError, TransientError
@@ -262,6 +263,27 @@ def test_a_queue_deleted_under_it_is_declared_again(
 
     eventually(published)
     assert numbers(recorder) == [1, 2]
+
+
+def test_a_failed_message_whose_rung_is_gone_is_held_and_not_given_back(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+) -> None:
+    attempts: list[int] = []
+
+    def fail_once(messages: Sequence[Message[Any]]) -> None:
+        attempts.extend(message.attempt for message in messages)
+        if messages[0].attempt == 1:
+            channel.queue_delete(f"{config.queue}.retry.100ms")
+            raise TransientError("not yet")
+
+    with open_blocking(config, name="test, in the handler") as connection:
+        channel = connection.channel()
+        recorder.before = fail_once
+        broker.publish_thing(1)
+        start()
+        eventually(lambda: numbers(recorder) == [1])
+    assert attempts == [1, 2], "it was delivered again instead of being held"
+    assert not DeadLetter.objects.exists()
 
 
 def test_a_topology_conflict_ends_it_with_a_sentence(broker: Broker, config: MessagingConfig) -> None:

@@ -52,6 +52,19 @@ def test_one_failed_check_makes_it_unhealthy_and_the_others_still_tell(client, c
     assert body["checks"]["two"]["status"] == "failed"
 
 
+def test_a_report_that_fails_is_a_warning_and_makes_nothing_unhealthy(client, checks, settings):
+    checks(database=CHECKS + "fine")
+    settings.HEALTH_REPORTS = {"outbox": CHECKS + "broken", "relay": CHECKS + "fine"}
+    response = client.get("/health")
+    assert response.status_code == 200
+    body = response.json()
+    assert body["status"] == "healthy"
+    assert body["checks"]["outbox"]["status"] == "warning"
+    assert "refused" in body["checks"]["outbox"]["detail"]
+    assert body["checks"]["relay"]["status"] == "ok"
+    assert set(client.get("/health/ready").json()["checks"]) == {"database"}
+
+
 def test_the_detail_of_a_failure_is_one_sentence_without_credentials(client, checks, caplog):
     checks(broker=CHECKS + "broken")
     response = client.get("/health")

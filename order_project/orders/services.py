@@ -14,7 +14,7 @@ from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 
 from contracts.events import OrderCreated, OrderLine, OrderProcessed
-from messaging import failpoints, outbox
+from messaging import backpressure, failpoints, outbox
 from messaging.errors import PermanentError
 from messaging.message import Message, OutgoingMessage
 from observability.context import current_correlation_id
@@ -35,6 +35,14 @@ class IdempotencyKeyInUse(Exception):
 
 class IdempotencyKeyReused(Exception):
     """This key belongs to another order: the client made a mistake, or its keys are not unique."""
+
+
+class TakesNoOrders(Exception):
+    """The orders that were taken cannot be announced, so that no more are taken for now."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"Try again in {retry_after} seconds.")
+        self.retry_after = retry_after
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +74,17 @@ def place_order(
 
     With an `idempotency_key` (unique for each `placed_by`) the same order comes back however often it is sent; the
     unique constraint decides, so it holds for ever and under any race. Raises IdempotencyKeyInUse while another
-    request with the key is under way, IdempotencyKeyReused when the key was sent with another order.
+    request with the key is under way, IdempotencyKeyReused when the key was sent with another order, and TakesNoOrders
+    under back-pressure, when the settings say so; an order whose key is known comes back even then.
 
     A crash before the commit leaves nothing; after it the order is kept and will be announced, even if the client
     never got its answer.
     """
     digest = _digest(customer_id, lines) if idempotency_key is not None else None
+    if pressure := backpressure.refusing():
+        if idempotency_key is None or not _is_known(placed_by, idempotency_key):
+            raise TakesNoOrders(pressure.retry_after)
+        return _replay(placed_by, idempotency_key, digest)
     now = timezone.now()
     order = Order(
         placed_by=placed_by,
@@ -136,6 +149,10 @@ def _claim(placed_by: "User | None", idempotency_key: str) -> None:
 def _violates(error: IntegrityError, constraint: str) -> bool:
     diagnostics = getattr(error.__cause__, "diag", None)
     return diagnostics is not None and diagnostics.constraint_name == constraint
+
+
+def _is_known(placed_by: "User | None", idempotency_key: str) -> bool:
+    return Order.objects.filter(placed_by=placed_by, idempotency_key=idempotency_key).exists()
 
 
 def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None) -> Placed:

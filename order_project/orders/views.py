@@ -54,6 +54,12 @@ class OrderListView(ListAPIView[Order]):
                 "A request with this Idempotency-Key is still under way; ask again in a moment.",
                 headers={"Retry-After": "1"},
             ) from None
+        except services.TakesNoOrders as error:
+            raise Problem(
+                503,
+                "Orders cannot be passed on at the moment, so no new ones are taken.",
+                headers={"Retry-After": str(error.retry_after)},
+            ) from None
         except services.IdempotencyKeyReused:
             raise Problem(422, "This Idempotency-Key was already used for another order.") from None
         headers = {"Location": reverse("order", args=[placed.order.id])}

@@ -48,6 +48,7 @@ MESSAGING = {
     "BATCH_SIZE": env.int("MESSAGING_BATCH_SIZE", default=200),
     "RETRY_DELAYS": tuple(env.list("MESSAGING_RETRY_DELAYS", default=["1s", "5s", "30s", "2m", "10m"])),
     "MANAGEMENT_URL": env.str("RABBITMQ_MANAGEMENT_URL", default=""),
+    "OUTBOX_MAX_AGE": env.int("MESSAGING_OUTBOX_MAX_AGE", default=60),
     "RETENTION_DAYS": env.int("MESSAGING_RETENTION_DAYS", default=30),
 }
 
@@ -60,6 +61,7 @@ LOGGING = logging_config(
 METRICS_PORT = env.int("METRICS_PORT", default=0)
 METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
 HEALTH_CHECKS = {"database": "observability.health.database", "rabbitmq": "messaging.health.broker"}
+HEALTH_REPORTS = {name: f"messaging.health.{name}" for name in ("outbox", "dead_letters", "relay", "consume")}
 READINESS_CHECKS = ["database"]
 
 # --- Links between the two services' admins

@@ -1,0 +1,80 @@
+"""Back-pressure: what to tell those who bring work while the outbox cannot be emptied, as when the broker is away."""
+
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+from django.db import connection
+
+from messaging.conf import config
+
+logger = logging.getLogger(__name__)
+
+MODES = ("off", "warn", "refuse")
+
+_LOOK_INTERVAL = 1.0  # seconds; in between, a process goes by what it has seen
+_LONGEST = 300  # seconds; nobody knows how long a broker stays away
+_UNKNOWN_RATE = 60  # seconds, while no relay has said how fast it is
+
+# What was refused by the broker is due again later, so a message that nobody takes is no pressure.
+_OVERDUE = """
+    SELECT extract(epoch FROM now() - available_at)::float
+    FROM messaging_outboxmessage WHERE available_at <= now() ORDER BY available_at, id LIMIT 1"""
+_BACKLOG = """
+    SELECT (SELECT count(*) FROM messaging_outboxmessage),
+           (SELECT sum(rate) FROM messaging_process WHERE role = 'relay')"""
+
+
+@dataclass(frozen=True, slots=True)
+class Pressure:
+    """The outbox is older than `outbox_max_age`."""
+
+    overdue: float
+    """For how many seconds the oldest message has been due."""
+    waiting: int
+    """How many messages wait."""
+    retry_after: int
+    """Whole seconds in which the relays, as fast as they last were, would have published them all."""
+
+
+_pressure: Pressure | None = None
+_looked_at = -math.inf
+
+
+def current() -> Pressure | None:
+    """The pressure, not older than a second; None while there is none, or nobody wants to know.
+
+    Logs when it begins and when it ends. Raises what the database raises when it is away.
+    """
+    global _pressure, _looked_at
+    if config().backpressure == "off":
+        return None
+    now = time.monotonic()
+    if now - _looked_at >= _LOOK_INTERVAL:
+        _looked_at = now
+        before, _pressure = _pressure, _measure()
+        if _pressure and not before:
+            extra = {"overdue_seconds": round(_pressure.overdue), "waiting": _pressure.waiting}
+            logger.warning("back-pressure: the outbox is not being emptied", extra=extra)
+        elif before and not _pressure:
+            logger.info("no more back-pressure: the outbox is being emptied")
+    return _pressure
+
+
+def refusing() -> Pressure | None:
+    """The pressure, if new work is to be refused because of it."""
+    pressure = current()
+    return pressure if config().backpressure == "refuse" else None
+
+
+def _measure() -> Pressure | None:
+    with connection.cursor() as cursor:
+        cursor.execute(_OVERDUE)
+        row = cursor.fetchone()
+        if row is None or row[0] <= config().outbox_max_age:
+            return None
+        cursor.execute(_BACKLOG)
+        waiting, rate = cursor.fetchone()
+    seconds = math.ceil(waiting / rate) if rate else _UNKNOWN_RATE
+    return Pressure(overdue=row[0], waiting=waiting, retry_after=max(1, min(seconds, _LONGEST)))

@@ -1,0 +1,30 @@
+import logging
+
+import pytest
+
+from messaging.circuit import Circuit
+from messaging.stopping import Stop
+
+
+def test_it_logs_one_line_for_each_change_of_state_however_many_attempts(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, logger="messaging.circuit")
+    circuit = Circuit("database", Stop())
+    circuit.worked()
+    assert caplog.messages == []
+    for _ in range(5):
+        circuit.failed(OSError("refused"))
+    assert circuit.is_open
+    circuit.worked()
+    circuit.worked()
+    assert not circuit.is_open
+    assert caplog.messages == ["circuit open: the database is away", "circuit closed: the database is back"]
+    assert caplog.records[0].__dict__["reason"] == "refused"
+
+
+def test_a_pause_ends_at_once_when_the_process_is_asked_to_stop() -> None:
+    stop = Stop()
+    circuit = Circuit("broker", stop)
+    circuit.failed(OSError("refused"))
+    assert circuit.pause()
+    stop.request()
+    assert not circuit.pause()

@@ -1,0 +1,98 @@
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from messaging import health
+from messaging.conf import MessagingConfig
+from messaging.consumer import Consumer
+from messaging.heartbeat import Heartbeat
+from messaging.models import OutboxMessage, Process
+from messaging.relay import Relay
+from messaging.stopping import Stop
+from messaging.tests.conftest import Broker, Running, eventually
+from messaging.tests.handlers import Recorder
+from messaging.tests.test_relay import add
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_beat_that_is_not_due_writes_nothing(django_assert_num_queries: Any) -> None:
+    heartbeat = Heartbeat("relay")
+    heartbeat.beat()
+    with django_assert_num_queries(0):
+        heartbeat.beat(circuit="broker")
+    assert Process.objects.get().circuit == ""
+
+
+def test_it_tells_of_progress_and_of_the_rate_while_there_was_work() -> None:
+    heartbeat = Heartbeat("relay")
+    heartbeat.beat()
+    assert Process.objects.get().progressed_at is None
+    heartbeat.progress(100, 2.0)
+    heartbeat.progress(100, 2.0)
+    heartbeat._due = 0
+    heartbeat.beat()
+    worked = Process.objects.get()
+    assert worked.rate == 50
+    assert worked.progressed_at is not None
+    heartbeat._due = 0
+    heartbeat.beat()
+    idle = Process.objects.get()
+    assert (idle.rate, idle.progressed_at) == (50, worked.progressed_at)
+    assert idle.seen_at > worked.seen_at
+
+
+def test_a_process_takes_its_row_with_it_and_those_that_nobody_has_seen_for_long() -> None:
+    Process.objects.create(name="relay gone:1", role="relay", seen_at=timezone.now() - timedelta(hours=2))
+    Process.objects.create(name="relay killed:2", role="relay", seen_at=timezone.now() - timedelta(minutes=2))
+    heartbeat = Heartbeat("relay")
+    heartbeat.beat()
+    assert set(Process.objects.values_list("name", flat=True)) == {heartbeat._name, "relay killed:2"}
+    heartbeat.end()
+    assert [process.name for process in Process.objects.all()] == ["relay killed:2"]
+
+
+def test_running_relays_and_consumers_are_seen_and_leave_no_row(
+    broker: Broker, recorder: Recorder, config: MessagingConfig
+) -> None:
+    assert health.relay()["status"] == health.consume()["status"] == "warning"
+    stop = Stop()
+    relay = Running(Relay(config, stop).run, stop.request)
+    consumer = Running(Consumer(config, stop).run, stop.request)
+    eventually(lambda: Process.objects.count() == 2)
+    for report in (health.relay(), health.consume()):
+        assert "status" not in report
+        [process] = report["processes"]
+        assert process["circuit"] == "closed"
+    relay.stop()
+    consumer.stop()
+    assert not Process.objects.exists()
+
+
+def test_health_warns_of_a_process_that_waits_and_of_none_that_is_alive() -> None:
+    Process.objects.create(name="relay a:1", role="relay", circuit="broker")
+    Process.objects.create(name="relay b:2", role="relay")
+    Process.objects.create(name="consume c:3", role="consume", seen_at=timezone.now() - timedelta(minutes=2))
+    relay = health.relay()
+    assert relay["status"] == "warning"
+    assert relay["detail"] == "1 of 2 wait for something that is away."
+    assert [process["circuit"] for process in relay["processes"]] == ["open: the broker is away", "closed"]
+    assert health.consume() == {
+        "status": "warning",
+        "detail": "No consume was seen within 60 seconds.",
+        "processes": [],
+    }
+
+
+def test_health_shows_how_long_the_oldest_message_waits() -> None:
+    assert health.outbox() == {"waiting": 0, "oldest_age_seconds": 0.0}
+    add(2)
+    young = health.outbox()
+    assert young["waiting"] == 2
+    assert "status" not in young
+    OutboxMessage.objects.update(created_at=timezone.now() - timedelta(minutes=2))
+    old = health.outbox()
+    assert old["status"] == "warning"
+    assert 120 <= old["oldest_age_seconds"] < 130
