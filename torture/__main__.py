@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from itertools import groupby
 
+import torture.faults  # noqa: F401 - registers them
 from dev.processes import leaving_nothing_behind, raise_on_termination
 from dev.servers import ServerError
 from torture import report
