@@ -201,10 +201,10 @@ class Consumer:
         failpoints.reach("consume.moved")
         left: list[Move] = []
         for move, receipt in zip(moves, receipts, strict=True):
-            delivery, error, _ = move
             if receipt.fate is Fate.CONFIRMED:
+                delivery, failure, _ = move
                 work.ack_each([delivery])
-                self._note_failure(delivery, error)
+                self._note_failure(delivery, failure)
             else:
                 self._broker.failed(BrokerUnavailableError(receipt.reason))
                 left.append(move)

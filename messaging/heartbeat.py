@@ -47,7 +47,13 @@ class Heartbeat:
         if now < self._due:
             return
         rate = self._done / self._busy if self._done and self._busy else None
-        values = {"name": self._name, "role": self._role, "circuit": circuit, "done": self._done, "rate": rate}
+        values: dict[str, str | int | float | None] = {
+            "name": self._name,
+            "role": self._role,
+            "circuit": circuit,
+            "done": self._done,
+            "rate": rate,
+        }
         with connection.cursor() as cursor:
             if not self._begun:
                 cursor.execute(_BEGIN, [self._name])

@@ -16,7 +16,7 @@ def test_it_logs_one_line_for_each_change_of_state_however_many_attempts(caplog:
     assert circuit.is_open
     circuit.worked()
     circuit.worked()
-    assert not circuit.is_open
+    assert [circuit.is_open] == [False]
     assert caplog.messages == ["circuit open: the database is away", "circuit closed: the database is back"]
     assert caplog.records[0].__dict__["reason"] == "refused"
 
