@@ -10,7 +10,9 @@ from uuid import uuid4
 
 import pika
 
+from dev.servers import RabbitMQ
 from dev.servers.rabbitmq import manage
+from tests.waiting import eventually
 
 EXCHANGE = "orders"
 ORDER_QUEUE = "orders.events.v1"
@@ -101,6 +103,22 @@ class Broker:
     @property
     def _vhost(self) -> str:
         return quote(unquote(urlsplit(self.url.partition(",")[0]).path[1:]) or "/", safe="")
+
+
+def crash(server: RabbitMQ, broker: Broker) -> None:
+    """SIGKILL, as soon as RabbitMQ would know its queues again.
+
+    It notes a new quorum queue on disk only a second after it was declared (3.10); killed before that it has lost the
+    queue, whatever it has confirmed. Queues of services are older than that when something happens to them.
+    """
+    queues = [name.encode() for name in broker.queues(taps=True)]
+
+    def all_noted() -> bool:
+        noted = b"".join(file.read_bytes() for file in server.folder.rglob("names.dets"))
+        return not noted or all(name in noted for name in queues)
+
+    eventually(all_noted, "RabbitMQ has noted all queues on disk")
+    server.kill()
 
 
 class Tap:

@@ -9,7 +9,7 @@ import pytest
 
 from dev.environment import ORDER, PROCESSOR
 from dev.servers import PostgreSQL, RabbitMQ
-from tests.broker import Broker
+from tests.broker import crash
 from tests.conftest import running
 from tests.load import Load, assert_all_took_effect_once
 from tests.programs import NAMES
@@ -33,21 +33,6 @@ class Servers:
             server.launch()
         for server in stopped:
             server.wait()
-
-    def crash_broker(self) -> None:
-        """SIGKILL, as soon as RabbitMQ would know its queues again.
-
-        It notes a new quorum queue on disk only a second after it was declared (3.10); killed before that it has lost
-        the queue, whatever it has confirmed. Queues of services are older than that when something happens to them.
-        """
-        queues = [name.encode() for name in Broker(self.broker.url, self.broker.management_url).queues(taps=True)]
-
-        def all_noted() -> bool:
-            noted = b"".join(file.read_bytes() for file in self.broker.folder.rglob("names.dets"))
-            return not noted or all(name in noted for name in queues)
-
-        eventually(all_noted, "RabbitMQ has noted all queues on disk")
-        self.broker.kill()
 
     def stop(self) -> None:
         for server in self.all:
@@ -123,7 +108,7 @@ def test_a_broker_that_is_away_at_start_is_waited_for(own_system: System, own_se
 def test_a_broker_that_is_killed_under_load_loses_nothing(system: System, own_servers: Servers) -> None:
     with system.broker.tap() as tap, Load(system, orders=200) as load:
         load.wait_until_accepted(50)
-        own_servers.crash_broker()
+        crash(own_servers.broker, system.broker)
         load.finish()  # an order is accepted whether the broker is there or not
         own_servers.broker.start()
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from dev.environment import ORDER, Service
-from dev.servers import PostgreSQL, RabbitMQ
+from dev.servers import Cluster, PostgreSQL, RabbitMQ
 from tests.broker import Broker, Tap
 from tests.programs import Ended
 from tests.proxy import Proxy
@@ -48,7 +48,7 @@ class BrokerServer(Protocol):
         """Whether all of it runs."""
 
 
-BROKERS: dict[str, Callable[[Path], Any]] = {"single": RabbitMQ}
+BROKERS: dict[str, Callable[[Path], Any]] = {"single": RabbitMQ, "cluster": Cluster}
 """The kinds of arenas: how each makes its `BrokerServer`, in a folder of its own."""
 
 
