@@ -1,0 +1,214 @@
+"""Databases that go away, hang, or have no room."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+import psycopg
+
+from dev.environment import ORDER, PROCESSOR, SERVICES, Service
+from dev.servers.base import unprivileged_user
+from tests.system import new_customer, new_order
+from tests.waiting import eventually
+from torture.arena import Arena
+from torture.fault import fault
+
+AWAY = 6.0
+"""Seconds that a server is down."""
+LOCKED = 20.0
+EXHAUSTED = 10.0
+TABLES = {
+    ORDER: ("orders_order", "messaging_outboxmessage", "messaging_inboxmessage"),
+    PROCESSOR: ("processing_processingrecord", "messaging_outboxmessage", "messaging_inboxmessage"),
+}
+CUTS = 5
+OUTBOX = "messaging_outboxmessage"
+SMALL = 4 * 1024 * 1024
+"""Bytes of a disk that is soon full."""
+FULL = 8.0
+
+
+def restart(service: Service, arena: Arena) -> None:
+    database = arena.database_of(service)
+    database.stop()
+    arena.hold(AWAY)
+    database.start()
+
+
+def crash(service: Service, arena: Arena) -> None:
+    database = arena.database_of(service)
+    database.kill()
+    arena.hold(AWAY)
+    database.start()
+
+
+def lock(service: Service, arena: Arena) -> None:
+    with psycopg.connect(arena.database_of(service).url) as connection:
+        connection.execute(f"LOCK TABLE {', '.join(TABLES[service])} IN ACCESS EXCLUSIVE MODE")
+        arena.hold(LOCKED)
+
+
+def cut_connections(service: Service, arena: Arena) -> None:
+    for _ in range(CUTS):
+        arena.load.wait_for_more(arena.random.randrange(5, 30))
+        _cut_connections(arena, service)
+
+
+for _service in SERVICES:
+    _of = f"The {_service.name} service's PostgreSQL" if _service is ORDER else "The processor's PostgreSQL"
+    fault(
+        f"{_service.name}-database-restarts",
+        f"{_of} is stopped in order, and started again after {AWAY:g} s.",
+        group="database",
+        attempts_stay_one=True,
+    )(partial(restart, _service))
+    fault(
+        f"{_service.name}-database-crashes",
+        f"{_of} is killed, and started again after {AWAY:g} s.",
+        group="database",
+        attempts_stay_one=True,
+        short=_service is PROCESSOR,
+    )(partial(crash, _service))
+    fault(
+        f"{_service.name}-tables-are-locked",
+        f"Somebody holds {', '.join(TABLES[_service])} locked for {LOCKED:g} s.",
+        group="database",
+        attempts_stay_one=True,
+    )(partial(lock, _service))
+    fault(
+        f"{_service.name}-connections-are-cut",
+        f"{_of} throws out everybody who is connected, {CUTS} times.",
+        group="database",
+        attempts_stay_one=True,
+        episodes=CUTS,
+    )(partial(cut_connections, _service))
+
+
+@fault(
+    "database-connections-are-exhausted",
+    f"Both databases are full of somebody else's connections for {EXHAUSTED:g} s, and let nobody else in.",
+    group="database",
+    attempts_stay_one=True,
+)
+def connections_are_exhausted(arena: Arena) -> None:
+    with ExitStack() as stack:
+        for service in SERVICES:
+            _take_all_connections(arena, service, stack)
+        arena.hold(EXHAUSTED)
+
+
+def _take_all_connections(arena: Arena, service: Service, stack: ExitStack) -> None:
+    """Takes whatever becomes free, throws the others out, and does so again until nobody else is in."""
+    ours: list[psycopg.Connection] = []
+    connect = partial(psycopg.connect, arena.database_of(service).url, autocommit=True, connect_timeout=10)
+    others = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> ALL (%s)"
+    while True:
+        try:
+            while True:
+                ours.append(stack.enter_context(connect()))
+        except psycopg.OperationalError as error:
+            if "too many clients" not in str(error):
+                raise
+        pids = [connection.info.backend_pid for connection in ours]
+        if not ours[0].execute(others, [pids]).fetchall():
+            return
+        ours[0].execute(f"SELECT pg_terminate_backend(pid) FROM ({others}) AS others", [pids])
+
+
+def _cut_connections(arena: Arena, service: Service) -> None:
+    arena.query(
+        service,
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
+    )
+
+
+# --- A disk that is full
+
+
+def cannot_mount() -> str:
+    """A file system of a size of its own takes root, and in a container the right to mount."""
+    if os.getuid() != 0:
+        return "needs root, to mount a small file system"
+    with tempfile.TemporaryDirectory(prefix="order-processing-") as folder:
+        try:
+            with _mounted(Path(folder)):
+                return ""
+        except (subprocess.CalledProcessError, FileNotFoundError):
+            return "this machine does not let us mount a small file system"
+
+
+@contextmanager
+def _mounted(folder: Path) -> Iterator[None]:
+    """A file system of SMALL bytes in the folder, which the servers' user may write."""
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL},mode=0700", "none", folder], check=True)
+    try:
+        shutil.chown(folder, unprivileged_user() or None)
+        yield
+    finally:
+        # Lazily: after Ctrl-C the database may still have its files open.
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@contextmanager
+def _outbox_on(folder: Path, connection: psycopg.Connection) -> Iterator[None]:
+    """The order service's outbox, with its indexes, is kept in the folder, and moved back afterwards."""
+    indexes = [
+        name for (name,) in connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = %s", [OUTBOX])
+    ]
+
+    def move(tablespace: str) -> None:
+        connection.execute(f"ALTER TABLE {OUTBOX} SET TABLESPACE {tablespace}")
+        for index in indexes:
+            connection.execute(f"ALTER INDEX {index} SET TABLESPACE {tablespace}")
+
+    connection.execute(f"CREATE TABLESPACE small LOCATION '{folder}'")
+    move("small")
+    try:
+        yield
+    finally:
+        move("pg_default")
+        connection.execute("DROP TABLESPACE small")
+
+
+@fault(
+    "the-outbox-has-no-room",
+    f"The disk under the order service's outbox is full for {FULL:g} s: orders are refused with 503, and nothing of "
+    "them is kept.",
+    group="database",
+    attempts_stay_one=True,
+    needs=[cannot_mount],
+)
+def the_outbox_has_no_room(arena: Arena) -> None:
+    folder = arena.folder / "small"
+    folder.mkdir(exist_ok=True)
+    connect = partial(psycopg.connect, arena.order_database.url, autocommit=True)
+    with _mounted(folder), connect() as connection, _outbox_on(folder, connection):
+        arena.load.wait_for_more(20)
+        filler = folder / "filler"
+        with filler.open("wb", buffering=0) as file, suppress(OSError):
+            while True:
+                file.write(b"0" * 4096)
+        # What is left of room in the pages that the table has goes first.
+        refused = [eventually(partial(_refused, arena), "an order is refused")]
+        refused += filter(None, (_refused(arena) for _ in range(10)))
+        arena.hold(FULL)
+        filler.unlink()
+        arena.load.wait_for_more(20)
+        kept = arena.query(ORDER, "SELECT customer_id FROM orders_order WHERE customer_id = ANY (%s)", refused)
+        assert not kept, f"orders that were refused with 503 are there all the same: {kept}"
+
+
+def _refused(arena: Arena) -> str:
+    """Posts one order, once. Its customer when it is refused for now, which nobody else is; empty when it is taken."""
+    customer = new_customer()
+    answer = arena.system.orders.post("/orders", json=new_order(customer_id=customer))
+    if answer.status_code == 201:
+        return ""
+    assert (answer.status_code, answer.headers["Content-Type"]) == (503, "application/problem+json"), answer.text
+    return customer
