@@ -10,8 +10,8 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from httpapi.admin import IndexedDates
 from httpapi.badges import Kind, badge
@@ -26,7 +26,7 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
     list_title = "Processing records: what was decided about each order"
     empty_list = "No order has been decided yet."
     newest_first = ("-finished_at", "-order_id")
-    not_listed = ("message_id", "correlation_id")
+    not_listed = ("message_id", "correlation_id", "order")
     change_list_template = "admin/processing/processingrecord/change_list.html"
     list_display = (
         "order_id", "outcome_badge", "finished", "reason", "customer_id", "total_amount", "attempts",
@@ -39,8 +39,9 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
     search_help_text = "The exact id of an order or of a customer, or a correlation id."
     fieldsets = (
         (None, {"fields": ("order_id", "outcome_badge", "reason", "customer_id", "total_amount", "item_count")}),
-        ("Processing", {"fields": ("attempts", "started", "finished", "took")}),
-        ("Where to look further", {"fields": ("order", "correlation_id", "message_id")}),
+        ("Processing", {"fields": ("attempts", "started", "finished", "took", "restored_at")}),
+        ("The order as it was announced", {"fields": ("ordered", "items")}),
+        ("Where to look further", {"fields": ("order_link", "correlation_id", "message_id")}),
     )
 
     class Media:
@@ -63,8 +64,18 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
         """The steps alone, without the time in queues."""
         return f"{record.duration_ms:.3f} ms"
 
+    @admin.display(description="placed at")
+    def ordered(self, record: ProcessingRecord) -> str:
+        return record.order["created_at"] if record.order else "no copy: from before it was kept"
+
+    @admin.display(description="items")
+    def items(self, record: ProcessingRecord) -> SafeString:
+        items = record.order["items"] if record.order else []
+        lines = ((item["quantity"], item["product_id"], f"{item['price']:.2f}") for item in items)
+        return format_html_join(mark_safe("<br>"), "{} × {} at {}", lines)
+
     @admin.display(description="order")
-    def order(self, record: ProcessingRecord) -> SafeString:
+    def order_link(self, record: ProcessingRecord) -> SafeString:
         url = f"{settings.ORDERS_ADMIN_URL}orders/order/{record.order_id}/change/"
         return format_html('<a href="{}">The order in the order service</a>', url)
 

@@ -32,6 +32,14 @@ class ProcessingRecord(models.Model):
     correlation_id = models.CharField(max_length=255, blank=True)
     started_at = models.DateTimeField()
     finished_at = models.DateTimeField()
+    order = models.JSONField(
+        null=True, editable=False, help_text="The order's items and `created_at`, as they were announced."
+    )
+    restored_at = models.DateTimeField(
+        null=True,
+        blank=True,
+        help_text="When `reconcile` wrote this record anew: then attempts, message and times are not the first ones.",
+    )
 
     class Meta:
         ordering = ["-finished_at", "-order_id"]

@@ -5,7 +5,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from httpapi.openapi import REQUEST_ID, problem_responses, retry_after
 from httpapi.pagination import NO_SUCH_PAGE
-from processing.serializers import RecordFilters, RecordSerializer
+from processing.serializers import RecordDetailSerializer, RecordFilters, RecordSerializer
 
 RECORD_NOT_FOUND = "Processing record not found"
 
@@ -22,6 +22,7 @@ _COMPLETED = {
     "started_at": "2026-11-22T09:30:00.120451Z",
     "finished_at": "2026-11-22T09:30:00.120502Z",
     "duration_ms": 0.051,
+    "restored_at": None,
 }
 _FAILED = _COMPLETED | {
     "outcome": "failed",
@@ -33,6 +34,21 @@ _ANSWERS = [
     OpenApiExample("Completed", _COMPLETED, response_only=True, status_codes=["200"]),
     OpenApiExample("Failed", _FAILED, response_only=True, status_codes=["200"]),
 ]
+_WITH_ORDER = OpenApiExample(
+    "With its order",
+    _COMPLETED
+    | {
+        "order": {
+            "items": [
+                {"product_id": "espresso-beans-1kg", "quantity": 2, "price": 18.5},
+                {"product_id": "paper-filters", "quantity": 1, "price": 9.0},
+            ],
+            "created_at": "2026-11-22T09:30:00.000000Z",
+        }
+    },
+    response_only=True,
+    status_codes=["200"],
+)
 
 _BAD_PARAMETER = problem_responses(
     422,
@@ -65,8 +81,8 @@ read_record = extend_schema(
         *REQUEST_ID,
     ],
     responses={
-        200: OpenApiResponse(RecordSerializer, "What was decided about the order."),
+        200: OpenApiResponse(RecordDetailSerializer, "What was decided about the order."),
         **problem_responses(401, 404, 503, details={404: RECORD_NOT_FOUND}),
     },
-    examples=_ANSWERS,
+    examples=[_WITH_ORDER],
 )

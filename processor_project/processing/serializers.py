@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from rest_framework import serializers
 
 from contracts.events import MAX_TEXT
-from httpapi.fields import MoneyField
+from httpapi.fields import MoneyField, StrictCharField
 from processing.models import ProcessingRecord
 
 
@@ -24,9 +24,36 @@ class RecordSerializer(serializers.Serializer[ProcessingRecord]):
     started_at = serializers.DateTimeField()
     finished_at = serializers.DateTimeField()
     duration_ms = serializers.FloatField(help_text="How long the rules took, without the time in queues.")
+    restored_at = serializers.DateTimeField(
+        allow_null=True,
+        help_text="When `reconcile` wrote this record anew: then attempts, message and times are not the first ones.",
+    )
 
     def get_reason(self, record: ProcessingRecord) -> str | None:
         return record.reason or None
+
+
+class ItemSerializer(serializers.Serializer[Any]):
+    """One line of an order."""
+
+    product_id = serializers.CharField()
+    quantity = serializers.IntegerField()
+    price = MoneyField()
+
+
+class OrderCopySerializer(serializers.Serializer[Any]):
+    """What the record does not have in fields of its own."""
+
+    items = ItemSerializer(many=True)
+    created_at = serializers.DateTimeField()
+
+
+class RecordDetailSerializer(RecordSerializer):
+    """What was decided about one order, with the order."""
+
+    order = OrderCopySerializer(
+        allow_null=True, help_text="The order as it was announced; null in records of before it was kept."
+    )
 
 
 class RecordFilters(serializers.Serializer[Any]):
@@ -43,10 +70,10 @@ class RecordFilters(serializers.Serializer[Any]):
 
     outcome = serializers.ChoiceField(choices=ProcessingRecord.Outcome.choices, required=False, help_text="Only these.")
     order_id = serializers.UUIDField(required=False, help_text="Exactly this order.")
-    customer_id = serializers.CharField(
+    customer_id = StrictCharField(
         required=False, max_length=MAX_TEXT, trim_whitespace=False, help_text="Exactly this customer."
     )
-    correlation_id = serializers.CharField(
+    correlation_id = StrictCharField(
         required=False, max_length=MAX_TEXT, trim_whitespace=False, help_text="Exactly this correlation id."
     )
     created_after = serializers.DateTimeField(

@@ -7,6 +7,7 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
+import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
@@ -22,6 +23,8 @@ logger = logging.getLogger(__name__)
 
 type OrderMessage = Message[OrderCreated]
 
+_JSON = msgspec.json.Encoder(decimal_format="number")
+
 _COLUMNS = {
     "order_id": "uuid",
     "outcome": "text",
@@ -34,9 +37,11 @@ _COLUMNS = {
     "correlation_id": "text",
     "started_at": "timestamptz",
     "finished_at": "timestamptz",
+    "order": "jsonb",
+    "restored_at": "timestamptz",
 }
 _INSERT = f"""
-    INSERT INTO {ProcessingRecord._meta.db_table} ({", ".join(_COLUMNS)})
+    INSERT INTO {ProcessingRecord._meta.db_table} ({", ".join(f'"{column}"' for column in _COLUMNS)})
     SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
     ON CONFLICT (order_id) DO NOTHING
     RETURNING order_id
@@ -56,8 +61,9 @@ def process_orders(messages: Sequence[OrderMessage]) -> None:
     """
     fresh, repeated = _first_of_each_undecided_order(messages)
     records = [_decide(message) for message in fresh]
-    _insert(records)
-    outbox.add([_announcement(message, record) for message, record in zip(fresh, records, strict=True)])
+    if len(insert(records)) != len(records):
+        raise TransientError("Another consumer has just decided an order of this batch")
+    outbox.add([announcement(record, message.traceparent) for message, record in zip(fresh, records, strict=True)])
     # Not before the commit: until then all of this may be rolled back and run again.
     transaction.on_commit(partial(_report, records, repeated), robust=True)
 
@@ -67,7 +73,7 @@ def _first_of_each_undecided_order(
 ) -> tuple[list[OrderMessage], list[OrderMessage]]:
     """The messages to act on, and those to pass over.
 
-    This only spares decided orders the steps. Whether an order is new is for the unique key to say, in `_insert`.
+    This only spares decided orders the steps. Whether an order is new is for the unique key to say, in `insert`.
     """
     order_ids = {message.payload.order_id for message in messages}
     seen: set[UUID] = set(
@@ -99,26 +105,29 @@ def _decide(message: OrderMessage) -> ProcessingRecord:
         started_at=started_at,
         # The wall clock may be set back meanwhile.
         finished_at=started_at + timedelta(seconds=time.perf_counter() - clock),
+        order={"items": order.items, "created_at": order.created_at},
     )
 
 
-def _insert(records: Sequence[ProcessingRecord]) -> None:
-    """Write all records in one statement. Raises TransientError when one of the orders has got a record meanwhile.
+def insert(records: Sequence[ProcessingRecord]) -> set[UUID]:
+    """Write all records in one statement, but for orders that have one. Returns the orders that have got theirs.
 
     Another transaction that holds one of the orders makes this wait until it commits or rolls back. What the steps
-    have done for an order that it has decided must not be kept, hence the error; on the next run it is passed over.
+    have done for an order that it has decided must not be kept: who has run them rolls back when one is left out.
     """
     if not records:
-        return
+        return set()
     # Sorted, so that two consumers with the same orders wait for each other instead of deadlocking.
     ordered = sorted(records, key=lambda record: record.order_id)
+    columns = {column: [getattr(record, column) for record in ordered] for column in _COLUMNS}
+    columns["order"] = [_JSON.encode(order).decode() for order in columns["order"]]
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [[getattr(record, column) for record in ordered] for column in _COLUMNS])
-        if len(cursor.fetchall()) != len(records):
-            raise TransientError("Another consumer has just decided an order of this batch")
+        cursor.execute(_INSERT, list(columns.values()))
+        return {order_id for (order_id,) in cursor.fetchall()}
 
 
-def _announcement(message: OrderMessage, record: ProcessingRecord) -> OutgoingMessage:
+def announcement(record: ProcessingRecord, traceparent: str = "") -> OutgoingMessage:
+    """The `order.processed` of this record, with a message id of its own; goes on with the trace, if there is one."""
     event = OrderProcessed(
         order_id=record.order_id,
         status="failed" if record.reason else "completed",
@@ -128,8 +137,8 @@ def _announcement(message: OrderMessage, record: ProcessingRecord) -> OutgoingMe
         type=event.TYPE,
         body=event.to_json(),
         schema_version=event.SCHEMA_VERSION,
-        correlation_id=message.correlation_id,
-        traceparent=context.child_traceparent(message.traceparent),
+        correlation_id=record.correlation_id,
+        traceparent=context.child_traceparent(traceparent),
     )
 
 

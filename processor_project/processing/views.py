@@ -11,14 +11,14 @@ from httpapi.problems import Problem
 from httpapi.query import parse_query
 from processing import openapi
 from processing.models import ProcessingRecord
-from processing.serializers import RecordFilters, RecordSerializer
+from processing.serializers import RecordDetailSerializer, RecordFilters, RecordSerializer
 
 
 @extend_schema_view(get=openapi.list_records)
 class RecordListView(ListAPIView[ProcessingRecord]):
     """What was decided about the orders, newest first."""
 
-    queryset = ProcessingRecord.objects.all()
+    queryset = ProcessingRecord.objects.defer("order")
     serializer_class = RecordSerializer
     ordering = ("-finished_at", "-order_id")
 
@@ -35,7 +35,7 @@ class RecordView(RetrieveAPIView[ProcessingRecord]):
     """What was decided about one order."""
 
     queryset = ProcessingRecord.objects.all()
-    serializer_class = RecordSerializer
+    serializer_class = RecordDetailSerializer
 
     def get_view_name(self) -> str:
         return "Processing record"
