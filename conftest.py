@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-NEED_DJANGO = {"httpapi", "messaging", "observability"}
+NEED_DJANGO = {"httpapi", "ledger", "messaging", "observability"}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 from dev.environment import ROOT, SERVICES
 
 BIN = ROOT / ".venv" / "bin"
-SHARED = ["benchmarks", "contracts", "dev", "httpapi", "messaging", "observability", "tests", "torture", "conftest.py"]
+PACKAGES = ["benchmarks", "contracts", "dev", "httpapi", "ledger", "messaging", "observability", "tests", "torture"]
+SHARED = [*PACKAGES, "conftest.py"]
 
 # A production's settings, for checks that connect to nothing.
 PRODUCTION = {

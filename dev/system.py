@@ -96,6 +96,8 @@ class System:
         fixed = {
             "DATABASE_URL": self.given_database(service),
             "PORT": str(self.ports[service.port_variable]),
+            "PROCESSOR_API_URL": self.url(PROCESSOR),
+            "ORDERS_API_URL": self.url(ORDER),
             "PROCESSOR_ADMIN_URL": f"{self.url(PROCESSOR)}/admin/",
             "ORDERS_ADMIN_URL": f"{self.url(ORDER)}/admin/",
             "PYTHONUNBUFFERED": "1",

@@ -44,7 +44,7 @@ class Result:
 
 SUITES = [
     Suite("contracts", ROOT, ("contracts",)),
-    Suite("shared", ROOT, ("httpapi", "messaging", "observability")),
+    Suite("shared", ROOT, ("httpapi", "ledger", "messaging", "observability")),
     *(Suite(service.name, service.folder) for service in SERVICES),
     Suite("dev", ROOT, ("dev",)),
 ]

@@ -22,12 +22,18 @@ MESSAGING = {
 }
 HEALTH_CHECKS = {"database": "observability.health.database", "rabbitmq": "messaging.health.broker"}
 READINESS_CHECKS = ["database"]
+LEDGER = {
+    "BOOK": "ledger.tests.books.BOOK",
+    "PEER_VARIABLE": "OTHERS_API_URL",
+    "PEER_URL": "http://127.0.0.1:1",
+    "PEER_TOKEN": "",
+}
 METRICS_PORT = 0
 METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
 API_MAX_BODY_BYTES = 1024 * 1024
 
 ROOT_URLCONF = "dev.test_urls"
-INSTALLED_APPS = ["messaging", "observability", *httpapi_settings.APPS]
+INSTALLED_APPS = ["ledger", "messaging", "observability", *httpapi_settings.APPS]
 MIDDLEWARE = httpapi_settings.MIDDLEWARE
 REST_FRAMEWORK = httpapi_settings.rest_framework_settings(auth_required=False)
 SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings("Things", "Keeps things.", "1.0.0")

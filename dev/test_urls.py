@@ -7,4 +7,5 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("", include("observability.urls")),
     path("", include("httpapi.urls")),
+    path("", include("ledger.urls")),
 ]

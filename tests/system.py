@@ -85,6 +85,8 @@ class System:
             "DATABASE_URL": self.places.order_database if service is ORDER else self.places.processor_database,
             "RABBITMQ_URL": self.places.rabbitmq,
             "RABBITMQ_MANAGEMENT_URL": self.places.management,
+            "PROCESSOR_API_URL": self.url("processor-web"),
+            "ORDERS_API_URL": self.url("order-web"),
             "PROCESSOR_ADMIN_URL": f"{self.url('processor-web')}/admin/",
             "ORDERS_ADMIN_URL": f"{self.url('order-web')}/admin/",
         }

@@ -62,13 +62,21 @@ HEALTH_CHECKS = {"database": "observability.health.database", "rabbitmq": "messa
 HEALTH_REPORTS = {name: f"messaging.health.{name}" for name in ("outbox", "dead_letters", "relay", "consume")}
 READINESS_CHECKS = ["database"]
 
+# --- Ledger: the book that `manage.py reconcile` compares with this service's own
+LEDGER = {
+    "BOOK": "orders.ledger.BOOK",
+    "PEER_VARIABLE": "PROCESSOR_API_URL",
+    "PEER_URL": env.str("PROCESSOR_API_URL", default="http://localhost:8001"),
+    "PEER_TOKEN": env.str("PROCESSOR_API_TOKEN", default=""),
+}
+
 # --- Links between the two services' admins
 PROCESSOR_ADMIN_URL = env.str("PROCESSOR_ADMIN_URL", default="http://localhost:8001/admin/")
 
 # --- The application
 ROOT_URLCONF = "order_project.urls"
 WSGI_APPLICATION = "order_project.wsgi.application"
-INSTALLED_APPS = ["orders", "messaging", "observability", *httpapi_settings.APPS]
+INSTALLED_APPS = ["orders", "ledger", "messaging", "observability", *httpapi_settings.APPS]
 MIDDLEWARE = httpapi_settings.MIDDLEWARE
 TEMPLATES = [
     {

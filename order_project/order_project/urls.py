@@ -5,6 +5,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("orders.urls")),
+    path("", include("ledger.urls")),
     path("", include("httpapi.urls")),
     path("", include("observability.urls")),
     path("admin/", admin.site.urls),

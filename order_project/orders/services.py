@@ -107,7 +107,7 @@ def place_order(
                 _claim(placed_by, idempotency_key)
             order.save(force_insert=True)
             OrderItem.objects.bulk_create(items)
-            outbox.add([_announcement(order, items)])
+            outbox.add([announcement(order, items)])
     except IntegrityError as error:
         if idempotency_key is None or not _violates(error, IDEMPOTENCY_CONSTRAINT):
             raise
@@ -118,7 +118,8 @@ def place_order(
     return Placed(order=order, items=items, replayed=False)
 
 
-def _announcement(order: Order, items: Sequence[OrderItem]) -> OutgoingMessage:
+def announcement(order: Order, items: Sequence[OrderItem]) -> OutgoingMessage:
+    """The `order.created` of this order, with a message id of its own."""
     event = OrderCreated(
         order_id=order.id,
         customer_id=order.customer_id,
@@ -126,7 +127,12 @@ def _announcement(order: Order, items: Sequence[OrderItem]) -> OutgoingMessage:
         total_amount=order.total_amount,
         created_at=order.created_at,
     )
-    return OutgoingMessage(type=event.TYPE, body=event.to_json(), schema_version=event.SCHEMA_VERSION)
+    return OutgoingMessage(
+        type=event.TYPE,
+        body=event.to_json(),
+        schema_version=event.SCHEMA_VERSION,
+        correlation_id=order.correlation_id,
+    )
 
 
 def _digest(customer_id: str, lines: Sequence[Line]) -> bytes:

@@ -64,13 +64,21 @@ HEALTH_CHECKS = {"database": "observability.health.database", "rabbitmq": "messa
 HEALTH_REPORTS = {name: f"messaging.health.{name}" for name in ("outbox", "dead_letters", "relay", "consume")}
 READINESS_CHECKS = ["database"]
 
+# --- Ledger: the book that `manage.py reconcile` compares with this service's own
+LEDGER = {
+    "BOOK": "processing.ledger.BOOK",
+    "PEER_VARIABLE": "ORDERS_API_URL",
+    "PEER_URL": env.str("ORDERS_API_URL", default="http://localhost:8000"),
+    "PEER_TOKEN": env.str("ORDERS_API_TOKEN", default=""),
+}
+
 # --- Links between the two services' admins
 ORDERS_ADMIN_URL = env.str("ORDERS_ADMIN_URL", default="http://localhost:8000/admin/")
 
 # --- The application
 ROOT_URLCONF = "processor_project.urls"
 WSGI_APPLICATION = "processor_project.wsgi.application"
-INSTALLED_APPS = ["processing", "messaging", "observability", *httpapi_settings.APPS]
+INSTALLED_APPS = ["processing", "ledger", "messaging", "observability", *httpapi_settings.APPS]
 MIDDLEWARE = httpapi_settings.MIDDLEWARE
 TEMPLATES = [
     {

@@ -2,6 +2,7 @@
 
 import json
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID, uuid4
@@ -15,8 +16,10 @@ from pytest_django import DjangoAssertNumQueries
 from rest_framework.authtoken.models import Token
 from rest_framework.permissions import IsAuthenticated
 
+from contracts.events import OrderLine
 from processing.models import ProcessingRecord
-from processing.tests.factories import make_record
+from processing.services import process_orders
+from processing.tests.factories import make_message, make_record
 from processing.views import RecordListView, RecordView
 
 pytestmark = pytest.mark.django_db
@@ -59,7 +62,29 @@ def test_a_record_tells_what_was_decided_about_the_order(client: Client) -> None
         "started_at": "2026-11-22T12:00:00Z",
         "finished_at": "2026-11-22T12:00:00.001500Z",
         "duration_ms": 1.5,
+        "restored_at": None,
+        "order": None,
     }
+
+
+def test_a_record_has_the_order_as_it_was_announced_and_the_list_spares_it(client: Client) -> None:
+    message = make_message(
+        items=[
+            OrderLine(product_id="tea", quantity=2, price=Decimal("18.50")),
+            OrderLine(product_id='a " \\ ’ 💥', quantity=1, price=Decimal("9999999.99")),
+        ]
+    )
+    process_orders([message])
+
+    assert client.get(f"/records/{message.payload.order_id}").json()["order"] == {
+        "items": [
+            {"product_id": "tea", "quantity": 2, "price": 18.5},
+            {"product_id": 'a " \\ ’ 💥', "quantity": 1, "price": 9999999.99},
+        ],
+        "created_at": "2026-11-22T09:30:00Z",
+    }
+    (listed,) = client.get("/records").json()["results"]
+    assert "order" not in listed
 
 
 def test_a_failed_record_says_why(client: Client) -> None:
@@ -256,24 +281,26 @@ def test_the_front_page_leads_everywhere(client: Client) -> None:
         assert client.get(door).status_code in (200, 302, 503)
 
 
-def test_the_schema_describes_both_operations_with_examples_that_hold(client: Client) -> None:
+def test_the_schema_describes_the_operations_with_examples_that_hold(client: Client) -> None:
     record = make_record(reason="No.")
 
     schema = client.get("/schema", headers={"Accept": "application/vnd.oai.openapi+json"}).json()
 
     assert schema["openapi"].startswith("3.1")
-    assert schema["paths"].keys() == {"/records", "/records/{order_id}"}
+    assert schema["paths"].keys() == {"/records", "/records/{order_id}", "/ledger"}
+    (listed,) = client.get("/records").json()["results"]
     answered = client.get(f"/records/{record.order_id}").json()
-    documented = schema["components"]["schemas"]["Record"]["properties"]
+    documented = schema["components"]["schemas"]["RecordDetail"]["properties"]
     assert documented.keys() == answered.keys()
-    for path in schema["paths"].values():
-        for status, answer in path["get"]["responses"].items():
+    assert schema["components"]["schemas"]["Record"]["properties"].keys() == listed.keys()
+    for path, shape in (("/records", listed), ("/records/{order_id}", answered)):
+        for status, answer in schema["paths"][path]["get"]["responses"].items():
             (content,) = answer["content"].values()
             for example in content["examples"].values():
                 value = example["value"]
                 if status == "200":
                     for shown in value.get("results", [value]):
-                        assert shown.keys() == answered.keys()
+                        assert shown.keys() == shape.keys()
                         assert (shown["outcome"] == "failed") == (shown["reason"] is not None)
                 else:
                     assert value["status"] == int(status)

@@ -1,0 +1,17 @@
+"""Settings that have the right type and still cannot work: found at start, by name, each with an id."""
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+
+@register
+def peer_url(**kwargs: Any) -> list[CheckMessage]:
+    """The address of the other service's API can be one."""
+    name, url = settings.LEDGER["PEER_VARIABLE"], settings.LEDGER["PEER_URL"]
+    parts = urlsplit(url)
+    if parts.scheme in ("http", "https") and parts.netloc and not parts.query:
+        return []
+    return [Error(f"{name} must be an http(s) URL.", hint="For example https://orders.example.com", id="ledger.E001")]

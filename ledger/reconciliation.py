@@ -1,0 +1,115 @@
+"""The two books, compared: where each order is, what is missing, double or stuck; and the mending of it."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from ledger import comparison
+from ledger.book import Book, Fetch, Wrong
+from ledger.comparison import PLACES, Count, Finding
+from ledger.peer import Peer
+from messaging.conf import config
+from messaging.depth import messages_on_the_broker
+
+SECOND_LOOK = 6.0
+"""Seconds between two looks. Longer than the broker's statistics lag, and than messages are usually under way."""
+
+MISSING = tuple(kind for kind in Wrong if kind is not Wrong.CONTRADICTION)
+DOUBLE = (Wrong.CONTRADICTION,)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the last look has found. The lists can be read until the next one."""
+
+    counts: list[Count]
+    queued: dict[str, int | None]
+    """The messages in the queues of each service; None when that is not known."""
+
+    @property
+    def balanced(self) -> bool:
+        """Nothing is missing, nothing is double, and no order may be on a broker that cannot be asked."""
+        return not self.orders(*MISSING, *DOUBLE) and not self.unknown
+
+    @property
+    def counted(self) -> int:
+        return sum(count.orders for count in self.counts)
+
+    @property
+    def places(self) -> dict[str, int]:
+        """The orders in each place, without those that are missing or double."""
+        return {
+            place: sum(count.orders for count in self.counts if count.place == place and count.wrong is None)
+            for place in PLACES
+        }
+
+    def stuck_in(self, place: str) -> int:
+        due = [count for count in self.counts if count.due and count.wrong is None]
+        return sum(count.orders for count in due if count.place == place != "final")
+
+    @property
+    def stuck_count(self) -> int:
+        return sum(self.stuck_in(place) for place in PLACES)
+
+    @property
+    def unknown(self) -> int:
+        """Orders that are nowhere but, perhaps, on a broker that did not say how many messages it has."""
+        ways = {"broker": "processor", "result_broker": "orders"}
+        return sum(self.stuck_in(place) for place, service in ways.items() if self.queued[service] is None)
+
+    def orders(self, *kinds: Wrong) -> int:
+        return sum(count.orders for count in self.counts if count.wrong in kinds)
+
+    def missing(self, *, limit: int) -> Iterator[Finding]:
+        return comparison.wrong(MISSING, limit=limit)
+
+    def double(self, *, limit: int) -> Iterator[Finding]:
+        return comparison.wrong(DOUBLE, limit=limit)
+
+    def stuck(self, *, limit: int) -> Iterator[Finding]:
+        return comparison.stuck(limit=limit)
+
+
+def look(book: Book, peer: Peer, *, older_than: timedelta, on_page: Callable[[int], object] = lambda _: None) -> Result:
+    """Compares the books. What has moved less than `older_than` ago is on its way, and in order.
+
+    Orders move while one looks. So what seems wrong is looked at again after SECOND_LOOK seconds, and is only wrong
+    when it still is, in the same way. Raises PeerError when the other book cannot be read. Changes nothing.
+    """
+    look_once = partial(_look_once, book, peer, older_than=older_than, on_page=on_page)
+    result = look_once()
+    if not result.orders(*MISSING, *DOUBLE):
+        return result
+    comparison.suspect()
+    time.sleep(SECOND_LOOK)
+    queued = look_once().queued
+    comparison.confirm()
+    return Result(comparison.counts(), queued)
+
+
+def repair(book: Book, fetch: Fetch | None) -> int:
+    """Mends what the last `look` has found and this service can mend. Returns the number of orders mended.
+
+    Without `fetch` only that for which the other service need not be asked.
+
+    Each chunk is a transaction of its own: a crash leaves some mended. Two at once do no harm, since each repair looks
+    under a lock, or at a unique key, whether there is something to mend. Raises PeerError when the other service does
+    not tell what is needed; what was mended before that stays.
+    """
+    mended = 0
+    for kind, announce in book.announce.items():
+        mended += sum(map(announce, comparison.chunks(kind)))
+    for kind, restore in book.restore.items() if fetch else ():
+        mended += sum(restore(chunk, fetch) for chunk in comparison.chunks(kind))
+    return mended
+
+
+def _look_once(book: Book, peer: Peer, *, older_than: timedelta, on_page: Callable[[int], object]) -> Result:
+    # The other book is older than ours when they are compared. What has moved since it was begun is on its way.
+    due_before = peer.begin() - older_than
+    comparison.load(peer.entries(), on_page)
+    queued = {book.service: messages_on_the_broker(config()), book.peer: peer.queued}
+    comparison.judge(book, due_before=due_before, created_queued=queued["processor"], processed_queued=queued["orders"])
+    return Result(comparison.counts(), queued)

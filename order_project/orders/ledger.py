@@ -1,0 +1,141 @@
+"""This service's book for the ledger: its orders, and how what is missing from them is mended."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from django.db import DataError, IntegrityError, transaction
+
+from ledger.book import PROCESSED, Book, Fetch, Source, Wrong
+from messaging import outbox
+from orders.models import Order, OrderItem
+from orders.services import announcement
+
+logger = logging.getLogger(__name__)
+
+_ORDERS = """
+    SELECT
+        id AS key, id AS order_id, status AS state, updated_at AS since,
+        (SELECT count(*)::integer FROM orders_orderitem AS item WHERE item.order_id = orders_order.id) AS lines
+    FROM orders_order"""
+
+
+@transaction.atomic
+def announce_again(order_ids: Sequence[UUID]) -> int:
+    """Announces these orders once more, with new message ids. Returns how many; those that are no longer pending not.
+
+    An order whose items do not add up to its total is left as it is: what is announced must be what was accepted.
+    If the first message comes after all, the processor decides the order once: one of the two has no effect.
+    """
+    pending = Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING)
+    whole = [order for order in pending.order_by("id").select_for_update() if _is_whole(order, list(order.items.all()))]
+    outbox.add([announcement(order, list(order.items.all())) for order in whole])
+    for order in whole:
+        _say("order announced again", order)
+    return len(whole)
+
+
+def restore_orders(order_ids: Sequence[UUID], fetch: Fetch) -> int:
+    """Brings back orders that only the processor knows, as its records tell of them. Returns how many.
+
+    What no record tells is lost: who placed the order, and with which Idempotency-Key. Each order is a transaction of
+    its own; an order that is there again meanwhile is left as it is.
+    """
+    return _restore(order_ids, fetch, _restore_order)
+
+
+def restore_items(order_ids: Sequence[UUID], fetch: Fetch) -> int:
+    """Gives orders the items back that the processor has decided them with. Returns how many.
+
+    Only if these items add up to the order's total. Each order is a transaction of its own.
+    """
+    return _restore(order_ids, fetch, _restore_items)
+
+
+def _restore(order_ids: Sequence[UUID], fetch: Fetch, restore: Callable[[Mapping[str, Any]], Order | None]) -> int:
+    restored = 0
+    for order_id in order_ids:
+        record = fetch(f"/records/{order_id}")
+        # Records of before there was a copy have none.
+        if not record or not record["order"]:
+            continue
+        try:
+            order = restore(record)
+        except (IntegrityError, DataError):
+            # Somebody else's order, such as this service does not take.
+            logger.warning("order cannot be restored", extra={"order_id": str(order_id)})
+            continue
+        if order is not None:
+            restored += 1
+            _say("order restored", order)
+    return restored
+
+
+@transaction.atomic
+def _restore_order(record: Mapping[str, Any]) -> Order | None:
+    order, is_new = Order.objects.get_or_create(
+        id=UUID(record["order_id"]),
+        defaults={
+            "customer_id": record["customer_id"],
+            "total_amount": record["total_amount"],
+            "status": record["outcome"],
+            "error_message": record["reason"],
+            "created_at": datetime.fromisoformat(record["order"]["created_at"]),
+            "updated_at": datetime.fromisoformat(record["finished_at"]),
+            "correlation_id": record["correlation_id"][:_CORRELATION_ID_LENGTH],
+        },
+    )
+    if not is_new:
+        return None
+    OrderItem.objects.bulk_create(_items(order, record))
+    return order
+
+
+@transaction.atomic
+def _restore_items(record: Mapping[str, Any]) -> Order | None:
+    order = Order.objects.select_for_update().filter(id=record["order_id"]).first()
+    if order is None:
+        return None
+    items = _items(order, record)
+    if order.items.count() == len(items) or not _is_whole(order, items):
+        return None
+    order.items.all().delete()
+    OrderItem.objects.bulk_create(items)
+    return order
+
+
+_CORRELATION_ID_LENGTH = Order._meta.get_field("correlation_id").max_length
+
+
+def _items(order: Order, record: Mapping[str, Any]) -> list[OrderItem]:
+    return [
+        OrderItem(
+            order=order,
+            position=position,
+            product_id=item["product_id"],
+            quantity=item["quantity"],
+            price=Decimal(item["price"]),
+        )
+        for position, item in enumerate(record["order"]["items"])
+    ]
+
+
+def _is_whole(order: Order, items: Sequence[OrderItem]) -> bool:
+    return sum((item.quantity * item.price for item in items), Decimal(0)) == order.total_amount
+
+
+def _say(what: str, order: Order) -> None:
+    logger.info(what, extra={"order_id": str(order.id), "correlation_id": order.correlation_id})
+
+
+BOOK = Book(
+    service="orders",
+    peer="processor",
+    hears=PROCESSED,
+    source=Source("order", _ORDERS, UUID),
+    announce={Wrong.CREATED: announce_again},
+    restore={Wrong.ORDER: restore_orders, Wrong.ITEMS: restore_items},
+)

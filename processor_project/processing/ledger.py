@@ -1,0 +1,85 @@
+"""This service's book for the ledger: its records, and how what is missing from them is mended."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from ledger.book import CREATED, Book, Fetch, Source, Wrong
+from messaging import outbox
+from processing.models import ProcessingRecord
+from processing.services import announcement, insert
+
+logger = logging.getLogger(__name__)
+
+_RECORDS = """
+    SELECT order_id AS key, order_id, outcome AS state, finished_at AS since, item_count AS lines
+    FROM processing_processingrecord"""
+
+NO_MESSAGE = UUID(int=0)
+"""The message id of a restored record: no message has brought it."""
+
+
+@transaction.atomic
+def announce_again(order_ids: Sequence[UUID]) -> int:
+    """Announces these decisions once more, with new message ids. Returns how many.
+
+    If the first message comes after all, the order service takes the status once: the second says the same.
+    """
+    records = list(ProcessingRecord.objects.defer("order").filter(order_id__in=order_ids).order_by("order_id"))
+    outbox.add([announcement(record) for record in records])
+    for record in records:
+        _say("result announced again", record)
+    return len(records)
+
+
+def restore_records(order_ids: Sequence[UUID], fetch: Fetch) -> int:
+    """Writes records anew for orders that the order service knows to be final. Returns how many.
+
+    The outcome is the one that the order has. Nothing is processed again: the steps have taken effect already. When
+    and by which message it was decided is lost; `restored_at` says so.
+    """
+    orders = [order for order_id in order_ids if (order := fetch(f"/orders/{order_id}"))]
+    records = [_record(order) for order in orders if order["status"] != "pending"]
+    restored = insert(records)
+    for record in records:
+        if record.order_id in restored:
+            _say("record restored", record)
+    return len(restored)
+
+
+def _record(order: Mapping[str, Any]) -> ProcessingRecord:
+    decided_at = datetime.fromisoformat(order["updated_at"])
+    return ProcessingRecord(
+        order_id=UUID(order["id"]),
+        outcome=order["status"],
+        reason=order["error_message"] or "",
+        customer_id=order["customer_id"],
+        total_amount=order["total_amount"],
+        item_count=len(order["items"]),
+        attempts=1,
+        message_id=NO_MESSAGE,
+        correlation_id="",
+        started_at=decided_at,
+        finished_at=decided_at,
+        order={"items": order["items"], "created_at": order["created_at"]},
+        restored_at=timezone.now(),
+    )
+
+
+def _say(what: str, record: ProcessingRecord) -> None:
+    logger.info(what, extra={"order_id": str(record.order_id), "correlation_id": record.correlation_id})
+
+
+BOOK = Book(
+    service="processor",
+    peer="orders",
+    hears=CREATED,
+    source=Source("record", _RECORDS, UUID),
+    announce={Wrong.PROCESSED: announce_again},
+    restore={Wrong.RECORD: restore_records},
+)
