@@ -21,6 +21,7 @@ GROUPS: dict[str, tuple[tuple[Callable[[], object], str], ...]] = {
     "venv": ((programs.find_ensurepip, f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"),),
     "servers": ((programs.find_postgresql, "postgresql"), (programs.find_rabbitmq, "rabbitmq-server")),
     "browser": ((programs.find_chromium, "chromium"), (programs.find_chromedriver, "chromium-driver")),
+    "faketime": ((programs.find_faketime, "faketime"),),
 }
 # What those packages would have the system start, now and at every boot.
 SYSTEM_SERVICES = {"postgresql": ["postgresql"], "rabbitmq-server": ["rabbitmq-server", "epmd"]}

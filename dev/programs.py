@@ -43,5 +43,11 @@ def find_chromedriver() -> Path | None:
     return Path(found) if found else None
 
 
+def find_faketime() -> Path | None:
+    """libfaketime, which gives a process another clock, or None."""
+    # Debian's folder is named after the machine: /usr/lib/x86_64-linux-gnu.
+    return next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+
+
 def _path() -> str:
     return os.pathsep.join([os.environ.get("PATH", ""), "/usr/local/sbin", "/usr/sbin"])
