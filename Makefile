@@ -1,6 +1,6 @@
 # What a developer types. Each line of work is a module in dev/, which says what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers test bench lint format lock clean clean-data
+.PHONY: help setup run servers test bench reconcile lint format lock clean clean-data
 MAKEFLAGS += --no-print-directory
 in_venv := .venv/bin/python -m
 compile := .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes --no-header
@@ -28,6 +28,9 @@ test: setup ## Lint, types and all tests, on servers of their own; ARGS="-k name
 bench: setup ## Measure the system on servers of its own; ARGS="--orders 1000" and so on
 	@$(in_venv) dev.packages servers
 	@exec $(in_venv) benchmarks $(ARGS)
+
+reconcile: setup ## Does each order of `make run` stand in one place? ARGS="--repair" mends what does not
+	@exec $(in_venv) dev.reconcile $(ARGS)
 
 lint: setup ## Ruff, mypy, the walls between the packages, Django's checks
 	@exec $(in_venv) dev.lint
