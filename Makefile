@@ -1,6 +1,6 @@
 # What a developer types. Each line of work is a module in dev/, which says what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers test bench reconcile lint format lock clean clean-data
+.PHONY: help setup run servers test bench torture reconcile lint format lock clean clean-data
 MAKEFLAGS += --no-print-directory
 in_venv := .venv/bin/python -m
 compile := .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes --no-header
@@ -31,6 +31,11 @@ bench: setup ## Measure the system on servers of its own; ARGS="--orders 1000" a
 
 reconcile: setup ## Does each order of `make run` stand in one place? ARGS="--repair" mends what does not
 	@exec $(in_venv) dev.reconcile $(ARGS)
+
+torture: setup ## Break the system in every way we know, and see that no order is lost; ARGS="--short", "--list" …
+	@$(in_venv) dev.packages servers
+	@$(in_venv) dev.packages faketime || true
+	@exec $(in_venv) torture $(ARGS)
 
 lint: setup ## Ruff, mypy, the walls between the packages, Django's checks
 	@exec $(in_venv) dev.lint

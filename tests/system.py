@@ -144,7 +144,14 @@ class System:
 
     def manage(self, service: Service, *arguments: str, fails: bool = False) -> str:
         """Runs a command of `manage.py` and returns what it says."""
-        done = subprocess.run(
+        done = self.run_command(service, *arguments)
+        said = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, f"manage.py {' '.join(arguments)} ended with {done.returncode}: {said}"
+        return done.stdout if not fails else said
+
+    def run_command(self, service: Service, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command of `manage.py`, however it ends."""
+        return subprocess.run(
             [sys.executable, "manage.py", *arguments],
             cwd=service.folder,
             env=self._environment_of(service)
@@ -154,9 +161,6 @@ class System:
             timeout=BOUND,
             check=False,
         )
-        said = done.stdout + done.stderr
-        assert (done.returncode != 0) == fails, f"manage.py {' '.join(arguments)} ended with {done.returncode}: {said}"
-        return done.stdout if not fails else said
 
     def create_operator(self, service: Service) -> None:
         """A superuser with ADMIN_USER and ADMIN_PASSWORD."""

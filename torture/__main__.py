@@ -6,14 +6,13 @@ Ends with 0 only when no accepted order was lost, none took effect twice, and no
 import argparse
 import sys
 import time
-from collections.abc import Sequence
-from itertools import groupby
 
 import torture.faults  # noqa: F401 - registers them
 from dev.processes import leaving_nothing_behind, raise_on_termination
 from dev.servers import ServerError
 from torture import report
-from torture.arena import opened
+from torture.arena import BROKERS, opened
+from torture.control import control
 from torture.fault import FAULTS, GROUPS, Fault
 from torture.run import Row, run
 
@@ -33,12 +32,19 @@ def main() -> None:
     try:
         with leaving_nothing_behind():
             # One arena at a time: servers of both kinds together would only slow each other down.
-            for kind, faults in groupby(sorted(chosen, key=lambda fault: fault.arena != "single"), lambda it: it.arena):
-                versions = _torture(kind, list(faults), arguments, rows)
+            for kind in BROKERS:
+                faults = [fault for fault in chosen if fault.arena == kind]
+                if faults or (arguments.control and kind == "single"):
+                    versions = _torture(kind, faults, arguments, rows)
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except (ServerError, AssertionError) as error:
-        sys.exit(f"the system did not start: {error}")
+        sys.exit(f"failed: {error}")
+    if rows:
+        _sum_up(rows, versions, arguments)
+
+
+def _sum_up(rows: list[Row], versions: str, arguments: argparse.Namespace) -> None:
     rows = report.summed_up(rows)
     print()
     for line in report.lines(rows):
@@ -55,6 +61,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--fault", action="append", choices=FAULTS, metavar="NAME", help="only this one; repeatable")
     parser.add_argument("--group", choices=GROUPS, help="only this group")
     parser.add_argument("--short", action="store_true", help="only the few most telling ones")
+    parser.add_argument("--control", action="store_true", help="take messages away, which has to be noticed; see docs")
     parser.add_argument("--list", action="store_true", help="say which there are, and do nothing")
     parser.add_argument("--seed", type=int, default=1, help="where the faults take their chance from (1)")
     parser.add_argument("--orders", type=int, default=200, help="at least so many for each fault (200)")
@@ -68,7 +75,9 @@ def _parse() -> argparse.Namespace:
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Fault]:
-    """In the order of the groups, so that the table is in one piece."""
+    """In the order of the groups, so that the table is in one piece. `--control` by itself is the control alone."""
+    if arguments.control and not (arguments.fault or arguments.group or arguments.short):
+        return []
     return sorted(
         (
             fault
@@ -81,7 +90,7 @@ def _chosen(arguments: argparse.Namespace) -> list[Fault]:
     )
 
 
-def _torture(kind: str, faults: Sequence[Fault], arguments: argparse.Namespace, rows: list[Row]) -> str:
+def _torture(kind: str, faults: list[Fault], arguments: argparse.Namespace, rows: list[Row]) -> str:
     """Runs these in one arena, and returns the versions of what runs there."""
     _say(f"starting servers and the six processes ({kind})")
     with opened(kind, _say) as arena:
@@ -93,6 +102,8 @@ def _torture(kind: str, faults: Sequence[Fault], arguments: argparse.Namespace, 
                 rows.append(row)
                 for line in list(report.lines([row]))[1:]:
                     _say(line)
+            if arguments.control and kind == "single":
+                _say(f"control: {control(arena, rate=arguments.rate)}")
         return report.versions(arena)
 
 

@@ -1,8 +1,11 @@
 """The referee: what became of the orders, told apart from what the system says about itself."""
 
+import json
 import time
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import httpx
@@ -69,19 +72,24 @@ def judge(
 
 def look(arena: Arena) -> Findings:
     """Judges the orders of the arena's load, as both APIs, the exchange and the ledger show them."""
+    found = look_at_orders(arena)
+    found.complaints += [*arena.load.failures[:3], *_leftovers(arena), *_what_the_ledger_says(arena)]
+    return found
+
+
+def look_at_orders(arena: Arena) -> Findings:
+    """The referee's own part, which asks no ledger."""
     system, load = arena.system, arena.load
     decisions = None
     if arena.tap is not None:
         decisions = {id: ids - arena.forged for id, ids in arena.tap.decisions().items()}
-    found = judge(
+    return judge(
         expected=load.expected,
         orders=system.pages(system.orders, "/orders", customer_id=load.customer_id),
         records=system.records_of(load.customer_id),
         decisions=decisions,
         given_up=load.given_up,
     )
-    found.complaints += [*load.failures[:3], *_leftovers(arena)]
-    return found
 
 
 def wait_until_final(arena: Arena, orders: Collection[str], *, within: float = SETTLED_WITHIN) -> None:
@@ -121,6 +129,27 @@ def _leftovers(arena: Arena) -> list[str]:
     except AssertionError as error:
         complaints.append(f"{error}; in queues: {arena.system.broker.waiting()}")
     return complaints
+
+
+def _what_the_ledger_says(arena: Arena) -> list[str]:
+    """The books of both services have to balance, too."""
+    with ThreadPoolExecutor(len(SERVICES)) as pool:
+        books = list(pool.map(partial(reconcile, arena), SERVICES))
+    return [
+        f"the books of the {service.name} service do not balance: {json.dumps(book)[:1000]}"
+        for service, book in zip(SERVICES, books, strict=True)
+        if not book["balanced"]
+    ]
+
+
+def reconcile(arena: Arena, service: Service, *options: str) -> dict[str, Any]:
+    """What `manage.py reconcile` says about the books, whether they balance or not."""
+    done = arena.system.run_command(service, "reconcile", "--json", "--limit", "0", "--older-than", "0s", *options)
+    if done.returncode not in (0, 1):
+        raise AssertionError(f"reconcile of the {service.name} service ended with {done.returncode}: {done.stderr}")
+    book: dict[str, Any] = json.loads(done.stdout)
+    assert book["balanced"] == (done.returncode == 0), f"reconcile ended with {done.returncode} and says {book}"
+    return book
 
 
 def _count(arena: Arena, service: Service, rows: str) -> int:
