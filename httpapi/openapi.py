@@ -6,7 +6,7 @@ from drf_spectacular.extensions import OpenApiSerializerFieldExtension
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
-from httpapi.fields import MoneyField
+from httpapi.fields import MoneyField, StrictCharField
 from httpapi.problems import PROBLEM_JSON, title_of
 
 
@@ -22,6 +22,20 @@ class MoneyFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-u
             schema["multipleOf"] = float(field.unit)
             schema["exclusiveMaximum"] = field.limit
             schema["exclusiveMinimum"] = 0 if field.positive else -field.limit
+        return schema
+
+
+class StrictCharFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Text has no NUL, and more than blanks where those around it are left out."""
+
+    target_class = StrictCharField
+
+    def map_serializer_field(self, auto_schema: Any, direction: Any) -> dict[str, Any]:
+        field: StrictCharField = self.target
+        schema: dict[str, Any] = auto_schema._map_serializer_field(field, direction, bypass_extensions=True)
+        if direction == "request":
+            some = r"[^\u0000\s][^\u0000]*" if field.trim_whitespace and not field.allow_blank else ""
+            schema["pattern"] = rf"^[^\u0000]*{some}$"
         return schema
 
 

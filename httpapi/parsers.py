@@ -34,8 +34,8 @@ class StrictJSONParser(BaseParser):
     """`application/json`, UTF-8. Numbers with a fraction or an exponent arrive as Decimal, exactly as written.
 
     Raises Problem: 413 for a body over API_MAX_BODY_BYTES, before it is read; 400 for one that is no JSON, or has
-    duplicate keys, NaN, Infinity, too deep a nesting or numbers beyond all measure; 422 for text that no database
-    keeps (NUL, lone surrogates).
+    duplicate keys, NaN, Infinity, too deep a nesting or numbers beyond all measure; 422 for lone
+    surrogates. NUL, which PostgreSQL does not keep either, is left to the fields: where none takes it, it does no harm.
     """
 
     media_type = "application/json"
@@ -122,10 +122,8 @@ def _check_depth(value: Any) -> None:
 
 
 def _check_text(value: Any, at: str = "") -> None:
-    """Refuses NUL and lone surrogates, which PostgreSQL can keep in no column, wherever they stand."""
+    """Refuses lone surrogates, wherever they stand: they are no text, and no answer could quote them."""
     if isinstance(value, str):
-        if "\0" in value:
-            raise invalid([error(at, "Null characters are not allowed.")])
         if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
             raise invalid([error(at, "Half of a surrogate pair is no character.")])
     elif isinstance(value, list):

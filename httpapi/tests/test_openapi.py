@@ -1,3 +1,5 @@
+import re
+
 import pytest
 from drf_spectacular.validation import validate_schema
 
@@ -36,7 +38,10 @@ def test_money_is_a_number_with_its_limits(schema, request_of):
 
 def test_integers_and_strings_have_their_limits(request_of):
     assert request_of("Part")["count"] == {"type": "integer", "minimum": 1, "maximum": 2**31 - 1}
-    assert request_of("Part")["name"] == {"type": "string", "minLength": 1, "maxLength": 10}
+    name = request_of("Part")["name"]
+    assert (name["type"], name["minLength"], name["maxLength"]) == ("string", 1, 10)
+    for text, taken in {"ann": True, " ann b": True, " ": False, "a\0": False}.items():
+        assert bool(re.search(name["pattern"], text)) is taken
 
 
 def test_a_list_says_how_long_it_may_be(request_of):

@@ -30,6 +30,8 @@ class NewOrderSerializer(Serializer):
         many=True,
         allow_empty=False,
         max_length=settings.MAX_ITEMS_PER_ORDER,
+        help_text="Their total, quantity times price, has at most "
+        f"{settings.MAX_MONEY_DIGITS - MONEY_PLACES} digits before the point.",
         error_messages={"max_length": "An order has at most {max_length} items (MAX_ITEMS_PER_ORDER)."},
     )
 
@@ -103,7 +105,7 @@ class OrderFilters(serializers.Serializer[Any]):
     }
 
     status = serializers.ChoiceField(choices=Order.Status.choices, required=False, help_text="Only these.")
-    customer_id = serializers.CharField(
+    customer_id = StrictCharField(
         required=False, max_length=settings.MAX_TEXT_LENGTH, help_text="Exactly this customer."
     )
     created_after = serializers.DateTimeField(
