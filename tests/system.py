@@ -137,7 +137,7 @@ class System:
 
         def look_at_all() -> T | None:
             for program in self.programs.values():
-                assert not program.ended_by_itself
+                assert not program.ended_by_itself, program.ended_by_itself
             return look()
 
         return eventually(look_at_all, what, within=within)

@@ -23,6 +23,7 @@ from torture.load import Load
 from torture.watch import cpu_share
 
 KILLED = -9
+LAST_LINES = 5
 _WITH_LOAD = 5.0
 """Of a fault that is held, orders are posted for so many seconds at most; after that nothing has a reason to work."""
 _SETTLING = 1.0
@@ -134,7 +135,8 @@ class Arena:
                 server.start()
         for name, program in self.system.programs.items():
             if not program.is_running:
-                broken.append(program.ended_by_itself or f"{name} did not run")
+                said = program.text().splitlines()[-LAST_LINES:]
+                broken.append("\n".join([program.ended_by_itself or f"{name} did not run", *said]))
         self.system.heal()
         self.system.broker = Broker(self.broker.url, self.broker.management_url)
         return broken
@@ -177,7 +179,7 @@ class Arena:
     def query(self, service: Service, statement: str, *values: object) -> list[tuple[Any, ...]]:
         """Runs one statement in a service's database, behind its back, and returns the rows."""
         with psycopg.connect(self.database_of(service).url, autocommit=True, connect_timeout=10) as connection:
-            cursor = connection.execute(statement, values or None)  # type: ignore[arg-type]  # no literal
+            cursor = connection.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
 

@@ -43,7 +43,7 @@ class Watch:
 
 def cpu_share(programs: Mapping[str, Program], seconds: float) -> dict[str, float]:
     """Which share of a core each program takes in the next seconds. One that is not there all the time is left out."""
-    before = {name: (program.pid, _cpu_seconds(program.pid)) for name, program in programs.items() if program.pid}
+    before = {name: (program.pid, _cpu_seconds(program.pid)) for name, program in programs.items()}
     started = time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - started

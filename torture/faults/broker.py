@@ -1,6 +1,5 @@
 """A broker that goes, comes back, takes nothing, forgets something, or is hard to reach."""
 
-
 from tests.broker import crash
 from torture.arena import Arena
 from torture.fault import fault

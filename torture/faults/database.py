@@ -149,7 +149,7 @@ def _mounted(folder: Path) -> Iterator[None]:
     """A file system of SMALL bytes in the folder, which the servers' user may write."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL},mode=0700", "none", folder], check=True)
     try:
-        shutil.chown(folder, unprivileged_user() or None)
+        shutil.chown(folder, unprivileged_user() or "root")
         yield
     finally:
         # Lazily: after Ctrl-C the database may still have its files open.

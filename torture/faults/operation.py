@@ -4,7 +4,9 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 
@@ -82,20 +84,20 @@ def more_of_each_process(arena: Arena) -> None:
 @contextmanager
 def _more_of(arena: Arena, *names: str) -> Iterator[list[Program]]:
     """Further processes beside those of the system."""
-    others = [
-        Program(name, {**arena.system.environment(name), "METRICS_PORT": "0"}, arena.folder / f"another-{number}.log")
-        for number, name in enumerate(names)
-    ]
-    try:
-        for other in others:
-            other.start()
-        for other in others:
-            position = other.position
-            arena.system.wait(lambda other=other, since=position: other.lines(since, message="started"), "another runs")
-        yield others
-    finally:
-        for other in others:
-            other.close()
+    with TemporaryDirectory(dir=arena.folder) as folder:
+        others = [
+            Program(name, {**arena.system.environment(name), "METRICS_PORT": "0"}, Path(folder, f"{number}.log"))
+            for number, name in enumerate(names)
+        ]
+        try:
+            for other in others:
+                other.start()
+            for other in others:
+                arena.system.wait(partial(other.lines, message="started"), f"another {other.name} runs")
+            yield others
+        finally:
+            for other in others:
+                other.close()
 
 
 @fault(
