@@ -36,7 +36,7 @@ class Wrong(StrEnum):
 
 
 class Entry(NamedTuple):
-    order_id: str
+    order_id: UUID
     place: str
     state: str
     """Of an order or record: its status. Of a message: `created` or `processed`."""
@@ -86,6 +86,11 @@ class Book:
     def sources(self) -> tuple[Source, ...]:
         return (self.source, _outbox(self.hears), _dead_letters(self.hears))
 
+    @property
+    def places(self) -> str:
+        """A regular expression for all that `page` takes as `after`."""
+        return f"^({'|'.join(f'{source.place}:{_KEYS[source.key]}' for source in self.sources)})$"
+
     def mends(self, wrong: Wrong) -> bool:
         return wrong in self.announce or wrong in self.restore
 
@@ -100,7 +105,7 @@ class Book:
         read = 0
         for source in sources:
             rows = _rows(source, key, limit - read)
-            entries += [Entry(str(row[1]), source.place, *row[2:]) for row in rows if row[1] is not None]
+            entries += [Entry(row[1], source.place, *row[2:]) for row in rows if row[1] is not None]
             read += len(rows)
             if read == limit:
                 return Page(entries, f"{source.place}:{rows[-1][0]}")

@@ -153,7 +153,7 @@ def stuck(*, limit: int) -> Iterator[Finding]:
     return _findings(f"SELECT order_id, place, since FROM ledger_verdict WHERE {where}", [], limit)
 
 
-def chunks(kind: Wrong, *, size: int = 500) -> Iterator[list[UUID]]:
+def chunks(kind: Wrong, *, size: int = 100) -> Iterator[list[UUID]]:
     """The ids of all orders with which this is wrong."""
     with _streaming("SELECT order_id FROM ledger_verdict WHERE wrong = %s ORDER BY order_id", [kind]) as cursor:
         while rows := cursor.fetchmany(size):

@@ -3,7 +3,7 @@
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
 from httpapi.openapi import REQUEST_ID, problem_responses, retry_after
-from ledger.book import MAX_PAGE
+from ledger.book import MAX_PAGE, book
 from ledger.serializers import LedgerSerializer
 
 _EXAMPLE = {
@@ -28,7 +28,7 @@ read_ledger = extend_schema(
     description="What this service knows of every order. `manage.py reconcile` of the other service reads "
     "it to compare it with its own. Follow `next` until it is null.",
     parameters=[
-        OpenApiParameter("after", {"type": "string", "maxLength": 64}, description="Take it from `next`."),
+        OpenApiParameter("after", {"type": "string", "pattern": book().places}, description="Take it from `next`."),
         OpenApiParameter(
             "limit",
             {"type": "integer", "minimum": 1, "maximum": MAX_PAGE, "default": 1000},

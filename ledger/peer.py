@@ -7,6 +7,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import IO, Any, Protocol
 from urllib.parse import parse_qs, urlencode, urlsplit
+from uuid import UUID
 
 import urllib3
 from django.conf import settings
@@ -149,7 +150,8 @@ def export(book: Book, file: IO[str]) -> int:
     file.write(json.dumps({"service": book.service, "made_at": moment(now()), "version": _EXPORT_VERSION}) + "\n")
     for page in book.pages():
         for entry in page.entries:
-            file.write(json.dumps(entry._asdict() | {"since": moment(entry.since)}) + "\n")
+            written = {"order_id": str(entry.order_id), "since": moment(entry.since)}
+            file.write(json.dumps(entry._asdict() | written) + "\n")
         count += len(page.entries)
     file.write(json.dumps({"queued": messages_on_the_broker(config()), "entries": count}) + "\n")
     return count
@@ -166,7 +168,7 @@ def now() -> datetime:
 
 def _entry(found: Mapping[str, Any]) -> Entry:
     return Entry(
-        found["order_id"], found["place"], found["state"], datetime.fromisoformat(found["since"]), found["lines"]
+        UUID(found["order_id"]), found["place"], found["state"], datetime.fromisoformat(found["since"]), found["lines"]
     )
 
 

@@ -62,11 +62,8 @@ class Result:
     def orders(self, *kinds: Wrong) -> int:
         return sum(count.orders for count in self.counts if count.wrong in kinds)
 
-    def missing(self, *, limit: int) -> Iterator[Finding]:
-        return comparison.wrong(MISSING, limit=limit)
-
-    def double(self, *, limit: int) -> Iterator[Finding]:
-        return comparison.wrong(DOUBLE, limit=limit)
+    def wrong(self, *kinds: Wrong, limit: int) -> Iterator[Finding]:
+        return comparison.wrong(kinds, limit=limit)
 
     def stuck(self, *, limit: int) -> Iterator[Finding]:
         return comparison.stuck(limit=limit)

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Iterator
-from typing import TextIO
+
+from django.utils import timezone
 
 from ledger.book import Book, Wrong, moment
 from ledger.comparison import PLACES, Finding
@@ -42,69 +43,79 @@ def as_json(result: Result, book: Book, *, limit: int, repaired: int) -> Iterato
         "stuck_count": result.stuck_count,
         "repaired": repaired,
     }
+    lists = {
+        "missing": result.wrong(*MISSING, limit=limit),
+        "double": result.wrong(*DOUBLE, limit=limit),
+        "stuck": result.stuck(limit=limit),
+    }
     yield json.dumps(head)[:-1]
-    for name, list_of in (("missing", result.missing), ("double", result.double), ("stuck", result.stuck)):
+    for name, findings in lists.items():
         yield f', "{name}": ['
-        for number, finding in enumerate(list_of(limit=limit)):
-            yield (", " if number else "") + json.dumps(_finding(finding))
+        for number, finding in enumerate(findings):
+            yield (", " if number else "") + json.dumps(_as_json(finding))
         yield "]"
     yield "}\n"
 
 
-def write_text(out: TextIO, result: Result, book: Book, *, older_than: str, limit: int, repaired: int) -> None:
-    """What is where, what is wrong, and what to do about it."""
-    if repaired:
-        out.write(f"{_orders(repaired)} mended.\n\n")
+def as_text(result: Result, book: Book, *, older_than: str, limit: int, repaired: int | None) -> Iterator[str]:
+    """Lines: what is where, what is wrong, and what to do about it. `repaired` is None when nobody has tried."""
+    if repaired is not None:
+        yield f"Mended {_orders(repaired)}."
+        yield ""
     rows = [
-        (place, f"{result.places[place]:,}", f"{result.stuck_in(place):,}" if place != "final" else "", _PLACES[place])
+        (
+            place,
+            f"{result.places[place]:>9,}",
+            "" if place == "final" else f"{result.stuck_in(place):>9,}",
+            _PLACES[place],
+        )
         for place in PLACES
     ]
-    for line in table(("PLACE", "ORDERS", "STUCK", ""), rows):
-        out.write(line + "\n")
+    yield from table(("PLACE", "   ORDERS", "    STUCK", ""), rows)
     for kind in (*MISSING, *DOUBLE):
         if number := result.orders(kind):
-            out.write(f"\n{kind.upper()}: {_orders(number)}: {_WRONG[kind]}.\n")
-            out.write(f"  {_remedy(kind, book)}\n")
-    if result.orders(*MISSING, *DOUBLE):
-        out.write("\n")
-        _write_list(out, result.missing(limit=limit), result.orders(*MISSING), limit)
-        _write_list(out, result.double(limit=limit), result.orders(*DOUBLE), limit)
-    if result.stuck_count:
-        out.write(f"\nSTUCK: {_orders(result.stuck_count)} in one place for longer than {older_than}.\n")
-        out.write("  docs/operations.md, Orders stay pending, says what to look at.\n\n")
-        _write_list(out, result.stuck(limit=limit), result.stuck_count, limit)
-    out.write("\n" + _verdict(result) + "\n")
+            yield ""
+            yield f"{kind.upper()}  {_orders(number)}: {_WRONG[kind]}."
+            yield from _list(result.wrong(kind, limit=limit), number, limit)
+            yield f"  {_remedy(kind, book, tried=repaired is not None)}"
+    if number := result.stuck_count:
+        yield ""
+        yield f"STUCK  {_orders(number)}: in one place for longer than {older_than}."
+        yield from _list(result.stuck(limit=limit), number, limit)
+        yield "  What to look at: docs/operations.md, Orders stay pending."
+    yield ""
+    yield _verdict(result)
 
 
 def _verdict(result: Result) -> str:
     counted = f"{_orders(result.counted)} counted"
     if result.balanced:
         return f"The books balance: {counted}, each in one place."
-    wrong = [
-        f"{number:,} {name}"
-        for name, number in (("missing", result.orders(*MISSING)), ("double", result.orders(*DOUBLE)))
-        if number
-    ]
-    if result.unknown:
-        wrong.append(f"{result.unknown:,} that may be on the broker, which could not be asked")
-    return f"The books do not balance: {counted}, {', '.join(wrong)}."
+    wrong = {
+        "missing": result.orders(*MISSING),
+        "double": result.orders(*DOUBLE),
+        "perhaps on the broker, which could not be asked": result.unknown,
+    }
+    said = ", ".join(f"{number:,} {what}" for what, number in wrong.items() if number)
+    return f"The books do not balance: {counted}, {said}."
 
 
-def _remedy(kind: Wrong, book: Book) -> str:
+def _remedy(kind: Wrong, book: Book, *, tried: bool) -> str:
     if kind in DOUBLE:
         return "A person has to decide which is right: look at the order and its record in the two admins."
-    where = "here" if book.mends(kind) else f"in the {_SERVICES[book.peer]}"
-    return f"To mend it, {where}: python manage.py reconcile --repair"
+    if not book.mends(kind):
+        return f"Mend it in the {_SERVICES[book.peer]}: python manage.py reconcile --repair"
+    return "It could not be mended; the log says why." if tried else "Mend it: python manage.py reconcile --repair"
 
 
-def _write_list(out: TextIO, findings: Iterator[Finding], number: int, limit: int) -> None:
+def _list(findings: Iterator[Finding], number: int, limit: int) -> Iterator[str]:
     for finding in findings:
-        out.write(f"  {finding.order_id}  since {finding.since:%Y-%m-%d %H:%M:%S}  {finding.what}\n")
+        yield f"  {finding.order_id}  since {timezone.localtime(finding.since):%Y-%m-%d %H:%M:%S}  {finding.what}"
     if limit and number > limit:
-        out.write(f"  and {number - limit:,} more: --limit 0 lists all\n")
+        yield f"  and {number - limit:,} more; --limit 0 lists all"
 
 
-def _finding(finding: Finding) -> dict[str, str]:
+def _as_json(finding: Finding) -> dict[str, str]:
     return {"order_id": str(finding.order_id), "what": finding.what, "since": moment(finding.since)}
 
 

@@ -39,10 +39,14 @@ class LedgerParameters(serializers.Serializer[Any]):
     """The query parameters."""
 
     after = serializers.CharField(
-        required=False, max_length=64, help_text="Where the page starts: take it from `next`."
+        required=False, max_length=64, trim_whitespace=False, help_text="Where the page starts: take it from `next`."
     )
     limit = serializers.RegexField(
-        r"\A[0-9]{1,4}\Z", required=False, default="1000", help_text=f"How many entries, 1 to {MAX_PAGE}."
+        r"\A[0-9]{1,4}\Z",
+        required=False,
+        default="1000",
+        trim_whitespace=False,
+        help_text=f"How many entries, 1 to {MAX_PAGE}.",
     )
 
     def validate_limit(self, value: str) -> int:

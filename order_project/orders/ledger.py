@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -30,12 +31,16 @@ def announce_again(order_ids: Sequence[UUID]) -> int:
     An order whose items do not add up to its total is left as it is: what is announced must be what was accepted.
     If the first message comes after all, the processor decides the order once: one of the two has no effect.
     """
-    pending = Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING)
-    whole = [order for order in pending.order_by("id").select_for_update() if _is_whole(order, list(order.items.all()))]
-    outbox.add([announcement(order, list(order.items.all())) for order in whole])
-    for order in whole:
-        _say("order announced again", order)
-    return len(whole)
+    pending = Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).prefetch_related("items")
+    announced = []
+    for order in pending.order_by("id").select_for_update():
+        if _is_whole(order, items := list(order.items.all())):
+            announced.append(announcement(order, items))
+            transaction.on_commit(partial(_say, "order announced again", order), robust=True)
+        else:
+            _warn("order cannot be announced: its items do not add up to its total", order.id)
+    outbox.add(announced)
+    return len(announced)
 
 
 def restore_orders(order_ids: Sequence[UUID], fetch: Fetch) -> int:
@@ -59,14 +64,13 @@ def _restore(order_ids: Sequence[UUID], fetch: Fetch, restore: Callable[[Mapping
     restored = 0
     for order_id in order_ids:
         record = fetch(f"/records/{order_id}")
-        # Records of before there was a copy have none.
         if not record or not record["order"]:
+            _warn("order cannot be restored: the processor has no copy of it", order_id)
             continue
         try:
             order = restore(record)
         except (IntegrityError, DataError):
-            # Somebody else's order, such as this service does not take.
-            logger.warning("order cannot be restored", extra={"order_id": str(order_id)})
+            _warn("order cannot be restored: it is none that this service takes", order_id)
             continue
         if order is not None:
             restored += 1
@@ -100,7 +104,10 @@ def _restore_items(record: Mapping[str, Any]) -> Order | None:
     if order is None:
         return None
     items = _items(order, record)
-    if order.items.count() == len(items) or not _is_whole(order, items):
+    if order.items.count() == len(items):
+        return None
+    if not _is_whole(order, items):
+        _warn("items cannot be restored: those of the record do not add up to the order's total", order.id)
         return None
     order.items.all().delete()
     OrderItem.objects.bulk_create(items)
@@ -129,6 +136,10 @@ def _is_whole(order: Order, items: Sequence[OrderItem]) -> bool:
 
 def _say(what: str, order: Order) -> None:
     logger.info(what, extra={"order_id": str(order.id), "correlation_id": order.correlation_id})
+
+
+def _warn(what: str, order_id: UUID) -> None:
+    logger.warning(what, extra={"order_id": str(order_id)})
 
 
 BOOK = Book(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -33,7 +34,7 @@ def announce_again(order_ids: Sequence[UUID]) -> int:
     records = list(ProcessingRecord.objects.defer("order").filter(order_id__in=order_ids).order_by("order_id"))
     outbox.add([announcement(record) for record in records])
     for record in records:
-        _say("result announced again", record)
+        transaction.on_commit(partial(_say, "result announced again", record), robust=True)
     return len(records)
 
 

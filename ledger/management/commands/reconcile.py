@@ -4,7 +4,8 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+import psycopg
+from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
 from django.db import InterfaceError, OperationalError
 from tqdm import tqdm
 
@@ -23,11 +24,15 @@ Ends with 0 when the books balance, with 1 when something is missing or double, 
 """
 
 
+class _Formatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """The options of this command first, and its description as it is written."""
+
+
 class Command(BaseCommand):
     help = _HELP
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.formatter_class = RawDescriptionHelpFormatter
+        parser.formatter_class = _Formatter
         parser.add_argument(
             "--older-than",
             type=_duration,
@@ -51,7 +56,7 @@ class Command(BaseCommand):
                 self._reconcile(options)
         except (PeerError, OSError) as error:
             raise CommandError(str(error), returncode=2) from error
-        except (OperationalError, InterfaceError) as error:
+        except (OperationalError, InterfaceError, psycopg.OperationalError) as error:  # COPY raises the driver's own
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise CommandError(f"This service's database cannot be asked: {reason}", returncode=2) from error
 
@@ -67,18 +72,18 @@ class Command(BaseCommand):
         with ExitStack() as stack:
             peer = _peer(ours, options["file"], stack)
             result = self._look(ours, peer, older_than)
-            repaired = 0
+            repaired = None
             if options["repair"]:
                 repaired = repair(ours, peer.fetch if isinstance(peer, HttpPeer) else None)
             if repaired:
                 result = self._look(ours, peer, older_than)
         if options["json"]:
-            for piece in report.as_json(result, ours, limit=limit, repaired=repaired):
+            for piece in report.as_json(result, ours, limit=limit, repaired=repaired or 0):
                 self.stdout.write(piece, ending="")
         else:
-            report.write_text(
-                self.stdout, result, ours, older_than=options["older_than"], limit=limit, repaired=repaired
-            )
+            given = options["older_than"]
+            for line in report.as_text(result, ours, older_than=given, limit=limit, repaired=repaired):
+                self.stdout.write(line)
         if not result.balanced:
             raise SystemExit(1)
 

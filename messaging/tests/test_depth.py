@@ -1,0 +1,43 @@
+from dataclasses import replace
+
+from messaging import topology
+from messaging.amqp import open_blocking
+from messaging.conf import MessagingConfig
+from messaging.depth import messages_on_the_broker
+from messaging.tests.conftest import Broker, eventually
+
+
+def test_it_counts_what_waits_in_all_queues_of_the_service(broker: Broker) -> None:
+    broker.publish_thing(1)
+    broker.publish_thing(2)
+    broker.publish(b"{}", routing_key=topology.dead_letter_queue(broker.config))
+
+    assert messages_on_the_broker(broker.config) == 3
+    assert messages_on_the_broker(replace(broker.config, management_url="")) == 3
+
+
+def test_what_is_in_a_consumers_hands_counts_too_once_the_management_api_knows(broker: Broker) -> None:
+    broker.publish_thing(1)
+    broker.publish_thing(2)
+    broker.channel.basic_get(broker.config.queue, auto_ack=False)
+
+    assert messages_on_the_broker(replace(broker.config, management_url="")) == 1
+    assert eventually(lambda: messages_on_the_broker(broker.config) == 2, within=30)
+
+
+def test_a_queue_that_is_not_there_holds_nothing(broker: Broker) -> None:
+    broker.publish_thing(1)
+    with open_blocking(broker.config, name="test") as connection:
+        connection.channel().queue_delete(topology.dead_letter_queue(broker.config))
+
+    assert messages_on_the_broker(broker.config) == 1
+
+
+def test_a_broker_that_is_away_says_nothing(config: MessagingConfig) -> None:
+    assert messages_on_the_broker(replace(config, url="amqp://127.0.0.1:1/")) is None
+
+
+def test_without_its_management_api_the_broker_still_says_what_waits(broker: Broker) -> None:
+    broker.publish_thing(1)
+
+    assert messages_on_the_broker(replace(broker.config, management_url="http://user:secret@127.0.0.1:1")) == 1
