@@ -44,9 +44,9 @@ def find_chromedriver() -> Path | None:
 
 
 def find_faketime() -> Path | None:
-    """libfaketime, which gives a process another clock, or None."""
+    """libfaketime, which gives a process with threads another clock, or None."""
     # Debian's folder is named after the machine: /usr/lib/x86_64-linux-gnu.
-    return next(iter(Path("/usr/lib").glob("*/faketime/libfaketime.so.1")), None)
+    return next(iter(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), None)
 
 
 def _path() -> str:

@@ -23,7 +23,8 @@ from torture.load import Load
 from torture.watch import cpu_share
 
 KILLED = -9
-LAST_LINES = 5
+LAST_LINES, LINE_LENGTH = 5, 500
+"""How much is shown of what a process has said that should not have ended."""
 _WITH_LOAD = 5.0
 """Of a fault that is held, orders are posted for so many seconds at most; after that nothing has a reason to work."""
 _SETTLING = 1.0
@@ -135,7 +136,7 @@ class Arena:
                 server.start()
         for name, program in self.system.programs.items():
             if not program.is_running:
-                said = program.text().splitlines()[-LAST_LINES:]
+                said = [line[:LINE_LENGTH] for line in program.text().splitlines()[-LAST_LINES:]]
                 broken.append("\n".join([program.ended_by_itself or f"{name} did not run", *said]))
         self.system.heal()
         self.system.broker = Broker(self.broker.url, self.broker.management_url)

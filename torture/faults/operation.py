@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import psycopg
 
-from dev.environment import SERVICES
+from dev.environment import ROOT, SERVICES
 from dev.programs import find_faketime
 from tests.programs import NAMES, Program
 from torture.arena import Arena
@@ -138,7 +138,8 @@ def clocks_jump(arena: Arena) -> None:
         "LD_PRELOAD": str(find_faketime()),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
         "FAKETIME_NO_CACHE": "1",
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # no machine's jumps
+        "PYTHONPATH": str(ROOT / "torture" / "clock"),
     }
     for name in NAMES:
         arena.system.restart(name, **changes)
