@@ -102,6 +102,8 @@ def an_order_kills_its_consumer(arena: Arena) -> None:
     arena.system.restart("processor-consume", **POISONED)
     consume = arena.system.programs["processor-consume"]
     poison = arena.system.post_order(customer_id=f"poison-{new_customer()}")
+    arena.load.wait_for_more(100)  # the others flow past it
+    arena.load.pause()
     deaths = 0
 
     def it_is_given_up() -> bool:
@@ -134,6 +136,8 @@ def a_hundred_thousand_bad_messages(arena: Arena) -> None:
     ]
     for publisher in publishers:
         publisher.start()
+    arena.load.wait_until_accepted(GOOD)
+    arena.load.pause()
     for publisher in publishers:
         publisher.join()
     arena.system.wait(lambda: waiting_dead_letters(arena) == 2 * BAD, "all of them are dead letters", within=300)
