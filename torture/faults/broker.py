@@ -1,9 +1,12 @@
 """A broker that goes, comes back, takes nothing, forgets something, or is hard to reach."""
 
-from tests.broker import crash
+from dev.environment import ORDER, SERVICES
+from tests.broker import EXCHANGE, ORDER_QUEUE, PROCESSOR_QUEUE, crash
+from torture import verdict
 from torture.arena import Arena
 from torture.fault import fault
 
+WORK = {PROCESSOR_QUEUE: "processor-consume", ORDER_QUEUE: "order-consume"}
 TIMES = 4
 AWAY = 12.0
 """Seconds. Pauses between two attempts have grown to their longest, nearly, in that time."""
@@ -111,3 +114,70 @@ def link_is_slow(arena: Arena) -> None:
     finally:
         for proxy in arena.broker_proxies:
             proxy.delay = 0
+
+
+@fault(
+    "empty-queues-are-deleted",
+    "Both work queues are deleted under their running consumers, with nothing in them.",
+    group="broker",
+    attempts_stay_one=True,
+    tap=False,
+)
+def empty_queues_are_deleted(arena: Arena) -> None:
+    arena.load.pause()
+    settle(arena)
+    with arena.system.broker.channel() as channel:
+        for queue in WORK:
+            assert channel.queue_delete(queue).method.message_count == 0, f"{queue} is not empty"
+    arena.load.wait_for_more(50)
+
+
+@fault(
+    "full-queues-are-deleted",
+    "Both work queues are deleted with confirmed messages in them, which no broker brings back: the ledger has to name "
+    "the orders, and `reconcile --repair` to mend them.",
+    group="broker",
+    attempts_stay_one=True,
+    tap=False,
+)
+def full_queues_are_deleted(arena: Arena) -> None:
+    gone = 0
+    for queue, name in WORK.items():
+        arena.system.stop(name)
+        arena.load.wait_for_more(30)
+        arena.load.pause()
+        arena.system.wait_for_empty_outboxes()
+        with arena.system.broker.channel() as channel:
+            gone += channel.queue_delete(queue).method.message_count
+        arena.system.start(name)
+    arena.load.wait_for_more(10)
+    arena.load.pause()
+    settle(arena, lost=gone)
+    repaired = sum(verdict.reconcile(arena, service, "--repair")["repaired"] for service in SERVICES)
+    arena.say(f"{gone} messages were deleted; the ledger has mended {repaired} orders")
+    assert repaired == gone >= 60, f"{gone} messages were deleted, and the ledger has mended {repaired} orders"
+
+
+@fault(
+    "bindings-are-removed",
+    "Somebody removes the bindings that lead to both work queues, and nobody puts them back.",
+    group="broker",
+    attempts_stay_one=True,
+    tap=False,
+)
+def bindings_are_removed(arena: Arena) -> None:
+    with arena.system.broker.channel() as channel:
+        for queue, type_ in ((PROCESSOR_QUEUE, "order.created"), (ORDER_QUEUE, "order.processed")):
+            channel.queue_unbind(queue, EXCHANGE, type_)
+    arena.load.wait_for_more(50)
+
+
+def settle(arena: Arena, *, lost: int = 0) -> None:
+    """Until nothing is under way any more: all accepted orders are final, but for so many that are lost."""
+
+    def rests() -> bool:
+        pending = arena.query(ORDER, "SELECT count(*) FROM orders_order WHERE status = 'pending'")
+        return pending == [(lost,)] and not arena.system.broker.waiting()
+
+    arena.system.wait_for_empty_outboxes()
+    arena.system.wait(rests, f"nothing is under way, and {lost} orders are lost")
