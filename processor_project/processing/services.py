@@ -37,12 +37,15 @@ _COLUMNS = {
     "correlation_id": "text",
     "started_at": "timestamptz",
     "finished_at": "timestamptz",
-    "order": "jsonb",
     "restored_at": "timestamptz",
 }
+# The orders are one text, since in an array of texts each of their quotes would have to be escaped.
 _INSERT = f"""
-    INSERT INTO {ProcessingRecord._meta.db_table} ({", ".join(f'"{column}"' for column in _COLUMNS)})
-    SELECT * FROM unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())})
+    INSERT INTO {ProcessingRecord._meta.db_table} ({", ".join(_COLUMNS)}, "order")
+    SELECT * FROM ROWS FROM (
+        unnest({", ".join(f"%s::{kind}[]" for kind in _COLUMNS.values())}),
+        jsonb_array_elements(%s::jsonb)
+    )
     ON CONFLICT (order_id) DO NOTHING
     RETURNING order_id
 """
@@ -119,10 +122,10 @@ def insert(records: Sequence[ProcessingRecord]) -> set[UUID]:
         return set()
     # Sorted, so that two consumers with the same orders wait for each other instead of deadlocking.
     ordered = sorted(records, key=lambda record: record.order_id)
-    columns = {column: [getattr(record, column) for record in ordered] for column in _COLUMNS}
-    columns["order"] = [_JSON.encode(order).decode() for order in columns["order"]]
+    columns = [[getattr(record, column) for record in ordered] for column in _COLUMNS]
+    orders = _JSON.encode([record.order for record in ordered]).decode()
     with connection.cursor() as cursor:
-        cursor.execute(_INSERT, list(columns.values()))
+        cursor.execute(_INSERT, [*columns, orders])
         return {order_id for (order_id,) in cursor.fetchall()}
 
 
