@@ -6,6 +6,7 @@ options are that command's own. Ends with the worse of the two codes.
 
 import subprocess
 import sys
+from pathlib import Path
 
 from dev.console import say
 from dev.environment import SERVICES
@@ -26,7 +27,7 @@ def main(arguments: list[str]) -> None:
     for service in SERVICES:
         if "--json" not in arguments:
             say(f"── {service.name} service")
-        command = [BIN / "python", "manage.py", "reconcile", *arguments]
+        command: list[str | Path] = [BIN / "python", "manage.py", "reconcile", *arguments]
         codes.append(
             subprocess.run(command, cwd=service.folder, env=system.environment(service), check=False).returncode
         )

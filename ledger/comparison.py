@@ -160,14 +160,14 @@ def chunks(kind: Wrong, *, size: int = 100) -> Iterator[list[UUID]]:
             yield [order_id for (order_id,) in rows]
 
 
-def _findings(query: str, parameters: list[object], limit: int) -> Iterator[Finding]:
+def _findings(query: str, parameters: list[Any], limit: int) -> Iterator[Finding]:
     with _streaming(f"{query} ORDER BY 2, since, order_id LIMIT %s", [*parameters, limit or None]) as cursor:
         while rows := cursor.fetchmany(1000):
             yield from (Finding(order_id, what, since) for order_id, what, since in rows)
 
 
 @contextmanager
-def _streaming(query: str, parameters: list[object]) -> Iterator[Any]:
+def _streaming(query: str, parameters: list[Any]) -> Iterator[Any]:
     """A cursor whose rows stay with PostgreSQL until they are fetched, also across transactions."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(query, parameters)

@@ -98,8 +98,9 @@ def repair(book: Book, fetch: Fetch | None) -> int:
     mended = 0
     for kind, announce in book.announce.items():
         mended += sum(map(announce, comparison.chunks(kind)))
-    for kind, restore in book.restore.items() if fetch else ():
-        mended += sum(restore(chunk, fetch) for chunk in comparison.chunks(kind))
+    if fetch is not None:
+        for kind, restore in book.restore.items():
+            mended += sum(restore(chunk, fetch) for chunk in comparison.chunks(kind))
     return mended
 
 

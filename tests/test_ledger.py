@@ -27,6 +27,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """A system of its own: others leave events behind that belong to no order."""
     with fresh_places() as places, running(places, tmp_path_factory.mktemp("ledger")) as system:
         system.migrate()
+        system.start()
+        # A tap takes all that is published, so nothing would come back before the queues are bound.
+        queues = {ORDER_QUEUE, PROCESSOR_QUEUE}
+        system.wait(lambda: queues <= system.broker.bound_queues(), "both queues are bound")
         yield system
 
 

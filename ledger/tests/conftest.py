@@ -10,7 +10,7 @@ from ledger.tests.books import TABLE
 
 
 @pytest.fixture
-def keep(db) -> Callable[..., UUID]:
+def keep(db: None) -> Callable[..., UUID]:
     """Puts an order into the book, an hour old unless told otherwise; returns its id."""
     with connection.cursor() as cursor:
         cursor.execute(TABLE)
