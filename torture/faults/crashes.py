@@ -47,7 +47,6 @@ def every_process_is_killed(arena: Arena) -> None:
     "The order service's workers die, again and again, when the order is committed and the shop has no answer yet.",
     group="crashes",
     attempts_stay_one=True,
-    short=True,
 )
 def order_web_dies_before_its_answer(arena: Arena) -> None:
     web = arena.system.programs["order-web"]

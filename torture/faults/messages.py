@@ -54,7 +54,6 @@ def copies(events: list[Event]) -> list[tuple[bytes | dict[str, Any], dict[str, 
     f"{PUBLISHERS} publishers at once send one order {COPIES} times each, while it is handled; then its result.",
     group="messages",
     attempts_stay_one=True,
-    short=True,
 )
 def one_message_a_thousand_times(arena: Arena) -> None:
     for type_, name in (("order.created", "processor-consume"), ("order.processed", "order-consume")):
