@@ -30,10 +30,13 @@ ERROR_MESSAGE = "x-error-message"
 ERROR_TRACEBACK = "x-error-traceback"
 FAILED_AT = "x-failed-at"
 SOURCE_QUEUE = "x-source-queue"
-_OURS = {ATTEMPT, FIRST_FAILED_AT, ERROR_TYPE, ERROR_MESSAGE, ERROR_TRACEBACK, FAILED_AT, SOURCE_QUEUE}
+_OURS = {
+    ATTEMPT, FIRST_FAILED_AT, ERROR_TYPE, ERROR_MESSAGE, ERROR_TRACEBACK, FAILED_AT, SOURCE_QUEUE, UNREADABLE_HEADERS,
+}  # fmt: skip
 _BROKERS = {
     "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
     "x-last-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count",
+    "CC",  # sent on, it would have the broker copy each retry to where the message has been delivered already
 }  # fmt: skip
 
 # Headers travel in one frame of 128 KiB at most; whoever is above this loses them rather than the connection.
@@ -147,20 +150,20 @@ def next_rung(delivery: Delivery, config: MessagingConfig) -> Publication | None
         retry_exchange(config),
         retry_routing_key(config, config.retry_delays[delivery.failures]),
         delivery.body,
-        _again(delivery, config, {FIRST_FAILED_AT: delivery.headers.get(FIRST_FAILED_AT) or _now()}),
+        _again(delivery, config, {FIRST_FAILED_AT: _first_failed_at(delivery, datetime.now(UTC)).isoformat()}),
     )
 
 
 def dead_letter(delivery: Delivery, error: BaseException, config: MessagingConfig) -> Publication:
     """The delivery on its way to the dead letters, with what went wrong in its headers."""
     trace = "".join(traceback.format_exception(error))
-    now = _now()
+    now = datetime.now(UTC)
     failure = {
         ERROR_TYPE: type(error).__name__,
         ERROR_MESSAGE: str(error)[:_MAX_ERROR_MESSAGE],
         ERROR_TRACEBACK: trace[-_MAX_TRACEBACK:],
-        FAILED_AT: now,
-        FIRST_FAILED_AT: delivery.headers.get(FIRST_FAILED_AT) or now,
+        FAILED_AT: now.isoformat(),
+        FIRST_FAILED_AT: _first_failed_at(delivery, now).isoformat(),
         SOURCE_QUEUE: config.queue,
     }
     return Publication(dead_letter_exchange(config), config.queue, delivery.body, _again(delivery, config, failure))
@@ -196,8 +199,10 @@ def _plain(value: Any, depth: int = 0) -> Any:
     if depth > 20:
         return "…"
     match value:
-        case None | bool() | int():
+        case None | bool():
             return value
+        case int():  # pika makes one of a double too, which may be larger than what it can send
+            return value if -(2**63) <= value < 2**63 else str(value)
         case str():
             return _encodable(value)
         case dict():
@@ -225,9 +230,10 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
     death = headers.get("x-death")
     death = death[0] if isinstance(death, list) and death and isinstance(death[0], dict) else {}
     attempts = max(1, delivery.failures)
+    now = datetime.now(UTC)
     if ERROR_TYPE in headers:
         error_type, message = str(headers[ERROR_TYPE]), str(headers.get(ERROR_MESSAGE, ""))
-        failed_at = _parse_time(headers.get(FAILED_AT))
+        failed_at = _parse_time(headers.get(FAILED_AT), now)
     elif death.get("reason") == "delivery_limit":
         error_type = "DeliveryLimitExceeded"
         message = (
@@ -235,11 +241,11 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
             "each time the process died or lost its connection while it had this message."
         )
         attempts = DELIVERY_LIMIT + 1
-        failed_at = _parse_time(death.get("time"))
+        failed_at = _parse_time(death.get("time"), now)
     else:
         reason = str(death.get("reason", "")) or "published straight to the dead-letter queue"
         error_type, message = "DeadLetteredByBroker", f"RabbitMQ dead-lettered it: {reason}"
-        failed_at = _parse_time(death.get("time"))
+        failed_at = _parse_time(death.get("time"), now)
     return FailedMessage(
         message_id=delivery.message_id,
         type=str(delivery.properties.type or ""),
@@ -252,19 +258,18 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
         traceback=str(headers.get(ERROR_TRACEBACK, "")),
         attempts=attempts,
         failed_at=failed_at,
-        first_failed_at=_parse_time(headers.get(FIRST_FAILED_AT)) if FIRST_FAILED_AT in headers else failed_at,
+        first_failed_at=_first_failed_at(delivery, failed_at),
     )
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat()
+def _first_failed_at(delivery: Delivery, otherwise: datetime) -> datetime:
+    return _parse_time(delivery.headers.get(FIRST_FAILED_AT), otherwise)
 
 
-def _parse_time(value: Any) -> datetime:
-    if isinstance(value, datetime):
-        return value
+def _parse_time(value: Any, otherwise: datetime) -> datetime:
+    """The time in UTC; `otherwise` when it is none, or in UTC none of the years 1 to 9999."""
     try:
-        parsed = datetime.fromisoformat(value)
-    except (TypeError, ValueError):
-        return datetime.now(UTC)
-    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+    except (TypeError, ValueError, OverflowError):
+        return otherwise

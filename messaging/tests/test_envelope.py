@@ -108,3 +108,26 @@ def test_the_time_of_the_failure_is_kept(time: Any) -> None:
     kept = envelope.failed(delivery(headers=headers), conf.config())
     assert kept.failed_at == datetime(2026, 1, 2, tzinfo=UTC)
     assert kept.first_failed_at == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize("given", [5, [], {"a": 1}, b"\xff", "yesterday", "0001-01-01T00:00:00+23:59"])
+def test_a_header_of_ours_that_holds_something_else_does_no_harm(given: Any) -> None:
+    config = conf.config()
+    any_delivery = delivery(headers=dict.fromkeys(["x-first-failed-at", "x-failed-at", "x-error-type"], given))
+    rung = envelope.next_rung(any_delivery, config)
+    assert rung is not None
+    assert fits_into_a_frame(rung.properties)
+    assert datetime.fromisoformat(rung.properties.headers["x-first-failed-at"]) <= datetime.now(UTC)
+    assert envelope.failed(any_delivery, config).failed_at <= datetime.now(UTC)
+
+
+def test_a_number_that_pika_cannot_send_is_sent_as_a_text() -> None:
+    dead = envelope.dead_letter(delivery(headers={"double": 10**300}), ValueError(), conf.config())
+    assert fits_into_a_frame(dead.properties)
+    assert dead.properties.headers["double"] == str(10**300)
+
+
+@pytest.mark.parametrize("header", ["CC", "x-death", "x-unreadable-headers"])
+def test_what_only_this_delivery_means_is_not_sent_on(header: str) -> None:
+    dead = envelope.dead_letter(delivery(headers={header: ["things.events.v1"]}), ValueError(), conf.config())
+    assert header not in dead.properties.headers
