@@ -77,6 +77,8 @@ class Arena:
         self.broker_proxies: list[Proxy] = []
         self.cpu: dict[str, float] = {}
         """Of each relay and consumer: the largest share of a core that it has taken while a fault was held."""
+        self.blamed: set[str] = set()
+        """Orders that the ledger has found wrong so far."""
         self.forged: set[str] = set()
         """Ids of messages that a fault has published itself, in the processor's name."""
 
