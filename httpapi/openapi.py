@@ -34,7 +34,10 @@ class StrictCharFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore
         field: StrictCharField = self.target
         schema: dict[str, Any] = auto_schema._map_serializer_field(field, direction, bypass_extensions=True)
         if direction == "request":
-            some = r"[^\u0000\s][^\u0000]*" if field.trim_whitespace and not field.allow_blank else ""
+            # Python strips a few characters more than a regular expression takes for blanks.
+            some = (
+                r"[^\u0000\u001c-\u001f\u0085\s][^\u0000]*" if field.trim_whitespace and not field.allow_blank else ""
+            )
             schema["pattern"] = rf"^[^\u0000]*{some}$"
         return schema
 
