@@ -42,15 +42,24 @@ def restore_records(order_ids: Sequence[UUID], fetch: Fetch) -> int:
     """Writes records anew for orders that the order service knows to be final. Returns how many.
 
     The outcome is the one that the order has. Nothing is processed again: the steps have taken effect already. When
-    and by which message it was decided is lost; `restored_at` says so.
+    and by which message it was decided is lost; `restored_at` says so. An order whose items do not add up to its total
+    gets no record: then its items are missing too, and nobody has them any more.
     """
     orders = [order for order_id in order_ids if (order := fetch(f"/orders/{order_id}"))]
-    records = [_record(order) for order in orders if order["status"] != "pending"]
+    records = [_record(order) for order in orders if order["status"] != "pending" and _is_whole(order)]
     restored = insert(records)
     for record in records:
         if record.order_id in restored:
             _say("record restored", record)
     return len(restored)
+
+
+def _is_whole(order: Mapping[str, Any]) -> bool:
+    if sum(item["quantity"] * item["price"] for item in order["items"]) == order["total_amount"]:
+        return True
+    what = "record cannot be restored: the order's items do not add up to its total"
+    logger.warning(what, extra={"order_id": order["id"]})
+    return False
 
 
 def _record(order: Mapping[str, Any]) -> ProcessingRecord:

@@ -108,6 +108,15 @@ def test_a_record_that_is_there_is_not_restored_over() -> None:
     assert ProcessingRecord.objects.get().reason == "No."
 
 
+def test_no_record_is_made_for_an_order_that_is_not_whole(caplog: pytest.LogCaptureFixture) -> None:
+    bare, good = uuid4(), uuid4()
+
+    assert restore_records([bare, good], orders(order_of(bare, items=[]), order_of(good))) == 1
+
+    assert ProcessingRecord.objects.get().order_id == good
+    assert "do not add up" in caplog.text
+
+
 def test_no_record_is_made_for_an_order_that_is_pending_or_unknown() -> None:
     pending = uuid4()
 
