@@ -233,7 +233,8 @@ _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 
 
 def _text(value: str, limit: int | None = None) -> str:
-    return _NOT_STORABLE.sub("\N{REPLACEMENT CHARACTER}", value)[:limit]
+    # By one byte: a longer one would make names longer than AMQP takes when the message is replayed.
+    return _NOT_STORABLE.sub("?", value)[:limit]
 
 
 def _aware(value: datetime) -> datetime:

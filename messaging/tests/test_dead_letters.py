@@ -120,11 +120,11 @@ class TestStore:
             error_message="\x00\ud800", traceback="\x00", body=b"\x00\xff", attempts=2**40,
             failed_at=datetime(2026, 5, 1, 12),
         )  # fmt: skip
-        assert row.type == ("t\ufffd" * 300)[:255]
-        assert (len(row.queue), len(row.error_type), row.correlation_id) == (255, 255, "\ufffd")
-        assert (row.error_message, row.traceback) == ("\ufffd\ufffd", "\ufffd")
+        assert row.type == ("t?" * 300)[:255]
+        assert (len(row.queue), len(row.error_type), row.correlation_id) == (255, 255, "?")
+        assert (row.error_message, row.traceback) == ("??", "?")
         assert (bytes(row.body), row.attempts, row.last_failed_at) == (b"\x00\xff", 2**31 - 1, NOON)
-        assert (row.headers["nul\ufffd"], row.headers["surrogate"], row.headers["nan"]) == ("a\ufffdb", "\ufffd", "nan")
+        assert (row.headers["nul?"], row.headers["surrogate"], row.headers["nan"]) == ("a?b", "?", "nan")
 
     def test_huge_bodies_are_kept_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(dead_letters, "CHUNK_BYTES", 1000)
