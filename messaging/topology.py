@@ -201,7 +201,7 @@ def conflict_sentence(what: str, broker_says: str) -> str:
     return (
         f"The {what} on the broker has another {argument!r} than this service declares: "
         f"it has {_tidy(current)}, wanted is {_tidy(wanted)}. The properties of a queue or exchange can never be "
-        f"changed: drain it, delete it (rabbitmqctl delete_queue NAME --if-empty) and start again, "
+        f"changed: drain it, delete it (rabbitmqctl delete_queue NAME) and start again, "
         f"or give the service a queue with a new version in its name."
     )
 

@@ -117,7 +117,7 @@ def _left_over(config: MessagingConfig, wanted: Topology, live: dict[str, dict[s
             messages = queue.get("messages", "an unknown number of")
             yield Difference(
                 f"queue {name!r} is there, with {messages} messages, but not wanted",
-                "Delete it once it is empty: rabbitmqctl delete_queue NAME --if-empty.",
+                "Delete it once it is empty: rabbitmqctl delete_queue NAME.",
             )
 
 
