@@ -29,8 +29,8 @@ def leaders_are_killed(arena: Arena) -> None:
 
 @fault(
     "leader-is-cut-off",
-    "The node that leads the processor's work queue is parted from the other two, which go on; it pauses, and comes back "
-    "when the network between them works again.",
+    "The node that leads the processor's work queue is parted from the other two, which go on; it pauses, until "
+    "the network between them works again.",
     group="cluster",
     arena="cluster",
     attempts_stay_one=True,
