@@ -51,7 +51,7 @@ def test_the_metrics_are_those_of_the_code() -> None:
     sources = [path for folder in folders for path in folder.rglob("*.py") if "tests" not in path.parts]
     defined = set()
     for path in sources:
-        for kind, name in re.findall(r"\b(Counter|Histogram|GaugeMetricFamily)\(\s*\"(\w+)\"", path.read_text()):
+        for kind, name in re.findall(r"\b(Counter|Gauge|Histogram|GaugeMetricFamily)\(\s*\"(\w+)\"", path.read_text()):
             defined.add(f"{name.removesuffix('_total')}_total" if kind == "Counter" else name)
 
     assert defined
