@@ -9,32 +9,12 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from contracts.documents import json_schema
-from contracts.events import Event, InvalidEvent, OrderCreated, OrderLine, OrderProcessed
+from contracts.events import Event, InvalidEvent, OrderCreated, OrderProcessed
 from contracts.examples import ORDER_COMPLETED, ORDER_CREATED
+from contracts.tests.strategies import events
 
 # No deadlines: how long a single example takes says more about the machine than about the code.
 without_deadline = settings(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.too_slow])
-
-texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=255)
-amounts = st.decimals(min_value=-9_999_999_999, max_value=9_999_999_999, places=2)
-lines = st.builds(
-    OrderLine, product_id=texts, quantity=st.integers(min_value=-(2**31), max_value=2**31 - 1), price=amounts
-)
-orders_created = st.builds(
-    OrderCreated,
-    order_id=st.uuids(),
-    customer_id=texts,
-    items=st.lists(lines, max_size=5),
-    total_amount=amounts,
-    created_at=st.datetimes(timezones=st.timezones()).filter(lambda value: 2 < value.year < 9998),
-)
-orders_processed = st.builds(
-    OrderProcessed,
-    order_id=st.uuids(),
-    status=st.sampled_from(["completed", "failed"]),
-    error_message=st.none() | texts,
-)
-events: st.SearchStrategy[Event] = orders_created | orders_processed
 
 VALIDATORS: dict[type[Event], Any] = {
     event: Draft202012Validator(json_schema(event)) for event in (OrderCreated, OrderProcessed)
