@@ -14,7 +14,6 @@ from tests.conftest import running
 from tests.load import Load, assert_all_took_effect_once
 from tests.programs import NAMES
 from tests.system import Places, System, new_order
-from tests.waiting import eventually
 
 
 class Servers:

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import pika
 import pika.exceptions
 import pytest
 
 from dev.servers import Cluster
+from dev.servers.cluster import Node
+from tests.broker import Broker
 
 QUEUE = "a-queue"
 
@@ -25,32 +26,28 @@ def cluster() -> Iterator[Cluster]:
             cluster.kill()
 
 
-def publish(url: str, body: bytes) -> None:
+def client_of(node: Node) -> Broker:
+    return Broker(node.url, node.management_url)
+
+
+def publish(node: Node, body: bytes) -> None:
     """Returns when the queue has confirmed it."""
-    connection = pika.BlockingConnection(pika.URLParameters(url))
-    try:
-        channel = connection.channel()
-        channel.confirm_delivery()
+    with client_of(node).channel() as channel:
         channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
-        channel.basic_publish("", QUEUE, body, pika.BasicProperties(delivery_mode=2), mandatory=True)
-    finally:
-        connection.close()
+    client_of(node).publish(body, routing_key=QUEUE)
 
 
-def bodies(url: str) -> list[bytes]:
-    connection = pika.BlockingConnection(pika.URLParameters(url))
-    try:
-        channel = connection.channel()
-        found = []
+def bodies(node: Node) -> list[bytes]:
+    """Takes all messages out of the queue."""
+    found = []
+    with client_of(node).channel() as channel:
         while (message := channel.basic_get(QUEUE, auto_ack=True))[0] is not None:
             found.append(message[2])
-        return found
-    finally:
-        connection.close()
+    return found
 
 
 def test_a_leader_that_is_cut_off_lets_nobody_work_and_the_others_go_on_without_it(cluster: Cluster) -> None:
-    publish(cluster.nodes[0].url, b"before")
+    publish(cluster.nodes[0], b"before")
     leader = cluster.leader_of(QUEUE)
     first, second = (node for node in cluster.nodes if node is not leader)
 
@@ -59,19 +56,19 @@ def test_a_leader_that_is_cut_off_lets_nobody_work_and_the_others_go_on_without_
     assert leader.is_running()
     assert cluster.working_nodes() == [first, second]
     assert cluster.leader_of(QUEUE) in (first, second)
-    publish(first.url, b"meanwhile")
+    publish(first, b"meanwhile")
     with pytest.raises(pika.exceptions.AMQPConnectionError):
-        publish(leader.url, b"never")
+        publish(leader, b"never")
 
     cluster.reconnect(leader)
 
     assert cluster.working_nodes() == cluster.nodes
-    publish(leader.url, b"after")
-    assert bodies(second.url) == [b"before", b"meanwhile", b"after"]
+    publish(leader, b"after")
+    assert bodies(second) == [b"before", b"meanwhile", b"after"]
 
 
 def test_a_leader_that_is_killed_comes_back_as_a_member(cluster: Cluster) -> None:
-    publish(cluster.nodes[0].url, b"before")
+    publish(cluster.nodes[0], b"before")
     leader = cluster.leader_of(QUEUE)
 
     leader.kill()
@@ -79,9 +76,9 @@ def test_a_leader_that_is_killed_comes_back_as_a_member(cluster: Cluster) -> Non
     others = cluster.working_nodes()
     assert leader not in others
     assert cluster.leader_of(QUEUE) in others
-    publish(others[0].url, b"meanwhile")
+    publish(others[0], b"meanwhile")
 
     cluster.start()
 
     assert cluster.working_nodes() == cluster.nodes
-    assert bodies(leader.url) == [b"before", b"meanwhile"]
+    assert bodies(leader) == [b"before", b"meanwhile"]
