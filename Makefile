@@ -1,6 +1,6 @@
 # What a developer types. Each line of work is a module in dev/, which says what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers test bench torture reconcile lint format lock clean clean-data
+.PHONY: help setup run servers test bench torture reconcile lint format lock audit clean clean-data
 MAKEFLAGS += --no-print-directory
 in_venv := .venv/bin/python -m
 compile := .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes --no-header
@@ -37,7 +37,7 @@ torture: setup ## Break the system in every way we know, and see that no order i
 	@$(in_venv) dev.packages faketime || true
 	@exec $(in_venv) torture $(ARGS)
 
-lint: setup ## Ruff, mypy, the walls between the packages, Django's checks
+lint: setup ## Ruff, mypy, the walls between the packages, the locked requirements, Django's checks
 	@exec $(in_venv) dev.lint
 
 format: setup ## Let ruff fix and format what it can
@@ -46,6 +46,9 @@ format: setup ## Let ruff fix and format what it can
 lock: setup ## Lock requirements/*.in anew, with the newest versions they allow
 	@$(compile) requirements/base.in -o requirements/base.txt
 	@$(compile) requirements/dev.in -c requirements/base.txt -o requirements/dev.txt
+
+audit: setup ## Ask about known vulnerabilities of what is locked; needs the internet
+	@exec $(in_venv) dev.audit
 
 clean: ## Remove .venv and all caches; the data of `make run` stays
 	@rm -rf .venv build *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -37,6 +37,7 @@ def checks() -> Iterator[Check]:
     python = BIN / "python"
     yield Check("ruff check", [BIN / "ruff", "check", "--quiet", "."])
     yield Check("ruff format", [BIN / "ruff", "format", "--check", "--quiet", "."])
+    yield Check("locked requirements", [python, "-m", "dev.locked"])
     path = os.pathsep.join(str(service.folder) for service in SERVICES)
     yield Check("walls", [BIN / "lint-imports", "--no-logo"], env={"PYTHONPATH": path})
     yield _mypy("shared", SHARED, ROOT, "dev.test_settings")
