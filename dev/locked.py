@@ -91,7 +91,7 @@ def not_as_installed(packages: Mapping[str, Locked], present: Mapping[str, str])
 
 def locked(file: Path) -> dict[str, Locked]:
     """A file that uv has compiled, by package. Raises ValueError for a line that is no requirement."""
-    packages = {}
+    packages: dict[str, Locked] = {}
     for entry in re.split(r"\n(?=\S)", file.read_text().strip()):
         first, *rest = entry.split("\n")
         requirement = Requirement(first.rstrip("\\ "))

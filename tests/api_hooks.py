@@ -25,7 +25,7 @@ def filter_body(context: schemathesis.HookContext, body: Any) -> bool:
 
 
 @schemathesis.hook
-def before_call(context: schemathesis.HookContext, case: schemathesis.Case, kwargs: dict[str, Any]) -> None:
+def before_call(context: schemathesis.HookContext, case: schemathesis.Case[Any], kwargs: dict[str, Any]) -> None:
     """A key belongs to one order: a good key gets the order's hash, so that it comes with no other order."""
     key = case.headers.get(KEY) if case.headers else None
     if isinstance(key, str) and re.fullmatch("[!-~]{1,255}", key):

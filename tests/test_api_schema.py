@@ -33,7 +33,7 @@ def nothing_fails(system: System) -> Iterator[None]:
     system.wait_for_record(system.post_order()["id"])
     yield
     system.heal()
-    pending = {"status": "pending", "page_size": 1}
+    pending: dict[str, str | int] = {"status": "pending", "page_size": 1}
     system.wait(lambda: not system.orders.get("/orders", params=pending).json()["results"], "every order is final")
     for name, program in system.programs.items():
         assert not [line for line in program.lines(since=before[name]) if line["level"] in {"ERROR", "CRITICAL"}]

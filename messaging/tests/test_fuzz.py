@@ -7,6 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -15,7 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from messaging import conf, dead_letters, envelope, topology
-from messaging.amqp import _TolerantProperties
+from messaging.amqp import UNREADABLE_HEADERS, _TolerantProperties
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
 from messaging.envelope import Delivery
@@ -81,13 +82,17 @@ def test_any_message_is_read_or_refused_and_can_be_moved_and_kept(message: tuple
         again = _TolerantProperties()
         again.decode(b"".join(moved.properties.encode()))
         back = Delivery(2, False, moved.routing_key, again, moved.body)
-        assert envelope.UNREADABLE_HEADERS not in back.headers
+        assert UNREADABLE_HEADERS not in back.headers
         assert (back.message_id, back.correlation_id, back.body) == (arrived.message_id, arrived.correlation_id, body)
         assert back.type_among(HANDLERS) == type_
         assert back.failures == arrived.failures + 1
     kept = envelope.failed(back, config)  # that of the dead letter
     assert (kept.message_id, kept.body, kept.error_type) == (arrived.message_id, body, type(error).__name__)
     envelope.failed(arrived, config)
+
+
+def _is_empty(broker: Broker, queue: str) -> bool:
+    return broker.count(queue) == 0
 
 
 class Consuming:
@@ -150,7 +155,7 @@ def consuming(broker: Broker, config: MessagingConfig, recorder: Recorder, caplo
     running.stop()
     assert not [record for record in caplog.records if "circuit" in record.message or "held" in record.message]
     for queue in topology.describe(config).queues:
-        eventually(lambda name=queue.name: broker.count(name) == 0)
+        eventually(partial(_is_empty, broker, queue.name))
 
 
 @pytest.mark.django_db(transaction=True)
