@@ -115,8 +115,7 @@ def open_blocking(config: MessagingConfig, *, name: str, timeout: float = 5.0) -
         try:
             connection = BlockingConnection(one)
             break
-        # ValueError: what pika says when the other side hangs up between the connect and its next look at the socket.
-        except (pika.exceptions.AMQPError, OSError, ValueError) as error:
+        except Exception as error:  # pika hands over whatever its connector met
             failure = _unavailable(error)
     if connection is None:
         raise failure or BrokerUnavailableError("RABBITMQ_URL names no broker")

@@ -28,3 +28,10 @@ def test_a_broker_that_hangs_up_just_after_the_connect_is_away(hung_up_on: Messa
         pytest.fail("connected")
     with pytest.raises(BrokerUnavailableError):
         Connection(hung_up_on, name="test").open()
+
+
+def test_a_broker_that_accepts_and_says_nothing_is_away(config: MessagingConfig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        silent = replace(config, url=f"amqp://127.0.0.1:{listener.getsockname()[1]}/")
+        with pytest.raises(BrokerUnavailableError), open_blocking(silent, name="test", timeout=0.3):
+            pytest.fail("connected")
