@@ -36,6 +36,9 @@ _DEAD_LETTERS_AT_ONCE = 100
 # A batch is sized to take about this long (seconds), by what messages have taken lately: slow handlers get short
 # transactions and a process that is asked to stop has little in hand.
 _BATCH_SECONDS = 1.0
+# A queue that is deleted ends its consumer, which declares it anew. That a binding is gone nobody hears, so all is
+# declared again so often (seconds); what was published meanwhile waits in the sender's outbox.
+TOPOLOGY_INTERVAL = 30.0
 
 
 type Failure = tuple[Delivery, Exception]
@@ -77,7 +80,11 @@ class Consumer:
                 work = source.subscribe(self._config.queue, prefetch=1)
                 letters = source.subscribe(topology.dead_letter_queue(self._config), prefetch=_DEAD_LETTERS_AT_ONCE)
                 self._broker.worked()
+                topology_due = time.monotonic() + TOPOLOGY_INTERVAL
                 while not self._stop and self._while_database_away(self._beat):
+                    if time.monotonic() > topology_due:
+                        topology.apply(self._config)
+                        topology_due = time.monotonic() + TOPOLOGY_INTERVAL
                     if not self.work(work, letters):
                         source.wait(0.5)
                     source.check()

@@ -124,33 +124,43 @@ def apply(config: MessagingConfig) -> None:
     """
     topology = describe(config)
     with open_blocking(config, name="topology") as connection:
-        declarer = _Declarer(connection)
-        for exchange in topology.exchanges:
-            declarer.declare(
-                f"exchange {exchange.name!r}",
-                partial(
-                    BlockingChannel.exchange_declare, exchange=exchange.name, exchange_type=exchange.kind, durable=True
-                ),
-            )
-        new = [queue.name for queue in topology.queues if declarer.is_missing(queue.name)]
-        for queue in topology.queues:
-            declarer.declare(
-                f"queue {queue.name!r}",
-                partial(BlockingChannel.queue_declare, queue=queue.name, durable=True, arguments=queue.arguments),
-            )
-        if new:
-            logger.info("queues declared", extra={"queues": new})
-            declarer.wait(config.new_queue_pause)
-        for binding in topology.bindings:
-            declarer.declare(
-                f"binding of {binding.queue!r} to {binding.exchange!r}",
-                partial(
-                    BlockingChannel.queue_bind,
-                    queue=binding.queue,
-                    exchange=binding.exchange,
-                    routing_key=binding.routing_key,
-                ),
-            )
+        try:
+            _declare(topology, _Declarer(connection), pause=config.new_queue_pause)
+        except (pika.exceptions.AMQPError, OSError) as error:
+            raise BrokerUnavailableError(f"RabbitMQ went away while the topology was declared: {error}") from error
+
+
+def _declare(topology: Topology, declarer: "_Declarer", *, pause: float) -> None:
+    for exchange in topology.exchanges:
+        declarer.declare(
+            f"exchange {exchange.name!r}",
+            partial(
+                BlockingChannel.exchange_declare, exchange=exchange.name, exchange_type=exchange.kind, durable=True
+            ),
+        )
+    new = [queue.name for queue in topology.queues if declarer.is_missing(queue.name)]
+    for queue in topology.queues:
+        declarer.declare(
+            f"queue {queue.name!r}",
+            partial(BlockingChannel.queue_declare, queue=queue.name, durable=True, arguments=queue.arguments),
+        )
+    if new:
+        logger.info("queues declared", extra={"queues": new})
+        declarer.wait(pause)
+    for binding in topology.bindings:
+        declarer.declare(
+            f"binding of {binding.queue!r} to {binding.exchange!r}",
+            partial(
+                BlockingChannel.queue_bind,
+                queue=binding.queue,
+                exchange=binding.exchange,
+                routing_key=binding.routing_key,
+            ),
+        )
+
+
+_CONFLICTS = (405, 406)  # locked by another connection, or there with other properties
+_not_permitted: set[str] = set()
 
 
 class _Declarer:
@@ -164,12 +174,17 @@ class _Declarer:
         except pika.exceptions.ChannelClosedByBroker as error:
             self._channel = self._connection.channel()
             if error.reply_code == 403:
-                # A hardened broker: an administrator declares, this user only publishes and consumes.
-                logger.warning("no permission to declare, so it is taken as given", extra={"object": what})
-                return
-            raise TopologyConflictError(conflict_sentence(what, error.reply_text)) from None
-        except (pika.exceptions.AMQPError, OSError) as error:
-            raise _went_away(error) from error
+                self._note_not_permitted(what)
+            elif error.reply_code in _CONFLICTS:
+                raise TopologyConflictError(conflict_sentence(what, error.reply_text)) from None
+            else:  # such as 404: somebody deletes while we declare, or a node of the cluster is just going down
+                raise
+
+    def _note_not_permitted(self, what: str) -> None:
+        """A hardened broker: an administrator declares, this user only publishes and consumes. Said once a process."""
+        if what not in _not_permitted:
+            logger.warning("no permission to declare, so it is taken as given", extra={"object": what})
+        _not_permitted.add(what)
 
     def is_missing(self, queue: str) -> bool:
         try:
@@ -177,19 +192,10 @@ class _Declarer:
         except pika.exceptions.ChannelClosedByBroker as error:
             self._channel = self._connection.channel()
             return bool(error.reply_code == 404)
-        except (pika.exceptions.AMQPError, OSError) as error:
-            raise _went_away(error) from error
         return False
 
     def wait(self, seconds: float) -> None:
-        try:
-            self._connection.sleep(seconds)
-        except (pika.exceptions.AMQPError, OSError) as error:
-            raise _went_away(error) from error
-
-
-def _went_away(error: Exception) -> BrokerUnavailableError:
-    return BrokerUnavailableError(f"RabbitMQ went away while the topology was declared: {error}")
+        self._connection.sleep(seconds)
 
 
 def conflict_sentence(what: str, broker_says: str) -> str:

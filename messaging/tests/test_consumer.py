@@ -3,6 +3,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+import pika.exceptions
 import pytest
 from django.db import OperationalError, connection
 
@@ -284,6 +285,26 @@ def test_a_failed_message_whose_rung_is_gone_is_held_and_not_given_back(
         eventually(lambda: numbers(recorder) == [1])
     assert attempts == [1, 2], "it was delivered again instead of being held"
     assert not DeadLetter.objects.exists()
+
+
+def test_a_binding_that_was_removed_is_declared_again(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("messaging.consumer.TOPOLOGY_INTERVAL", 0.5)
+    start()
+    broker.publish_thing(1)
+    eventually(lambda: numbers(recorder) == [1])
+    broker.channel.queue_unbind(config.queue, config.exchange, "thing.happened")
+
+    def routed() -> bool:
+        try:
+            broker.publish(b'{"number": 2}', exchange=config.exchange, routing_key="thing.happened", mandatory=True)
+        except pika.exceptions.UnroutableError:
+            return False
+        return True
+
+    eventually(routed)
+    eventually(lambda: numbers(recorder) == [1, 2])
 
 
 def test_a_topology_conflict_ends_it_with_a_sentence(broker: Broker, config: MessagingConfig) -> None:
