@@ -64,11 +64,12 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--control", action="store_true", help="take messages away, which has to be noticed; see docs")
     parser.add_argument("--list", action="store_true", help="say which there are, and do nothing")
     parser.add_argument("--seed", type=int, default=1, help="where the faults take their chance from (1)")
-    parser.add_argument("--orders", type=int, default=200, help="at least so many for each fault (200)")
+    parser.add_argument("--orders", type=int, help="at least so many for each fault (200, with --short 100)")
     parser.add_argument("--rate", type=float, default=40.0, help="orders a second (40)")
     parser.add_argument("--times", type=int, default=1, help="so often, one after the other (1)")
     parser.add_argument("--write", action="store_true", help="put the table into docs/reliability.md")
     arguments = parser.parse_args()
+    arguments.orders = arguments.orders or (100 if arguments.short else 200)
     if arguments.orders < 10 or arguments.times < 1 or not 0 < arguments.rate <= 1000:
         parser.error("at least 10 orders, once, at most 1000 a second")
     return arguments

@@ -9,7 +9,7 @@ from torture.arena import Arena
 from torture.fault import fault
 from torture.verdict import waiting_dead_letters
 
-TIMES = 3
+TIMES = 2
 BAD = 10
 """Messages that no service can read, put on the work queue of each."""
 FAILS_OFTEN = {
@@ -20,7 +20,7 @@ FAILS_OFTEN = {
 
 
 def die_at(arena: Arena, name: str, place: str, **changes: str) -> None:
-    """Kills the process, three times, and starts it so that it dies again at this place, with a batch in hand."""
+    """Kills the process, twice, and starts it so that it dies again at this place, with a batch in hand."""
     for _ in range(TIMES):
         arena.system.kill(name)
         arena.load.wait_for_more(20)  # so much has heaped up when it comes back
@@ -60,7 +60,7 @@ def order_web_dies_before_its_answer(arena: Arena) -> None:
 
 @fault(
     "relays-die-after-the-confirms",
-    "Each relay dies, three times, when the broker has confirmed a batch and its rows are still in the outbox.",
+    "Each relay dies, twice, when the broker has confirmed a batch and its rows are still in the outbox.",
     group="crashes",
     attempts_stay_one=True,
     short=True,
@@ -72,7 +72,7 @@ def relays_die_after_the_confirms(arena: Arena) -> None:
 
 @fault(
     "relays-die-amid-the-confirms",
-    "Each relay dies, three times, when the broker has confirmed some messages of a batch.",
+    "Each relay dies, twice, when the broker has confirmed some messages of a batch.",
     group="crashes",
     attempts_stay_one=True,
 )
@@ -83,7 +83,7 @@ def relays_die_amid_the_confirms(arena: Arena) -> None:
 
 @fault(
     "consumers-die-before-the-ack",
-    "Each consumer dies, three times, when the effect of a batch is committed and nothing is acknowledged.",
+    "Each consumer dies, twice, when the effect of a batch is committed and nothing is acknowledged.",
     group="crashes",
     attempts_stay_one=True,
     short=True,
@@ -95,7 +95,7 @@ def consumers_die_before_the_ack(arena: Arena) -> None:
 
 @fault(
     "consumer-dies-between-rung-and-ack",
-    "Three orders in ten fail, each time; the processor's consumer dies, three times, when such orders wait on their "
+    "Three orders in ten fail, each time; the processor's consumer dies, twice, when such orders wait on their "
     "rung of the retry ladder and are not acknowledged.",
     group="crashes",
 )

@@ -72,7 +72,6 @@ for _service in SERVICES:
         f"{_of} is killed, and started again after {AWAY:g} s.",
         group="database",
         attempts_stay_one=True,
-        short=_service is PROCESSOR,
     )(partial(crash, _service))
     fault(
         f"{_service.name}-tables-are-locked",
