@@ -63,97 +63,36 @@ class _Batch:
         self.receipts[index] = receipt
 
 
-class Publisher:
-    """Publishes batches over a connection and channel of its own. Used from one thread.
+class _Channel:
+    """A channel with confirms, and the batch that is under way on it.
 
-    Connects on first use and again after a loss. Every message is persistent and `mandatory`: one that no queue takes
-    comes back as refused instead of being dropped.
+    A connection that was given up may live on for a while, and the broker may answer there after all. That answer is
+    about this channel's tags, so it settles this channel's batch, for which nobody waits, and never the next one.
     """
 
-    def __init__(self, config: MessagingConfig, *, name: str) -> None:
-        self._config = config
-        self._name = name
-        self._connection: Connection | None = None
-        self._channel: pika.channel.Channel | None = None
-        self._channel_error: BaseException | None = None
-        self._batch: _Batch | None = None
+    def __init__(self, connection: Connection) -> None:
+        self.closed_because: BaseException | None = None
+        """Why the broker has closed this channel, and not the whole connection."""
+        self._connection = connection
+        self._batch = _Batch([])
         self._tag = 0
         self._lowest = 1
-
-    @property
-    def is_open(self) -> bool:
-        return self._connection is not None and self._connection.is_open
-
-    def open(self) -> None:
-        """Connects unless connected. Raises BrokerUnavailableError or ConfigurationError."""
-        if self._connection is None or not self._connection.is_open:
-            self.close()
-            self._connection = Connection(self._config, name=self._name)
-            self._connection.on_lost = self._on_connection_lost
-            self._connection.open()
-        if self._channel is None:
-            self._open_channel(self._connection)
-
-    def close(self) -> None:
-        connection, self._connection, self._channel = self._connection, None, None
-        if connection is not None:
-            connection.close()
-
-    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
-        """Publishes all, pipelined, and waits for the confirms, at most `confirm_timeout` seconds. One receipt each.
-
-        Raises BrokerUnavailableError when the broker cannot be reached at all; nothing was published then.
-        A message that makes the broker close the channel (too large, to an exchange that is not there) is found by
-        publishing the rest one at a time, and refused alone.
-        A crash in here means: any of them may be published or not.
-        """
-        receipts = self._publish_once(publications)
-        if self._channel_error is None or len(publications) == 1:
-            return receipts
-        return [
-            receipt if receipt.fate is not Fate.UNKNOWN else self._publish_once([publication])[0]
-            for publication, receipt in zip(publications, receipts, strict=True)
-        ]
-
-    def _publish_once(self, publications: Sequence[Publication]) -> list[Receipt]:
-        self.open()
-        connection = self._connection
-        assert connection is not None
-        self._batch = batch = _Batch(publications)
-        connection.tell(lambda: self._send(batch))
-        in_time = connection.is_open and batch.settled.wait(self._config.confirm_timeout)
-        if not in_time:
-            # What the broker answers from now on belongs to a batch that nobody waits for: start afresh.
-            self.close()
-            reason = connection.blocked or "RabbitMQ does not confirm in time"
-            if not connection.is_open:
-                reason = str(connection.error)
-            return [receipt or Receipt(Fate.UNKNOWN, reason) for receipt in batch.receipts]
-        unknown = Receipt(Fate.UNKNOWN, "The channel closed before the confirm")
-        if self._channel_error is not None:
-            self._channel = None
-            if len(publications) == 1:
-                unknown = Receipt(Fate.REFUSED, str(self._channel_error))
-        elif not connection.is_open:
-            # Alone, it may be what the broker hung up on; where a refusal is tried again later, so is this.
-            alone = len(publications) == 1
-            unknown = Receipt(Fate.REFUSED if alone else Fate.UNKNOWN, str(connection.error))
-        return [receipt or unknown for receipt in batch.receipts]
-
-    def _open_channel(self, connection: Connection) -> None:
-        channel = connection.open_channel()
-        self._channel_error = None
-        self._tag, self._lowest = 0, 1
-        channel.add_on_close_callback(self._on_channel_closed)
+        connection.on_lost = self._on_connection_lost
+        self._channel = channel = connection.open_channel()
+        channel.add_on_close_callback(self._on_closed)
         channel.add_on_return_callback(self._on_return)
         connection.ask(lambda answer: channel.confirm_delivery(self._on_confirm, callback=answer), what="confirms")
-        self._channel = channel
+
+    def publish(self, publications: Sequence[Publication]) -> _Batch:
+        """Sends all, and returns what is to be waited for. One batch at a time."""
+        self._batch = batch = _Batch(publications)
+        self._connection.tell(self._send)
+        return batch
 
     # What follows runs in the connection's thread.
 
-    def _send(self, batch: _Batch) -> None:
-        channel = self._channel
-        assert channel is not None
+    def _send(self) -> None:
+        channel, batch = self._channel, self._batch
         self._lowest = self._tag + 1
         for index, publication in enumerate(batch.publications):
             try:
@@ -176,8 +115,6 @@ class Publisher:
 
     def _on_confirm(self, frame: "pika.frame.Method[pika.spec.Basic.Ack | pika.spec.Basic.Nack]") -> None:
         batch, method = self._batch, frame.method
-        if batch is None:
-            return
         receipt = _CONFIRMED
         if isinstance(method, pika.spec.Basic.Nack):
             receipt = Receipt(Fate.REFUSED, "RabbitMQ refused it: the queue is full or not available")
@@ -200,21 +137,89 @@ class Publisher:
         properties: pika.BasicProperties,
         body: bytes,
     ) -> None:
-        if self._batch is not None:
-            reason = f"No queue takes {method.routing_key!r} from exchange {method.exchange!r} ({method.reply_text})"
-            self._batch.returned[str(properties.message_id)] = reason
+        reason = f"No queue takes {method.routing_key!r} from exchange {method.exchange!r} ({method.reply_text})"
+        self._batch.returned[str(properties.message_id)] = reason
 
-    def _on_channel_closed(self, channel: pika.channel.Channel, error: BaseException) -> None:
-        if self._connection is not None:
-            self._connection.fail_pending(error)
-        if channel is self._channel and isinstance(error, pika.exceptions.ChannelClosedByBroker):
-            self._channel_error = error
-            if self._batch is not None:
-                self._batch.settled.set()
+    def _on_closed(self, channel: pika.channel.Channel, error: BaseException) -> None:
+        self._connection.fail_pending(error)
+        if isinstance(error, pika.exceptions.ChannelClosedByBroker):
+            self.closed_because = error
+            self._batch.settled.set()
 
     def _on_connection_lost(self) -> None:
-        if self._batch is not None:
-            self._batch.settled.set()
+        self._batch.settled.set()
+
+
+class Publisher:
+    """Publishes batches over a connection and channel of its own. Used from one thread.
+
+    Connects on first use and again after a loss. Every message is persistent and `mandatory`: one that no queue takes
+    comes back as refused instead of being dropped.
+    """
+
+    def __init__(self, config: MessagingConfig, *, name: str) -> None:
+        self._config = config
+        self._name = name
+        self._connection: Connection | None = None
+        self._channel: _Channel | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None and self._connection.is_open
+
+    def open(self) -> None:
+        """Connects unless connected. Raises BrokerUnavailableError or ConfigurationError."""
+        self._open()
+
+    def _open(self) -> tuple[Connection, _Channel]:
+        if self._connection is None or not self._connection.is_open:
+            self.close()
+            self._connection = Connection(self._config, name=self._name)
+            self._connection.open()
+        if self._channel is None or self._channel.closed_because:
+            self._channel = _Channel(self._connection)
+        return self._connection, self._channel
+
+    def close(self) -> None:
+        connection, self._connection, self._channel = self._connection, None, None
+        if connection is not None:
+            connection.close()
+
+    def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
+        """Publishes all, pipelined, and waits for the confirms, at most `confirm_timeout` seconds. One receipt each.
+
+        Raises BrokerUnavailableError when the broker cannot be reached at all; nothing was published then.
+        A message that makes the broker close the channel (too large, to an exchange that is not there) is found by
+        publishing the rest one at a time, and refused alone.
+        A crash in here means: any of them may be published or not.
+        """
+        receipts = self._publish_once(publications)
+        if len(publications) == 1 or self._channel is None or not self._channel.closed_because:
+            return receipts
+        return [
+            receipt if receipt.fate is not Fate.UNKNOWN else self._publish_once([publication])[0]
+            for publication, receipt in zip(publications, receipts, strict=True)
+        ]
+
+    def _publish_once(self, publications: Sequence[Publication]) -> list[Receipt]:
+        connection, channel = self._open()
+        alone = len(publications) == 1
+        batch = channel.publish(publications)
+        in_time = connection.is_open and batch.settled.wait(self._config.confirm_timeout)
+        if not in_time:
+            reason = connection.blocked or "RabbitMQ does not confirm in time"
+            unknown = Receipt(Fate.UNKNOWN, reason if connection.is_open else str(connection.error))
+            # What the broker answers from now on belongs to a batch that nobody waits for: start afresh.
+            self.close()
+        elif channel.closed_because:
+            reason = "The channel closed before the confirm"
+            unknown = Receipt(Fate.REFUSED, str(channel.closed_because)) if alone else Receipt(Fate.UNKNOWN, reason)
+        elif not connection.is_open:
+            # Alone, it may be what the broker hung up on; where a refusal is tried again later, so is this.
+            unknown = Receipt(Fate.REFUSED if alone else Fate.UNKNOWN, str(connection.error))
+        else:
+            unknown = Receipt(Fate.UNKNOWN, "The channel closed before the confirm")
+        return [receipt or unknown for receipt in batch.receipts]
 
 
 def publish_or_raise(publisher: Publisher, publications: Sequence[Publication]) -> None:

@@ -2,11 +2,14 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pika
+import pika.exceptions
+import pika.frame
+import pika.spec
 import pytest
 
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
-from messaging.publisher import Fate, Publication, Publisher
+from messaging.publisher import Fate, Publication, Publisher, _Batch
 from messaging.tests.conftest import Broker
 
 
@@ -88,3 +91,25 @@ def test_an_unknown_virtual_host_is_a_configuration_error(config: MessagingConfi
     publisher = Publisher(replace(config, url=config.url.rsplit("/", 1)[0] + "/no-such-vhost"), name="test")
     with pytest.raises(ConfigurationError, match="virtual host"):
         publisher.publish([publication("x")])
+
+
+def test_a_late_answer_on_a_channel_that_was_given_up_settles_nothing_of_the_next_batch(
+    broker: Broker, publisher: Publisher, config: MessagingConfig
+) -> None:
+    assert publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED
+    given_up = publisher._channel
+    assert given_up is not None
+    publisher.close()
+
+    _, channel = publisher._open()
+    batch = channel._batch = _Batch([publication("nowhere"), publication("nowhere")])
+    batch.index_of_tag = {1: 0, 2: 1}
+    given_up._on_confirm(pika.frame.Method(1, pika.spec.Basic.Ack(delivery_tag=2, multiple=True)))
+    given_up._on_closed(given_up._channel, pika.exceptions.ChannelClosedByBroker(404, "late"))
+    given_up._on_connection_lost()
+    assert batch.receipts == [None, None]
+    assert not batch.settled.is_set()
+    assert channel.closed_because is None
+
+    channel._on_confirm(pika.frame.Method(1, pika.spec.Basic.Ack(delivery_tag=2, multiple=True)))
+    assert batch.settled.is_set()
