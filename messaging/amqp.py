@@ -236,7 +236,8 @@ class Connection:
         self._loop = loop
 
         def stop(error: BaseException) -> None:
-            self._lost = self._lost or error
+            if self._loop is loop:  # else it was given up, and another URL is being tried or used
+                self._lost = self._lost or error
             _fail(opened, error)
             loop.stop()
 
@@ -255,8 +256,9 @@ class Connection:
             logger.debug("the AMQP loop ended", exc_info=True)
             stop(error)
         finally:
-            self.fail_pending(self.error)
-            self.on_lost()
+            if self._loop is loop:
+                self.fail_pending(self.error)
+                self.on_lost()
 
     def _on_blocked(self, connection: pika.SelectConnection, frame: Any) -> None:
         self.blocked = f"RabbitMQ blocks publishers: {frame.method.reason}"
