@@ -7,6 +7,7 @@ runs inside a pika callback.
 
 import logging
 import re
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
@@ -40,15 +41,30 @@ class _TolerantProperties(pika.spec.BasicProperties):
 
     pika decodes headers before anybody sees the message, and one that it cannot decode (a timestamp past the year
     9999, arrays nested a thousand deep) costs the connection, again at every redelivery. Here it costs the headers
-    only, and the message goes the way of every bad message: to the dead letters.
+    only, and the message goes the way of every bad message: to the dead letters, under its own id.
     """
 
     def decode(self, encoded: bytes, offset: int = 0) -> Any:
         try:
             return super().decode(encoded, offset)
         except Exception as error:
-            self.headers = {UNREADABLE_HEADERS: f"{type(error).__name__}: {error}"[:200]}
-            return self
+            reason = f"{type(error).__name__}: {error}"[:200]
+        with suppress(IndexError, struct.error):
+            super().decode(_without_headers(encoded[offset:]))
+        self.headers = {UNREADABLE_HEADERS: reason}
+        return self
+
+
+def _without_headers(encoded: bytes) -> bytes:
+    """The same properties with the table of headers cut out: its length stands before it."""
+    (flags,) = struct.unpack_from(">H", encoded)
+    start = 2
+    for flag in (pika.BasicProperties.FLAG_CONTENT_TYPE, pika.BasicProperties.FLAG_CONTENT_ENCODING):
+        if flags & flag:
+            start += 1 + encoded[start]
+    (length,) = struct.unpack_from(">I", encoded, start)
+    flags &= ~pika.BasicProperties.FLAG_HEADERS
+    return struct.pack(">H", flags) + encoded[2:start] + encoded[start + 4 + length :]
 
 
 pika.spec.props[pika.spec.Basic.INDEX] = _TolerantProperties

@@ -193,3 +193,16 @@ def test_any_dead_letter_comes_back_as_it_was(message: tuple[bytes, Properties, 
     assert back.correlation_id == arrived.correlation_id
     own = {"schema-version", "traceparent"}  # of the replay
     assert {**back.headers, **{key: value for key, value in letter.headers.items() if key not in own}} == back.headers
+
+
+@with_examples(100)
+@given(wire.properties, wire.shorts)
+def test_headers_that_cannot_be_decoded_cost_only_the_headers(properties: Properties, message_id: bytes) -> None:
+    others = {name: value for name, value in properties.given.items() if name != "headers"} | {"message_id": message_id}
+    far = {**properties.given.get("headers", {}), b"when": (b"T", 2**63)}
+
+    arrived = delivery(b"", Properties(others | {"headers": far})).properties
+
+    assert list(arrived.headers) == [UNREADABLE_HEADERS]
+    arrived.headers = None
+    assert arrived == delivery(b"", Properties(others)).properties
