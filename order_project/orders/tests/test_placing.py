@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from prometheus_client import REGISTRY
 
 from contracts.events import OrderCreated
-from messaging import outbox
+from messaging import backpressure, outbox
 from messaging.models import OutboxMessage
 from observability.context import bind
 from orders import services
@@ -72,6 +72,7 @@ def test_nothing_is_kept_when_the_announcement_cannot_be_written(monkeypatch):
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("lines", [1, 100])
 def test_it_takes_three_statements_in_one_transaction_however_many_items(lines):
+    backpressure.current()  # which looks at the outbox once a second
     with CaptureQueriesContext(connection) as queries:
         services.place_order(customer_id="customer-1", lines=[Line("beans", 1, Decimal(1))] * lines)
 
