@@ -42,6 +42,7 @@ def servers_folder() -> Path:
     Under root that user is not root (see `dev.servers`), and a project in root's own home is closed to it. Then the
     folder is in /var/tmp, and `.data/servers` leads to it.
     """
+    FOLDER.mkdir(exist_ok=True)
     inside = FOLDER / "servers"
     if not inside.exists() and os.getuid() == 0 and not all(_open_to_all(folder) for folder in FOLDER.parents):
         outside = Path("/var/tmp") / f"order-processing-{hashlib.sha256(bytes(ROOT)).hexdigest()[:12]}"
