@@ -206,10 +206,9 @@ def test_what_is_lost_or_removed_is_found_and_mended_and_nothing_takes_effect_tw
 
 def test_people_read_what_is_wrong_and_what_to_do_about_it(system: System) -> None:
     (order,) = placed(system)
-    execute(
-        system, ORDER, "UPDATE orders_order SET status = 'failed', error_message = 'No.' WHERE id = %s", order["id"]
-    )
-    execute(system, ORDER, "UPDATE orders_order SET updated_at = now() - interval '2 s' WHERE id = %s", order["id"])
+    fail = "UPDATE orders_order SET status = 'failed', error_message = 'No.' WHERE id = %s"
+    execute(system, ORDER, fail, order["id"])
+    reconciled(system, lambda found: found["double_count"] == 1, "the order is due, and double")
 
     done = reconcile(system, PROCESSOR, *DUE, "--repair")
 
