@@ -13,8 +13,8 @@ from ledger.peer import Peer
 from messaging.conf import config
 from messaging.depth import messages_on_the_broker
 
-SECOND_LOOK = 6.0
-"""Seconds between two looks. Longer than the broker's statistics lag, and than messages are usually under way."""
+SECOND_LOOK = timedelta(seconds=6)
+"""Between two looks. Longer than the broker's statistics lag, and than messages are usually under way."""
 
 MISSING = tuple(kind for kind in Wrong if kind is not Wrong.CONTRADICTION)
 DOUBLE = (Wrong.CONTRADICTION,)
@@ -69,18 +69,25 @@ class Result:
         return comparison.stuck(limit=limit)
 
 
-def look(book: Book, peer: Peer, *, older_than: timedelta, on_page: Callable[[int], object] = lambda _: None) -> Result:
+def look(
+    book: Book,
+    peer: Peer,
+    *,
+    older_than: timedelta,
+    again_after: timedelta = SECOND_LOOK,
+    on_page: Callable[[int], object] = lambda _: None,
+) -> Result:
     """Compares the books. What has moved less than `older_than` ago is on its way, and in order.
 
-    Orders move while one looks. So what seems wrong is looked at again after SECOND_LOOK seconds, and is only wrong
-    when it still is, in the same way. Raises PeerError when the other book cannot be read. Changes nothing.
+    Orders move while one looks. So what seems wrong is looked at again after `again_after`, and is only wrong when it
+    still is, in the same way. Raises PeerError when the other book cannot be read. Changes nothing.
     """
     look_once = partial(_look_once, book, peer, older_than=older_than, on_page=on_page)
     result = look_once()
     if not result.orders(*MISSING, *DOUBLE):
         return result
     comparison.suspect()
-    time.sleep(SECOND_LOOK)
+    time.sleep(again_after.total_seconds())
     queued = look_once().queued
     comparison.confirm()
     return Result(comparison.counts(), queued)

@@ -18,8 +18,8 @@ from tests.load import Load, assert_all_took_effect_once
 from tests.system import System
 from tests.waiting import BOUND
 
-DUE = ("--older-than", "1s")
-"""What has not moved for a second is due."""
+DUE = ("--older-than", "1s", "--again-after", "1s")
+"""What has not moved for a second is due. These tests know when nothing is under way."""
 
 
 @pytest.fixture(scope="module")

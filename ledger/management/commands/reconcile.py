@@ -40,6 +40,13 @@ class Command(BaseCommand):
             metavar="60s",
             help="what has moved since is on its way, and neither missing nor stuck (60s; units s, m, h)",
         )
+        parser.add_argument(
+            "--again-after",
+            type=_duration,
+            default="6s",
+            metavar="6s",
+            help="what seems wrong is looked at again after this time, because orders move while one looks (6s)",
+        )
         parser.add_argument("--repair", action="store_true", help="mend what this service can mend, and look again")
         parser.add_argument("--json", action="store_true", help="one JSON object")
         parser.add_argument("--limit", type=int, default=100, help="list at most so many of each kind (100); 0 for all")
@@ -67,16 +74,16 @@ class Command(BaseCommand):
 
     def _reconcile(self, options: dict[str, Any]) -> None:
         ours = book()
-        older_than = _seconds(options["older_than"])
+        times = {"older_than": _seconds(options["older_than"]), "again_after": _seconds(options["again_after"])}
         limit = max(options["limit"], 0)
         with ExitStack() as stack:
             peer = _peer(ours, options["file"], stack)
-            result = self._look(ours, peer, older_than)
+            result = self._look(ours, peer, **times)
             repaired = None
             if options["repair"]:
                 repaired = repair(ours, peer.fetch if isinstance(peer, HttpPeer) else None)
             if repaired:
-                result = self._look(ours, peer, older_than)
+                result = self._look(ours, peer, **times)
         if options["json"]:
             for piece in report.as_json(result, ours, limit=limit, repaired=repaired or 0):
                 self.stdout.write(piece, ending="")
@@ -87,9 +94,9 @@ class Command(BaseCommand):
         if not result.balanced:
             raise SystemExit(1)
 
-    def _look(self, ours: Book, peer: Peer, older_than: timedelta) -> Result:
+    def _look(self, ours: Book, peer: Peer, *, older_than: timedelta, again_after: timedelta) -> Result:
         with tqdm(disable=None, unit=" entries", desc=f"book of {ours.peer}", leave=False) as bar:
-            return look(ours, peer, older_than=older_than, on_page=bar.update)
+            return look(ours, peer, older_than=older_than, again_after=again_after, on_page=bar.update)
 
 
 def _peer(ours: Book, name: str | None, stack: ExitStack) -> Peer:
