@@ -301,9 +301,11 @@ class ProcessAdmin(ReadOnlyAdmin):
     list_title = "Processes: the relays and consumers of this service"
     empty_list = "Nothing runs here: start `python manage.py relay` and `python manage.py consume`."
     newest_first = ("role", "name")
-    list_display = ("name", "alive", "waits_for", "progressed_at", "seen_at", "started_at", "speed")
+    list_display = ("name", "alive", "waits_for", "last_progress", "last_seen", "started_at", "speed")
     sortable_by = ()
     list_filter = ("role",)
+    search_fields = ("name",)
+    search_help_text = "Part of the name: role, host or process id."
 
     @admin.display(description="alive", boolean=True)
     def alive(self, process: Process) -> bool:
@@ -313,9 +315,22 @@ class ProcessAdmin(ReadOnlyAdmin):
     def waits_for(self, process: Process) -> str:
         return f"the {process.circuit}, which is away" if process.circuit else "nothing"
 
-    @admin.display(description="messages per second, when busy")
+    @admin.display(description="last progress")
+    def last_progress(self, process: Process) -> str:
+        return _ago(process.progressed_at) if process.progressed_at else "never"
+
+    @admin.display(description="last seen")
+    def last_seen(self, process: Process) -> str:
+        return _ago(process.seen_at)
+
+    @admin.display(description="messages/s when busy")
     def speed(self, process: Process) -> str:
         return "–" if process.rate is None else f"{process.rate:,.0f}"
+
+
+def _ago(moment: datetime) -> str:
+    seconds = (timezone.now() - moment).total_seconds()
+    return f"{max(0, seconds):.0f} s ago" if seconds < 120 else f"{timesince(moment)} ago"
 
 
 def _by_id[Q: QuerySet[Any]](queryset: Q, search_term: str) -> Q:

@@ -352,4 +352,8 @@ def test_processes_say_whether_they_live_and_what_they_wait_for(client: Client) 
     page = text(client, path)
     assert "the broker, which is away" in page
     assert "1,234" in page
+    assert "never" in page
+    assert re.search(r"\d s ago", page)
+    assert "2\xa0minutes ago" in page
+    assert "consume b:2" not in text(client, f"{path}?q=relay")
     assert re.findall(r'field-alive"><img[^>]*alt="(True|False)"', page) == ["False", "True"]
