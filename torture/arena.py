@@ -83,10 +83,6 @@ class Arena:
         """Ids of messages that a fault has published itself, in the processor's name."""
 
     @property
-    def orders_database(self) -> PostgreSQL:
-        return self.order_database
-
-    @property
     def broker_proxy(self) -> Proxy:
         """The way to the broker; with several nodes, to the first."""
         return self.broker_proxies[0]
