@@ -68,7 +68,9 @@ class Program:
     def ended_by_itself(self) -> str:
         """What to say of one that neither `stop` nor `kill` has ended; empty while there is nothing to say."""
         code = None if self._process is None else self._process.poll()
-        return "" if code is None else f"{self.name} has ended by itself, with {code}"
+        if code is None:
+            return ""
+        return f"{self.name} has ended by itself, with {code}; it said last:\n{self.text()[-2000:]}"
 
     def start(self, changes: Mapping[str, str] | None = None, *, folder: Path | None = None) -> None:
         """Starts it, its environment changed; returns before it is ready."""
