@@ -11,7 +11,7 @@ import struct
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, InvalidStateError
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -68,6 +68,28 @@ def _without_headers(encoded: bytes) -> bytes:
 
 
 pika.spec.props[pika.spec.Basic.INDEX] = _TolerantProperties
+
+
+class _Connection(pika.SelectConnection):
+    """pika's, but what is sent within `gathered` goes out in one write instead of three a message."""
+
+    _gathered: list[bytes] | None = None
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        self._gathered = []
+        try:
+            yield
+        finally:
+            data, self._gathered = b"".join(self._gathered), None
+            if data and self.is_open:
+                super()._adapter_emit_data(data)
+
+    def _adapter_emit_data(self, data: bytes) -> None:
+        if self._gathered is None:
+            super()._adapter_emit_data(data)
+        else:
+            self._gathered.append(data)
 
 
 def parameters(config: MessagingConfig, *, name: str) -> list[pika.URLParameters]:
@@ -153,7 +175,7 @@ class Connection:
         self._candidates = parameters(config, name=name)
         self._name = name
         self._loop: IOLoop | None = None
-        self._connection: pika.SelectConnection | None = None
+        self._connection: _Connection | None = None
         self._thread: threading.Thread | None = None
         self._pending: set[Future[Any]] = set()
         self._lost: BaseException | None = None
@@ -239,6 +261,12 @@ class Connection:
         for answer in list(self._pending):
             _fail(answer, error)
 
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """What is sent in this block, in the connection's thread, goes out in one write."""
+        with self._connection.gathered() if self._connection is not None else nullcontext():
+            yield
+
     def close(self) -> None:
         """Closes politely and waits a moment for it; returns in any case."""
         connection, thread = self._connection, self._thread
@@ -258,7 +286,7 @@ class Connection:
             loop.stop()
 
         try:
-            self._connection = pika.SelectConnection(
+            self._connection = _Connection(
                 candidate,
                 on_open_callback=lambda connection: _settle(opened, None),
                 on_open_error_callback=lambda connection, error: stop(error),

@@ -94,22 +94,23 @@ class _Channel:
     def _send(self) -> None:
         channel, batch = self._channel, self._batch
         self._lowest = self._tag + 1
-        for index, publication in enumerate(batch.publications):
-            try:
-                channel.basic_publish(
-                    publication.exchange,
-                    publication.routing_key,
-                    publication.body,
-                    publication.properties,
-                    mandatory=True,
-                )
-            except (pika.exceptions.ChannelWrongStateError, pika.exceptions.ConnectionWrongStateError):
-                break
-            except Exception as error:  # pika cannot encode it: nothing of it was sent, no tag was used
-                batch.receipts[index] = Receipt(Fate.REFUSED, f"{type(error).__name__}: {error}")
-            else:
-                self._tag += 1
-                batch.index_of_tag[self._tag] = index
+        with self._connection.gathered():
+            for index, publication in enumerate(batch.publications):
+                try:
+                    channel.basic_publish(
+                        publication.exchange,
+                        publication.routing_key,
+                        publication.body,
+                        publication.properties,
+                        mandatory=True,
+                    )
+                except (pika.exceptions.ChannelWrongStateError, pika.exceptions.ConnectionWrongStateError):
+                    break
+                except Exception as error:  # pika cannot encode it: nothing of it was sent, no tag was used
+                    batch.receipts[index] = Receipt(Fate.REFUSED, f"{type(error).__name__}: {error}")
+                else:
+                    self._tag += 1
+                    batch.index_of_tag[self._tag] = index
         if not batch.index_of_tag or channel.is_closed:
             batch.settled.set()
 
