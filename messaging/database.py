@@ -1,7 +1,10 @@
 """Telling a database that cannot work at the moment from a message that is bad."""
 
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
 import psycopg
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 
 from messaging.errors import ConfigurationError
 
@@ -24,3 +27,16 @@ def database_is_away(error: BaseException) -> bool:
     if code is None:
         return isinstance(error, InterfaceError | OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
     return isinstance(code, str) and code.startswith(_AWAY)
+
+
+def execute_prepared(statement: LiteralString, parameters: Sequence[Any]) -> int:
+    """Runs a statement that the server plans once for each connection, and says how many rows it wrote.
+
+    Outside a transaction it is one of its own. Raises Django's errors.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        # Not Django's cursor: it writes the parameters into the text, so that no statement is like another.
+        with psycopg.Cursor(connection.connection) as cursor:
+            cursor.execute(statement, parameters, prepare=True)
+            return cursor.rowcount

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 import orjson
@@ -21,11 +22,12 @@ _last_wake = 0.0
 
 
 # As arrays, because the text of a statement with a thousand parameters takes longer to build than to run.
-_ADD = """
+ADD = """
     INSERT INTO messaging_outboxmessage
         (message_id, type, exchange, routing_key, headers, body, correlation_id, attempts, last_error)
     SELECT *, 0, '' FROM unnest(
         %s::uuid[], %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::bytea[], %s::text[])"""
+"""The statement of `add`, for a service that writes its own rows in the same one. Takes `columns`."""
 
 
 def add(messages: Sequence[OutgoingMessage]) -> None:
@@ -38,11 +40,15 @@ def add(messages: Sequence[OutgoingMessage]) -> None:
         raise RuntimeError("outbox.add needs the transaction that makes the message true")
     if not messages:
         return
-    exchange = config().exchange
-    columns = zip(*(_row(message, exchange) for message in messages), strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(_ADD, [list(column) for column in columns])
+        cursor.execute(ADD, columns(messages))
     transaction.on_commit(wake_relay, robust=True)
+
+
+def columns(messages: Sequence[OutgoingMessage]) -> list[list[Any]]:
+    """The parameters of `ADD`."""
+    exchange = config().exchange
+    return [list(column) for column in zip(*(_row(message, exchange) for message in messages), strict=True)]
 
 
 def _row(message: OutgoingMessage, exchange: str) -> tuple[UUID, str, str, str, str, bytes, str]:

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from contracts.events import OrderCreated, OrderLine, OrderProcessed
 from messaging import backpressure, failpoints, outbox
+from messaging.database import execute_prepared
 from messaging.errors import PermanentError
 from messaging.message import Message, OutgoingMessage
 from observability.context import current_correlation_id
@@ -101,17 +102,12 @@ def place_order(
         for position, line in enumerate(lines)
     ]
     try:
-        # Durable: whoever answers 201 after this has a commit behind it, not somebody's open transaction.
-        with transaction.atomic(durable=True):
-            if idempotency_key is not None:
-                _claim(placed_by, idempotency_key)
-            order.save(force_insert=True)
-            OrderItem.objects.bulk_create(items)
-            outbox.add([announcement(order, items)])
+        _write(order, items)
     except IntegrityError as error:
         if idempotency_key is None or not _violates(error, IDEMPOTENCY_CONSTRAINT):
             raise
         return _replay(placed_by, idempotency_key, digest)
+    outbox.wake_relay()
     failpoints.reach("orders.place.committed")
     ORDERS_ACCEPTED.inc()
     logger.info("order accepted", extra={"order_id": str(order.id), "items": len(items)})
@@ -141,14 +137,49 @@ def _digest(customer_id: str, lines: Sequence[Line]) -> bytes:
     return hashlib.sha256(orjson.dumps(ordered)).digest()
 
 
-def _claim(placed_by: "User | None", idempotency_key: str) -> None:
-    """Marks the key as being worked on until this transaction ends, so that a second request need not wait for it."""
-    name = f"orders:{placed_by.pk if placed_by else ''}:{idempotency_key}"
-    number = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_xact_lock(%s)", [number])
-        (claimed,) = cursor.fetchone()
-    if not claimed:
+# All of an order in one statement, and so in one transaction and one round trip; prepared, because it takes longer to
+# plan than to run. The rows come from the announcement, so what is announced is what is kept. The lock marks the key as
+# being worked on until the statement ends, so that a second request need not wait for it.
+_PLACE = f"""
+    WITH new AS MATERIALIZED (
+        SELECT (event->>'order_id')::uuid AS id, *
+        FROM (SELECT %s::jsonb AS event, %s::bigint AS owner, %s::text AS correlation_id,
+                     %s::text AS key, %s::bytea AS digest, %s::bigint AS claim) AS made
+        WHERE claim IS NULL OR pg_try_advisory_xact_lock(claim)
+    ), placed AS (
+        INSERT INTO orders_order (id, placed_by_id, customer_id, total_amount, status, created_at, updated_at,
+                                  correlation_id, idempotency_key, request_digest)
+        SELECT id, owner, event->>'customer_id', (event->>'total_amount')::numeric, 'pending',
+               (event->>'created_at')::timestamptz, (event->>'created_at')::timestamptz, correlation_id, key, digest
+        FROM new
+    ), lines AS (
+        INSERT INTO orders_orderitem (order_id, position, product_id, quantity, price)
+        SELECT id, number - 1, item->>'product_id', (item->>'quantity')::integer, (item->>'price')::numeric
+        FROM new, jsonb_array_elements(event->'items') WITH ORDINALITY AS items (item, number)
+    )
+    {outbox.ADD} WHERE EXISTS (SELECT FROM new)"""
+
+
+def _write(order: Order, items: Sequence[OrderItem]) -> None:
+    """Keeps the order and its announcement, committed. Raises IdempotencyKeyInUse, and IntegrityError for a known key."""
+    message = announcement(order, items)
+    claim = None
+    if order.idempotency_key is not None:
+        name = f"orders:{order.placed_by_id or ''}:{order.idempotency_key}"
+        claim = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
+    written = execute_prepared(
+        _PLACE,
+        [
+            message.body.decode(),
+            order.placed_by_id,
+            order.correlation_id,
+            order.idempotency_key,
+            order.request_digest,
+            claim,
+            *outbox.columns([message]),
+        ],
+    )
+    if not written:
         raise IdempotencyKeyInUse
 
 

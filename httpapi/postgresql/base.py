@@ -1,0 +1,21 @@
+"""Django's PostgreSQL backend, with a check of standing connections that costs no round trip.
+
+`ENGINE = "httpapi.postgresql"`, with CONN_HEALTH_CHECKS.
+"""
+
+import select
+
+from django.db.backends.postgresql import base
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    def is_usable(self) -> bool:
+        """Whether the server has said nothing since the last answer: what it says unasked is that it hangs up.
+
+        Django would ask it `SELECT 1`, once a request: a tenth of the time of an accepted order.
+        """
+        if self.connection is None:
+            return False
+        poll = select.poll()
+        poll.register(self.connection.fileno(), select.POLLIN)
+        return super().is_usable() if poll.poll(0) else True
