@@ -25,11 +25,11 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "httpapi.middleware.ProblemMiddleware",
-    "django.contrib.sessions.middleware.SessionMiddleware",
+    "httpapi.people.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
+    "httpapi.people.AuthenticationMiddleware",
+    "httpapi.people.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
 ]
 """The setting of this name, in an order that works."""
