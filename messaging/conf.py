@@ -2,10 +2,12 @@
 
 import re
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 from django.utils.module_loading import import_string
 
 from messaging.errors import ConfigurationError
@@ -59,6 +61,7 @@ class MessagingConfig:
         return table
 
 
+@cache
 def config() -> MessagingConfig:
     """The current configuration. Raises ConfigurationError naming an unknown or missing key."""
     given = {key.lower(): value for key, value in settings.MESSAGING.items()}
@@ -68,3 +71,9 @@ def config() -> MessagingConfig:
     if missing := {"url", "service", "queue", "handlers"} - given.keys():
         raise ConfigurationError(f"MESSAGING lacks: {', '.join(sorted(missing))}")
     return MessagingConfig(**given)
+
+
+@receiver(setting_changed)
+def _forget(*, setting: str, **_: Any) -> None:
+    if setting == "MESSAGING":
+        config.cache_clear()
