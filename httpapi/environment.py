@@ -69,7 +69,10 @@ class Environment(environ.Env):
         return value
 
     def postgresql(self, var: str) -> dict[str, Any]:
-        """A `DATABASES` entry from a required postgresql:// URL. What the URL says after `?` goes to libpq."""
+        """A `DATABASES` entry from a required postgresql:// URL. What the URL says after `?` goes to libpq.
+
+        DATABASE_PREPARED_STATEMENTS=false is for a connection pooler that knows none.
+        """
         url: str = self.str(var)
         try:
             parts = urlsplit(url)
@@ -79,7 +82,10 @@ class Environment(environ.Env):
         if not holds:
             raise SystemExit(f"{var} is malformed: it must look like postgresql://user:password@host:5432/name.")
         database: dict[str, Any] = self.db_url_config(url)
-        return database | {"OPTIONS": {"connect_timeout": 5} | database.get("OPTIONS", {})}
+        # Only statements that ask for it are prepared; Django's own are not.
+        prepare = 5 if self.bool("DATABASE_PREPARED_STATEMENTS", default=True) else None
+        options = {"connect_timeout": 5, "prepare_threshold": prepare} | database.get("OPTIONS", {})
+        return database | {"ENGINE": "httpapi.postgresql", "OPTIONS": options}
 
     def amqp(self, var: str) -> str:
         """A required amqp:// or amqps:// URL, or several separated by commas."""

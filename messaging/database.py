@@ -29,14 +29,23 @@ def database_is_away(error: BaseException) -> bool:
     return isinstance(code, str) and code.startswith(_AWAY)
 
 
-def execute_prepared(statement: LiteralString, parameters: Sequence[Any]) -> int:
-    """Runs a statement that the server plans once for each connection, and says how many rows it wrote.
+def refuse_to_nest() -> None:
+    """Raises RuntimeError inside a transaction, for who must have a commit behind it when it returns.
 
-    Outside a transaction it is one of its own. Raises Django's errors.
+    As `transaction.atomic(durable=True)` does, and like it not for the transaction that a test runs in.
+    """
+    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:
+        raise RuntimeError("What is to be durable cannot be nested within another transaction.")
+
+
+def execute_prepared(statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+    """Runs a statement that the server plans once for each connection, and returns its rows.
+
+    Outside a transaction it is one of its own. For inserts only: a plan made for an empty table may read all of a full
+    one. Raises Django's errors.
     """
     connection.ensure_connection()
-    with connection.wrap_database_errors:
-        # Not Django's cursor: it writes the parameters into the text, so that no statement is like another.
-        with psycopg.Cursor(connection.connection) as cursor:
-            cursor.execute(statement, parameters, prepare=True)
-            return cursor.rowcount
+    # Not Django's cursor: it writes the parameters into the text, so that no statement is like another.
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute(statement, parameters, prepare=True)
+        return cursor.fetchall()

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from typing import Any
 from uuid import UUID
 
 import orjson
@@ -21,13 +20,21 @@ WAKE_INTERVAL = 0.02
 _last_wake = 0.0
 
 
+_COLUMNS = {
+    "message_id": "uuid",
+    "type": "text",
+    "exchange": "text",
+    "routing_key": "text",
+    "headers": "jsonb",
+    "body": "bytea",
+    "correlation_id": "text",
+}
+_INSERT = f"INSERT INTO messaging_outboxmessage ({', '.join(_COLUMNS)}, attempts, last_error)"
 # As arrays, because the text of a statement with a thousand parameters takes longer to build than to run.
-ADD = """
-    INSERT INTO messaging_outboxmessage
-        (message_id, type, exchange, routing_key, headers, body, correlation_id, attempts, last_error)
-    SELECT *, 0, '' FROM unnest(
-        %s::uuid[], %s::text[], %s::text[], %s::text[], %s::jsonb[], %s::bytea[], %s::text[])"""
-"""The statement of `add`, for a service that writes its own rows in the same one. Takes `columns`."""
+_ADD = f"{_INSERT} SELECT *, 0, '' FROM unnest({', '.join(f'%s::{kind}[]' for kind in _COLUMNS.values())})"
+
+ADD_ONE = f"{_INSERT} SELECT {', '.join(f'%s::{kind}' for kind in _COLUMNS.values())}, 0, ''"
+"""Adds one message, the parameters of which are its `row`. For who writes other rows in the same statement."""
 
 
 def add(messages: Sequence[OutgoingMessage]) -> None:
@@ -40,25 +47,21 @@ def add(messages: Sequence[OutgoingMessage]) -> None:
         raise RuntimeError("outbox.add needs the transaction that makes the message true")
     if not messages:
         return
+    columns = zip(*map(row, messages), strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(ADD, columns(messages))
+        cursor.execute(_ADD, [list(column) for column in columns])
     transaction.on_commit(wake_relay, robust=True)
 
 
-def columns(messages: Sequence[OutgoingMessage]) -> list[list[Any]]:
-    """The parameters of `ADD`."""
-    exchange = config().exchange
-    return [list(column) for column in zip(*(_row(message, exchange) for message in messages), strict=True)]
-
-
-def _row(message: OutgoingMessage, exchange: str) -> tuple[UUID, str, str, str, str, bytes, str]:
+def row(message: OutgoingMessage) -> tuple[UUID, str, str, str, str, bytes, str]:
+    """The message as the outbox keeps it, with the ids at hand where it has none."""
     headers = {"schema-version": message.schema_version, **message.headers}
     if traceparent := message.traceparent or context.current_traceparent():
         headers["traceparent"] = traceparent
     return (
         message.message_id,
         message.type,
-        exchange if message.exchange is None else message.exchange,
+        config().exchange if message.exchange is None else message.exchange,
         message.type if message.routing_key is None else message.routing_key,
         orjson.dumps(headers).decode(),
         message.body,

@@ -13,7 +13,7 @@ from django.db import DataError, IntegrityError, transaction
 from ledger.book import PROCESSED, Book, Fetch, Source, Wrong
 from messaging import outbox
 from orders.models import Order, OrderItem
-from orders.services import announcement
+from orders.services import announcement, as_created
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def announce_again(order_ids: Sequence[UUID]) -> int:
     announced = []
     for order in pending.order_by("id").select_for_update():
         if _is_whole(order, items := list(order.items.all())):
-            announced.append(announcement(order, items))
+            announced.append(announcement(as_created(order, items), order.correlation_id))
             transaction.on_commit(partial(_say, "order announced again", order), robust=True)
         else:
             _warn("order cannot be announced: its items do not add up to its total", order.id)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from rest_framework import serializers
 
-from contracts.events import MONEY_PLACES
+from contracts.events import MONEY_PLACES, OrderCreated
 from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
 from httpapi.serializers import Serializer
 from orders.models import Order, OrderItem
@@ -87,6 +87,24 @@ def as_json(order: Order, items: Iterable[OrderItem]) -> dict[str, Any]:
         "error_message": order.error_message,
         "created_at": _moment(order.created_at),
         "updated_at": _moment(order.updated_at),
+    }
+
+
+def as_placed(order: OrderCreated) -> dict[str, Any]:
+    """The order as `as_json` shows it before anything has become of it."""
+    placed_at = _moment(order.created_at)
+    return {
+        "id": str(order.order_id),
+        "customer_id": order.customer_id,
+        "items": [
+            {"product_id": line.product_id, "quantity": line.quantity, "price": float(line.price)}
+            for line in order.items
+        ],
+        "total_amount": float(order.total_amount),
+        "status": "pending",
+        "error_message": None,
+        "created_at": placed_at,
+        "updated_at": placed_at,
     }
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,10 +12,11 @@ from uuid import UUID
 import orjson
 from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
+from uuid_utils.compat import uuid7
 
 from contracts.events import OrderCreated, OrderLine, OrderProcessed
 from messaging import backpressure, failpoints, outbox
-from messaging.database import execute_prepared
+from messaging.database import execute_prepared, refuse_to_nest
 from messaging.errors import PermanentError
 from messaging.message import Message, OutgoingMessage
 from observability.context import current_correlation_id
@@ -47,27 +48,17 @@ class TakesNoOrders(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """One line of an order that is about to be placed."""
-
-    product_id: str
-    quantity: int
-    price: Decimal
-
-
-@dataclass(frozen=True, slots=True)
 class Placed:
     """An order as it was first answered: pending, whatever has become of it since."""
 
-    order: Order
-    items: Sequence[OrderItem]
+    order: OrderCreated
     replayed: bool
 
 
 def place_order(
     *,
     customer_id: str,
-    lines: Sequence[Line],
+    lines: Sequence[OrderLine],
     placed_by: "User | None" = None,
     idempotency_key: str | None = None,
 ) -> Placed:
@@ -86,23 +77,17 @@ def place_order(
         if idempotency_key is None or not _is_known(placed_by, idempotency_key):
             raise TakesNoOrders(pressure.retry_after)
         return _replay(placed_by, idempotency_key, digest)
-    now = timezone.now()
-    order = Order(
-        placed_by=placed_by,
+    order = OrderCreated(
+        order_id=uuid7(),
         customer_id=customer_id,
+        items=list(lines),
         total_amount=sum((line.quantity * line.price for line in lines), Decimal(0)),
-        created_at=now,
-        updated_at=now,
-        correlation_id=current_correlation_id(),
-        idempotency_key=idempotency_key,
-        request_digest=digest,
+        created_at=timezone.now(),
     )
-    items = [
-        OrderItem(order=order, position=position, product_id=line.product_id, quantity=line.quantity, price=line.price)
-        for position, line in enumerate(lines)
-    ]
+    # Whoever answers 201 after this has a commit behind it, not somebody's open transaction.
+    refuse_to_nest()
     try:
-        _write(order, items)
+        _write(order, placed_by, idempotency_key, digest)
     except IntegrityError as error:
         if idempotency_key is None or not _violates(error, IDEMPOTENCY_CONSTRAINT):
             raise
@@ -110,41 +95,45 @@ def place_order(
     outbox.wake_relay()
     failpoints.reach("orders.place.committed")
     ORDERS_ACCEPTED.inc()
-    logger.info("order accepted", extra={"order_id": str(order.id), "items": len(items)})
-    return Placed(order=order, items=items, replayed=False)
+    logger.info("order accepted", extra={"order_id": str(order.order_id), "items": len(lines)})
+    return Placed(order=order, replayed=False)
 
 
-def announcement(order: Order, items: Sequence[OrderItem]) -> OutgoingMessage:
+def announcement(order: OrderCreated, correlation_id: str) -> OutgoingMessage:
     """The `order.created` of this order, with a message id of its own."""
-    event = OrderCreated(
+    return OutgoingMessage(
+        type=order.TYPE,
+        body=order.to_json(),
+        schema_version=order.SCHEMA_VERSION,
+        correlation_id=correlation_id,
+    )
+
+
+def as_created(order: Order, items: Iterable[OrderItem]) -> OrderCreated:
+    """The order as it was announced."""
+    return OrderCreated(
         order_id=order.id,
         customer_id=order.customer_id,
         items=[OrderLine(product_id=item.product_id, quantity=item.quantity, price=item.price) for item in items],
         total_amount=order.total_amount,
         created_at=order.created_at,
     )
-    return OutgoingMessage(
-        type=event.TYPE,
-        body=event.to_json(),
-        schema_version=event.SCHEMA_VERSION,
-        correlation_id=order.correlation_id,
-    )
 
 
-def _digest(customer_id: str, lines: Sequence[Line]) -> bytes:
+def _digest(customer_id: str, lines: Sequence[OrderLine]) -> bytes:
     """The same for orders that mean the same, however their JSON was written: 46, 46.0 and 46.00 are one price."""
     ordered = [customer_id, [[line.product_id, line.quantity, f"{line.price:.2f}"] for line in lines]]
     return hashlib.sha256(orjson.dumps(ordered)).digest()
 
 
-# All of an order in one statement, and so in one transaction and one round trip; prepared, because it takes longer to
-# plan than to run. The rows come from the announcement, so what is announced is what is kept. The lock marks the key as
-# being worked on until the statement ends, so that a second request need not wait for it.
+# All of an order in one statement, and so in one transaction and one round trip. The rows come from the announcement:
+# what is announced is what is kept. The lock marks the key as being worked on until the statement ends, so that a
+# second request need not wait for it.
 _PLACE = f"""
     WITH new AS MATERIALIZED (
         SELECT (event->>'order_id')::uuid AS id, *
         FROM (SELECT %s::jsonb AS event, %s::bigint AS owner, %s::text AS correlation_id,
-                     %s::text AS key, %s::bytea AS digest, %s::bigint AS claim) AS made
+                     %s::text AS key, %s::bytea AS digest, %s::bigint AS claim) AS given
         WHERE claim IS NULL OR pg_try_advisory_xact_lock(claim)
     ), placed AS (
         INSERT INTO orders_order (id, placed_by_id, customer_id, total_amount, status, created_at, updated_at,
@@ -157,30 +146,22 @@ _PLACE = f"""
         SELECT id, number - 1, item->>'product_id', (item->>'quantity')::integer, (item->>'price')::numeric
         FROM new, jsonb_array_elements(event->'items') WITH ORDINALITY AS items (item, number)
     )
-    {outbox.ADD} WHERE EXISTS (SELECT FROM new)"""
+    {outbox.ADD_ONE} FROM new RETURNING id"""
 
 
-def _write(order: Order, items: Sequence[OrderItem]) -> None:
-    """Keeps the order and its announcement, committed. Raises IdempotencyKeyInUse, and IntegrityError for a known key."""
-    message = announcement(order, items)
-    claim = None
-    if order.idempotency_key is not None:
-        name = f"orders:{order.placed_by_id or ''}:{order.idempotency_key}"
-        claim = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
-    written = execute_prepared(
-        _PLACE,
-        [
-            message.body.decode(),
-            order.placed_by_id,
-            order.correlation_id,
-            order.idempotency_key,
-            order.request_digest,
-            claim,
-            *outbox.columns([message]),
-        ],
-    )
-    if not written:
+def _write(order: OrderCreated, placed_by: "User | None", idempotency_key: str | None, digest: bytes | None) -> None:
+    """Keeps the order and its announcement, committed. Raises IdempotencyKeyInUse; IntegrityError for a known key."""
+    owner = placed_by.pk if placed_by else None
+    claim = None if idempotency_key is None else _claim(owner, idempotency_key)
+    message = announcement(order, current_correlation_id())
+    kept = (message.body.decode(), owner, message.correlation_id, idempotency_key, digest, claim)
+    if not execute_prepared(_PLACE, (*kept, *outbox.row(message))):
         raise IdempotencyKeyInUse
+
+
+def _claim(owner: int | None, idempotency_key: str) -> int:
+    """The number of the lock that stands for this key."""
+    return int.from_bytes(hashlib.sha256(f"orders:{owner or ''}:{idempotency_key}".encode()).digest()[:8], signed=True)
 
 
 def _violates(error: IntegrityError, constraint: str) -> bool:
@@ -196,10 +177,8 @@ def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None
     order = Order.objects.get(placed_by=placed_by, idempotency_key=idempotency_key)
     if order.request_digest is None or bytes(order.request_digest) != digest:
         raise IdempotencyKeyReused
-    items = list(order.items.all())
-    order.status, order.error_message, order.updated_at = Order.Status.PENDING, None, order.created_at
     logger.info("order replayed", extra={"order_id": str(order.id)})
-    return Placed(order=order, items=items, replayed=True)
+    return Placed(order=as_created(order, order.items.all()), replayed=True)
 
 
 # One walk of the primary key, whatever the planner believes about the table. Its statistics never know how many orders

@@ -5,17 +5,17 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import QuerySet
-from django.urls import reverse
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from contracts.events import OrderLine
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from orders import openapi, services
 from orders.models import Order
-from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer, as_json
+from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer, as_placed
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 
@@ -44,7 +44,7 @@ class OrderListView(ListAPIView[Order]):
         try:
             placed = services.place_order(
                 customer_id=new.validated_data["customer_id"],
-                lines=[services.Line(**item) for item in new.validated_data["items"]],
+                lines=[OrderLine(**item) for item in new.validated_data["items"]],
                 placed_by=request.user if request.user.is_authenticated else None,
                 idempotency_key=key,
             )
@@ -62,10 +62,10 @@ class OrderListView(ListAPIView[Order]):
             ) from None
         except services.IdempotencyKeyReused:
             raise Problem(422, "This Idempotency-Key was already used for another order.") from None
-        headers = {"Location": reverse("order", args=[placed.order.id])}
+        headers = {"Location": f"{request.path}/{placed.order.order_id}"}
         if placed.replayed:
             headers["Idempotent-Replayed"] = "true"
-        return Response(as_json(placed.order, placed.items), status=201, headers=headers)
+        return Response(as_placed(placed.order), status=201, headers=headers)
 
 
 @extend_schema_view(get=openapi.read_order)

@@ -27,7 +27,6 @@ DATABASES = {
         **env.postgresql("DATABASE_URL"),
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "ENGINE": "httpapi.postgresql",
     }
 }
 

@@ -1,20 +1,24 @@
 """Orders, bodies and messages for tests."""
 
-import re
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal
 from uuid import UUID, uuid4
 
+from django.db import connection
 from django.utils import timezone
 
-from contracts.events import OrderProcessed
+from contracts.events import OrderLine, OrderProcessed
 from messaging.message import Message
 from orders.models import Order, OrderItem
-from orders.services import Line
 
-LINES = [Line("beans", 2, Decimal("18.50")), Line("filters", 1, Decimal("9.00"))]
+LINES = [
+    OrderLine(product_id="beans", quantity=2, price=Decimal("18.50")),
+    OrderLine(product_id="filters", quantity=1, price=Decimal("9.00")),
+]
+ONE_LINE = [OrderLine(product_id="beans", quantity=1, price=Decimal(1))]
 
 
 def body(**changes: Any) -> dict[str, Any]:
@@ -77,16 +81,12 @@ def verdict(
     )
 
 
-def statements(queries: Iterable[dict[str, str]]) -> list[str]:
-    """Their first words, without the wake-up call for the relay, which a busy process leaves out."""
-    short = [" ".join(re.findall(r"\w+", query["sql"])[:3]) for query in queries]
-    return [words for words in short if not words.startswith("NOTIFY")]
-
-
-PLACING_AN_ORDER = [
-    "BEGIN",
-    "INSERT INTO orders_order",
-    "INSERT INTO orders_orderitem",
-    "INSERT INTO messaging_outboxmessage",
-    "COMMIT",
-]
+@contextmanager
+def outbox_without_room() -> Iterator[None]:
+    """In the block PostgreSQL refuses every row of the outbox. Not inside a transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute("ALTER TABLE messaging_outboxmessage ADD CONSTRAINT no_room CHECK (false) NOT VALID")
+        try:
+            yield
+        finally:
+            cursor.execute("ALTER TABLE messaging_outboxmessage DROP CONSTRAINT no_room")

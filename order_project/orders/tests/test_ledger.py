@@ -53,8 +53,12 @@ def lines_of(order_id: UUID) -> list[tuple[str, int, Decimal]]:
     return list(OrderItem.objects.filter(order=order_id).values_list("product_id", "quantity", "price"))
 
 
+def placed(**of: Any) -> Order:
+    return Order.objects.get(id=place_order(customer_id="customer-1", lines=LINES, **of).order.order_id)
+
+
 def test_an_order_is_announced_again_as_it_was_and_by_a_new_message(caplog: pytest.LogCaptureFixture) -> None:
-    order = place_order(customer_id="customer-1", lines=LINES).order
+    order = placed()
     first = OutboxMessage.objects.get()
     first.delete()
 
@@ -130,7 +134,7 @@ def test_what_cannot_be_restored_is_named_and_stops_no_other(
 
 
 def test_missing_items_are_restored_and_the_rest_of_the_order_stays() -> None:
-    order = place_order(customer_id="customer-1", lines=LINES, idempotency_key="key-1").order
+    order = placed(idempotency_key="key-1")
     OrderItem.objects.filter(order=order, position=0).delete()
 
     assert restore_items([order.id], Processor(record_of(order.id, outcome="failed", reason="No."))) == 1
@@ -151,7 +155,7 @@ def test_items_that_do_not_add_up_to_the_total_are_not_taken() -> None:
 
 
 def test_the_book_has_the_order_with_its_items_and_its_announcement() -> None:
-    order = place_order(customer_id="customer-1", lines=LINES).order
+    order = placed()
 
     kept, waiting = book().page().entries
 
