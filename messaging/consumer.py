@@ -36,6 +36,9 @@ _DEAD_LETTERS_AT_ONCE = 100
 # A batch is sized to take about this long (seconds), by what messages have taken lately: slow handlers get short
 # transactions and a process that is asked to stop has little in hand.
 _BATCH_SECONDS = 1.0
+# Under load a batch costs the less for each message the more there are, so more are let come together (seconds).
+_PAUSE_FOR_EACH = 0.001
+_LONGEST_PAUSE = 0.02
 # A queue that is deleted ends its consumer, which declares it anew. That a binding is gone nobody hears, so all is
 # declared again so often (seconds); what was published meanwhile waits in the sender's outbox.
 TOPOLOGY_INTERVAL = 30.0
@@ -107,6 +110,8 @@ class Consumer:
         batch = work.take(self._batch_limit())
         if batch:
             self._handle_batch(work, batch)
+            if len(batch) < self._config.batch_size:
+                time.sleep(min(len(batch) * _PAUSE_FOR_EACH, _LONGEST_PAUSE))
             # In a quorum queue what comes back is at the head, so the first that was never delivered means that all
             # that may have crashed a process is behind us.
             if work.prefetch == 1 and not batch[-1].redelivered:

@@ -23,9 +23,9 @@ from messaging.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
-# After finding work the relay looks again this often for a while, so that processes need not wake it at every commit.
-_BUSY_INTERVAL = 0.01
-_BUSY_FOR = 3 * outbox.WAKE_INTERVAL
+# Under load a batch costs the less for each message the more there are, so more are let come together (seconds).
+_PAUSE_FOR_EACH = 0.001
+_LONGEST_PAUSE = 0.02
 _LONGEST_RETRY = timedelta(minutes=5)
 
 
@@ -72,22 +72,19 @@ class Relay:
         self._leave()
 
     def _work(self) -> None:
-        busy_until = 0.0
+        woken = True
         while not self._stop:
             published = self.publish_batch()
             # Only now: a broker that is short of memory accepts connections, and confirms nothing.
             self._broker.worked()
             self._database.worked()
             self._beat()
-            now = time.monotonic()
-            if published:
-                busy_until = now + _BUSY_FOR
             if published == self._config.batch_size or self._one_at_a_time:
                 continue
-            if now < busy_until:
-                time.sleep(_BUSY_INTERVAL)
-            elif self._alarm.wait(self._config.poll_interval):
-                busy_until = time.monotonic() + _BUSY_FOR
+            time.sleep(min(published * _PAUSE_FOR_EACH, _LONGEST_PAUSE))
+            # After a call or a find there may be more that nobody has called for.
+            expecting = woken or published > 0
+            woken = self._alarm.wait(1.5 * outbox.WAKE_INTERVAL if expecting else self._config.poll_interval)
             if not self._publisher.is_open:
                 self._publisher.open()
 

@@ -1,7 +1,8 @@
 """How gunicorn serves this service. PORT, WEB_CONCURRENCY and WEB_THREADS come from the environment."""
 
 from observability.gunicorn import Logger
-from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F401 - gunicorn finds its hooks by name
+from observability.gunicorn import load_all as post_worker_init  # noqa: F401 - gunicorn finds its hooks by name
+from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F401
 from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F401
 from order_project import settings  # what is missing there ends the master, with one sentence
 
