@@ -9,7 +9,14 @@ env = environ.Env()
 DEBUG = env.bool("DEBUG")
 SECRET_KEY = env.str("SECRET_KEY")
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
-DATABASES = {"default": {**env.db("DATABASE_URL"), "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}}
+DATABASES = {
+    "default": {
+        **env.db("DATABASE_URL"),
+        "OPTIONS": {"prepare_threshold": 5},
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+    }
+}
 
 MESSAGING = {
     "URL": env.str("RABBITMQ_URL"),

@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import connection
-
+from messaging.database import execute_prepared
 from messaging.message import Message
 
 _ADMIT = """
@@ -23,12 +22,8 @@ def admit(messages: Sequence[Message[Any]]) -> list[Message[Any]]:
     """
     # Sorted, so that two consumers with the same messages wait for each other instead of deadlocking.
     ordered = sorted(messages, key=lambda message: message.id)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _ADMIT,
-            [[m.id for m in ordered], [m.type for m in ordered], [m.correlation_id for m in ordered]],
-        )
-        new = {row[0] for row in cursor.fetchall()}
+    columns = [[m.id for m in ordered], [m.type for m in ordered], [m.correlation_id for m in ordered]]
+    new = {message_id for (message_id,) in execute_prepared(_ADMIT, columns)}
     fresh = []
     for message in messages:
         if message.id in new:

@@ -8,6 +8,7 @@ import orjson
 from django.db import connection, transaction
 
 from messaging.conf import config
+from messaging.database import execute_prepared
 from messaging.message import OutgoingMessage
 from messaging.models import OutboxMessage
 from observability import context
@@ -34,7 +35,7 @@ _COLUMNS = {
 }
 _INSERT = f"INSERT INTO messaging_outboxmessage ({', '.join(_COLUMNS)}, attempts, last_error)"
 # As arrays, because the text of a statement with a thousand parameters takes longer to build than to run.
-_ADD = f"{_INSERT} SELECT *, 0, '' FROM unnest({', '.join(f'%s::{kind}[]' for kind in _COLUMNS.values())})"
+_ADD = f"{_INSERT} SELECT *, 0, '' FROM unnest({', '.join(f'%s::{kind}[]' for kind in _COLUMNS.values())}) RETURNING id"
 
 ADD_ONE = f"{_INSERT} SELECT {', '.join(f'%s::{kind}' for kind in _COLUMNS.values())}, 0, ''"
 """Adds one message, the parameters of which are its `row`. For who writes other rows in the same statement."""
@@ -51,8 +52,7 @@ def add(messages: Sequence[OutgoingMessage]) -> None:
     if not messages:
         return
     columns = zip(*map(row, messages), strict=True)
-    with connection.cursor() as cursor:
-        cursor.execute(_ADD, [list(column) for column in columns])
+    execute_prepared(_ADD, [list(column) for column in columns])
     transaction.on_commit(wake_relay, robust=True)
 
 

@@ -29,16 +29,19 @@ def round_trips() -> Iterator[list[str]]:
 
 def _requests(trace: str) -> Iterator[str]:
     statement = ""
-    for line in trace.splitlines():
-        # time, F for what is sent, length, kind, and what it holds
-        match re.split(r"\t", line, maxsplit=4):
-            case [_, "F", _, "Query" | "Parse" as kind, *text]:
-                words = re.findall(r"\w+", re.sub(r'^\s*"[^"]*"\s*', "", text[0]) if kind == "Parse" else text[0])
-                statement = " ".join(words[:3])
-                if kind == "Query":
-                    yield statement
+    # A record begins with its time; the statement in it may have many lines.
+    for record in re.split(r"^(?=\d{4}-\d\d-\d\d )", trace, flags=re.MULTILINE):
+        match record.rstrip("\n").split("\t"):
+            case [_, "F", _, "Query", text]:
+                yield _first_words(text)
+            case [_, "F", _, "Parse", text]:
+                statement = _first_words(re.sub(r'^\s*"[^"]*"', "", text))  # it begins with the statement's name
             case [_, "F", _, "Bind", *_]:
                 statement = statement or "run"
             case [_, "F", _, "Sync", *_]:
                 yield statement
                 statement = ""
+
+
+def _first_words(text: str) -> str:
+    return " ".join(re.findall(r"\w+", text)[:3])

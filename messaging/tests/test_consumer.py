@@ -17,6 +17,7 @@ from messaging.models import DeadLetter, InboxMessage
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
 from messaging.tests.handlers import Recorder
+from messaging.tests.round_trips import round_trips
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -72,6 +73,18 @@ def test_many_messages_share_a_transaction(broker: Broker, recorder: Recorder, s
     eventually(lambda: len(numbers(recorder)) == 300)
     assert sorted(numbers(recorder)) == list(range(300))
     assert max(len(batch) for batch in recorder.batches) > 10
+
+
+def test_a_batch_costs_three_round_trips_and_those_of_its_handler(config: MessagingConfig) -> None:
+    def messages() -> list[Message[Any]]:
+        return [Message(uuid.uuid4(), "thing.happened", {"number": n}, "", "", 1) for n in range(100)]
+
+    consumer = Consumer(config, Stop())
+    consumer._take_effect(messages())  # which prepares the statement of the inbox
+    with round_trips() as asked:
+        consumer._take_effect(messages())
+
+    assert asked == ["BEGIN", "run", "COMMIT"]
 
 
 def test_a_batch_size_of_one_gives_each_message_its_own_transaction(

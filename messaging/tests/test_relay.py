@@ -16,6 +16,7 @@ from messaging.models import OutboxMessage
 from messaging.relay import Relay
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
+from messaging.tests.round_trips import round_trips
 from observability import context
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,6 +64,15 @@ def test_what_was_rolled_back_is_not_published(broker: Broker, relay: Relay, con
         transaction.set_rollback(True)
     assert relay.publish_batch() == 0
     assert broker.get(config.queue, within=0.2) is None
+
+
+def test_a_batch_costs_the_relay_three_round_trips_however_many_messages(broker: Broker, relay: Relay) -> None:
+    add(100)
+
+    with round_trips() as asked:
+        assert relay.publish_batch() == 100
+
+    assert asked == ["BEGIN", "DELETE FROM messaging_outboxmessage", "COMMIT"]
 
 
 def test_the_outbox_refuses_to_write_outside_a_transaction() -> None:

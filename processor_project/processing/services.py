@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from contracts.events import OrderCreated, OrderProcessed
 from messaging import outbox
+from messaging.database import execute_prepared
 from messaging.errors import TransientError
 from messaging.message import Message, OutgoingMessage
 from observability import context
@@ -49,6 +50,7 @@ _INSERT = f"""
     ON CONFLICT (order_id) DO NOTHING
     RETURNING order_id
 """
+_DECIDED = f"SELECT order_id FROM {ProcessingRecord._meta.db_table} WHERE order_id = ANY (%s::uuid[])"
 
 
 @transaction.atomic(savepoint=False)
@@ -78,10 +80,9 @@ def _first_of_each_undecided_order(
 
     This only spares decided orders the steps. Whether an order is new is for the unique key to say, in `insert`.
     """
-    order_ids = {message.payload.order_id for message in messages}
-    seen: set[UUID] = set(
-        ProcessingRecord.objects.filter(order_id__in=order_ids).order_by().values_list("order_id", flat=True)
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(_DECIDED, [[message.payload.order_id for message in messages]])
+        seen: set[UUID] = {order_id for (order_id,) in cursor.fetchall()}
     fresh: list[OrderMessage] = []
     repeated: list[OrderMessage] = []
     for message in messages:
@@ -124,9 +125,7 @@ def insert(records: Sequence[ProcessingRecord]) -> set[UUID]:
     ordered = sorted(records, key=lambda record: record.order_id)
     columns = [[getattr(record, column) for record in ordered] for column in _COLUMNS]
     orders = _JSON.encode([record.order for record in ordered]).decode()
-    with connection.cursor() as cursor:
-        cursor.execute(_INSERT, [*columns, orders])
-        return {order_id for (order_id,) in cursor.fetchall()}
+    return {order_id for (order_id,) in execute_prepared(_INSERT, [*columns, orders])}
 
 
 def announcement(record: ProcessingRecord, traceparent: str = "") -> OutgoingMessage:
