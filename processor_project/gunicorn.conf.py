@@ -1,6 +1,6 @@
 """How gunicorn serves this service. PORT, WEB_CONCURRENCY and WEB_THREADS come from the environment."""
 
-from observability.gunicorn import Logger
+from observability.gunicorn import Logger, Worker
 from observability.gunicorn import load_all as post_worker_init  # noqa: F401 - gunicorn finds its hooks by name
 from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F401
 from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F401
@@ -8,8 +8,8 @@ from processor_project import settings  # first of all: what is missing ends the
 
 bind = f"0.0.0.0:{settings.env.int('PORT', default=8001)}"
 workers = settings.env.int("WEB_CONCURRENCY", default=2)
-worker_class = "gthread"
-threads = settings.env.int("WEB_THREADS", default=4)
+worker_class = Worker
+threads = settings.env.int("WEB_THREADS", default=8)
 # Longer than a load balancer keeps its connections, so that it never sends into one that is being closed.
 keepalive = 75
 # Requests under way finish; the whole process leaves within ten seconds.
