@@ -1,52 +1,97 @@
-"""CPU seconds of the processes that this one has started, from /proc: Linux only."""
+"""What processes use, and how fast the CPUs are at the moment, from /proc: Linux only."""
 
 import os
+import time
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
+DRIVER = "driver"
 _TICKS = os.sysconf("SC_CLK_TCK")
+_CORES = os.cpu_count() or 1
+
+type Roles = Mapping[str, Iterable[int]]
+"""The processes of each role. Those below a process belong to it."""
 
 
-def seconds_by_role() -> dict[str, float]:
-    """User and system time so far of each child with all its descendants, by what it is: `order web`, `PostgreSQL` …"""
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """How much CPU everybody has used so far."""
+
+    at: float
+    by_role: Mapping[str, float]
+    """Seconds, of processes that have ended as well."""
+    busy: float
+    """Seconds of the whole machine, on all its cores."""
+
+    @classmethod
+    def now(cls, roles: Roles) -> Self:
+        return cls(time.monotonic(), {DRIVER: time.process_time()} | _seconds_by_role(roles), _busy_seconds())
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """What was used between two moments."""
+
+    seconds: float
+    """By the clock."""
+    by_role: dict[str, float]
+    others: float
+    """Share of the machine that was none of ours: other processes, and on a virtual machine its neighbours."""
+
+    @classmethod
+    def between(cls, before: Moment, after: Moment) -> Self:
+        by_role = {role: used - before.by_role.get(role, 0.0) for role, used in after.by_role.items()}
+        seconds = after.at - before.at
+        others = (after.busy - before.busy - sum(by_role.values())) / (seconds * _CORES)
+        return cls(seconds, by_role, max(0.0, others))
+
+
+def probe() -> float:
+    """CPU milliseconds that a fixed piece of Python takes now. The CPUs of a shared host can halve within a minute."""
+    started = time.thread_time()
+    for _ in range(15):
+        words = [f"customer-{number * 7919 % 1000}" for number in range(2000)]
+        counted: dict[str, int] = {}
+        for word in words:
+            counted[word] = counted.get(word, 0) + len(word)
+        sorted(counted.items(), key=lambda pair: (pair[1], pair[0]))
+    return (time.thread_time() - started) * 1000
+
+
+def peak_megabytes(pid: int, *, below: bool = False) -> float:
+    """The most that this process has had resident so far; with `below`, of all that it has forked the largest."""
+    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if below else [str(pid)]
+    return max(_peak_megabytes(one) for one in pids)
+
+
+def _peak_megabytes(pid: str) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def _seconds_by_role(roles: Roles) -> dict[str, float]:
     children: dict[int, list[int]] = defaultdict(list)
     used: dict[int, float] = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
+        with suppress(OSError):  # it has ended meanwhile
             fields = path.read_text().rpartition(")")[2].split()
-        except OSError:  # it has ended meanwhile
-            continue
-        pid = int(path.parent.name)
-        children[int(fields[1])].append(pid)
-        # The last two are those of descendants that have ended.
-        used[pid] = sum(map(int, fields[11:15])) / _TICKS
+            pid = int(path.parent.name)
+            children[int(fields[1])].append(pid)
+            # The last two are those of descendants that have ended.
+            used[pid] = sum(map(int, fields[11:15])) / _TICKS
 
     def with_descendants(pid: int) -> float:
-        return used[pid] + sum(map(with_descendants, children[pid]))
+        return used.get(pid, 0.0) + sum(map(with_descendants, children[pid]))
 
-    total: dict[str, float] = defaultdict(float)
-    for pid in children[os.getpid()]:
-        total[_role(Path(f"/proc/{pid}"))] += with_descendants(pid)
-    return total
+    return {role: sum(map(with_descendants, pids)) for role, pids in roles.items()}
 
 
-def busy_seconds() -> float:
-    """CPU seconds that the whole machine has worked so far, on all its cores."""
-    user, nice, system, _idle, _iowait, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split()[1:10])
-    return (user + nice + system + irq + softirq) / _TICKS
-
-
-def _role(process: Path) -> str:
-    try:
-        command = (process / "cmdline").read_bytes().decode(errors="replace").strip("\0").split("\0")
-        folder = (process / "cwd").resolve().name
-    except OSError:
-        return "other"
-    if Path(command[0]).name == "postgres":
-        return "PostgreSQL"
-    if Path(command[0]).name in ("beam.smp", "epmd"):
-        return "RabbitMQ"
-    service, _, project = folder.partition("_")
-    if project != "project":
-        return "other"
-    return f"{service} {'web' if command[-1].endswith('.wsgi') else command[-1]}"
+def _busy_seconds() -> float:
+    user, nice, system, _idle, _iowait, irq, softirq, steal, *_ = map(int, Path("/proc/stat").read_text().split()[1:11])
+    return (user + nice + system + irq + softirq + steal) / _TICKS

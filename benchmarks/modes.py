@@ -1,0 +1,377 @@
+"""What is measured: one function for each mode, which gives the figures of one run."""
+
+import json
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import product
+
+from benchmarks import cpu
+from benchmarks.fill import add_final_orders, add_pending_orders
+from benchmarks.ground import Ground
+from benchmarks.load import Answer, OpenLoop, new_orders, poisson, post_all
+from benchmarks.stacks import WITHIN, BenchmarkError, Floor, Project, Stack, Stacks
+from dev.environment import ORDER, PROCESSOR
+from tests.broker import PROCESSOR_QUEUE
+
+BATCH = 1000
+BATCH_CONNECTIONS = 2
+CALM = 2.0
+"""Seconds between the warm-up and the measurement, in which everybody comes to rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """How much of everything. None of the counts means another thing in another mode."""
+
+    orders: int = 5000
+    drained: int = 10_000
+    connections: int = 32
+    rate: float = 50.0
+    seconds: float = 20.0
+    idle_seconds: float = 30.0
+    backlog: int = 200_000
+    size: int = 1_000_000
+    warm_up: int = 500
+
+
+@dataclass(slots=True)
+class Run:
+    """One run of a mode: its figures, and how the machine was meanwhile."""
+
+    mode: str
+    stack: str
+    round: int
+    title: str
+    figures: dict[str, tuple[float, str]] = field(default_factory=dict)
+    """By name, each with its unit."""
+    probes: list[float] = field(default_factory=list)
+    """CPU milliseconds of one fixed piece of Python, before and after each measurement."""
+    others: list[float] = field(default_factory=list)
+    """Shares of the machine that others took during each measurement."""
+    skipped: str = ""
+    """Why there are no figures."""
+
+
+class Bench:
+    """What a mode works with."""
+
+    def __init__(self, ground: Ground, stacks: Stacks, options: Options, run: Run) -> None:
+        self.ground = ground
+        self.stacks = stacks
+        self.options = options
+        self.run = run
+
+    def add(self, name: str, value: float, unit: str) -> None:
+        self.run.figures[name] = (value, unit)
+
+    @contextmanager
+    def system(self, *, before: Callable[[Stack], None] | None = None, **changes: str) -> Iterator[Stack]:
+        """The system of this run: fresh, running, warm and at rest."""
+        with self.stacks.fresh(self.run.stack) as stack:
+            stack.start(**changes)
+            if before:
+                before(stack)
+            # Alone at first: it is not final before all queues are there and bound.
+            self.post(stack, 1)
+            stack.wait_until_final()
+            self.post(stack, self.options.warm_up - 1)
+            stack.wait_until_final()
+            self.come_to_rest()
+            yield stack
+
+    def come_to_rest(self) -> None:
+        self.ground.settle()
+        time.sleep(CALM)
+
+    def post(self, stack: Stack, number: int, *, connections: int = 0) -> list[Answer]:
+        answers = post_all(
+            stack.port, new_orders(number), connections=connections or self.options.connections, within=WITHIN
+        )
+        return _all_created(answers)
+
+    @contextmanager
+    def measured(self, stack: Stack) -> Iterator[list[cpu.Used]]:
+        """What the block has used; the list has it afterwards."""
+        used: list[cpu.Used] = []
+        self.run.probes.append(cpu.probe())
+        before = cpu.Moment.now(stack.roles() | self.ground.pids())
+        yield used
+        used.append(cpu.Used.between(before, cpu.Moment.now(stack.roles() | self.ground.pids())))
+        self.run.probes.append(cpu.probe())
+        self.run.others.append(used[0].others)
+
+
+def throughput(bench: Bench) -> None:
+    options = bench.options
+    new_orders(options.orders)  # made now, they cost nothing later
+    with bench.system() as stack:
+        with bench.measured(stack) as used:
+            accepted, final, answers = _take_all(bench, stack, options.orders)
+        bench.add("accepted", accepted, "orders/s")
+        bench.add("end to end", final, "orders/s")
+        for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99)):
+            bench.add(f"POST {name}", _percentile([answer.seconds for answer in answers], share), "ms")
+        for role, seconds in used[0].by_role.items():
+            bench.add(f"CPU {role}", seconds / options.orders * 1000, "s per 1000 orders")
+        stack.verify(orders=options.warm_up + options.orders, accepted=_ids(answers))
+
+
+def latency(bench: Bench) -> None:
+    options = bench.options
+    due = poisson(options.rate, options.seconds)
+    with bench.system() as stack:
+        loop = OpenLoop(stack.port, new_orders(len(due)), due)
+        with bench.measured(stack):
+            loop.run(within=options.seconds + WITHIN)
+        answers = _all_created(loop.answers)
+        for what, times in (("POST", [answer.seconds for answer in answers]), ("POST to final", loop.final)):
+            for name, share in (("p50", 0.5), ("p99", 0.99)):
+                bench.add(f"{what} {name}", _percentile(times, share), "ms")
+        stack.verify(orders=options.warm_up + len(due), accepted=_ids(answers))
+
+
+def drain(bench: Bench) -> None:
+    number, processor = bench.options.drained, ("processor-consume", "processor-relay")
+    with bench.system() as stack:
+        stack.stop(*processor)
+        answers = bench.post(stack, number)
+        stack.wait(lambda: not stack.waiting(ORDER), "all orders are announced")
+        bench.come_to_rest()
+        with bench.measured(stack):
+            started = time.perf_counter()
+            stack.start(*processor)
+            stack.wait_until_final()
+            bench.add("start to last final", time.perf_counter() - started, "s")
+        # Those of the first moment are its beginning, not its work.
+        [(rate,)] = stack.query(
+            ORDER,
+            "WITH last AS (SELECT updated_at FROM {orders} ORDER BY created_at DESC LIMIT " + str(number) + ") "
+            "SELECT count(*) FILTER (WHERE updated_at > first)"
+            " / nullif(extract(epoch FROM max(updated_at) - min(updated_at)), 0)::float"
+            " FROM last, (SELECT min(updated_at) AS first FROM last) AS beginning",
+        )
+        bench.add("first to last final", rate or 0.0, "orders/s")
+        stack.verify(orders=bench.options.warm_up + number, accepted=_ids(answers))
+
+
+def backlog(bench: Bench) -> None:
+    """The same system four times: relays running and stopped, with and without a backlog."""
+    options, relays = bench.options, ("order-relay", "processor-relay")
+    with bench.system() as stack:
+        assert isinstance(stack, Project)
+        with bench.measured(stack):
+            running, _, _ = _take_all(bench, stack, options.orders)
+        stack.stop(*relays)
+        bench.come_to_rest()
+        with bench.measured(stack):
+            stopped = _accept_all(bench, stack)
+        stack.start(*relays)
+        stack.wait_until_final()
+        stack.stop(*relays)
+        add_pending_orders(stack, options.backlog)
+        bench.come_to_rest()
+        with bench.measured(stack):
+            stopped_behind = _accept_all(bench, stack)
+        waiting = stack.waiting(ORDER)
+        started = time.perf_counter()
+        stack.start(*relays)
+        stack.wait(lambda: stack.waiting(ORDER) < waiting, "the relay has begun")
+        with bench.measured(stack):
+            running_behind = _accept_all(bench, stack)
+        left = stack.waiting(ORDER)
+        stack.wait_until_final()
+        seconds = time.perf_counter() - started
+        bench.add("accepted, relays stopped, empty outbox", stopped, "orders/s")
+        bench.add(f"accepted, relays stopped, {options.backlog} in the outbox", stopped_behind, "orders/s")
+        bench.add("the second of these two by the first", stopped_behind / stopped, "×")
+        bench.add("accepted, relays running, no backlog", running, "orders/s")
+        bench.add("accepted, relays working the backlog off", running_behind, "orders/s")
+        bench.add("the second of those two by the first", running_behind / running, "×")
+        bench.add("backlog left when the last of these was accepted", left, "messages")
+        bench.add(
+            "backlog and new orders worked off to the last final", (waiting + options.orders) / seconds, "orders/s"
+        )
+        stack.verify(orders=options.warm_up + 4 * options.orders + options.backlog)
+
+
+def size(bench: Bench) -> None:
+    """Throughput with empty and with full tables; then how much memory a long queue costs."""
+    options = bench.options
+    with bench.system() as stack:
+        assert isinstance(stack, Project)
+        with bench.measured(stack):
+            accepted, final, _ = _take_all(bench, stack, options.orders)
+        add_final_orders(stack, options.size)
+        bench.post(stack, options.warm_up)
+        stack.wait_until_final()
+        bench.come_to_rest()
+        with bench.measured(stack):
+            accepted_full, final_full, _ = _take_all(bench, stack, options.orders)
+        bench.add("accepted, empty tables", accepted, "orders/s")
+        bench.add(f"accepted, {options.size} orders in the tables", accepted_full, "orders/s")
+        bench.add("accepted, full by empty", accepted_full / accepted, "×")
+        bench.add("end to end, empty tables", final, "orders/s")
+        bench.add(f"end to end, {options.size} orders in the tables", final_full, "orders/s")
+        bench.add("end to end, full by empty", final_full / final, "×")
+        _memory(bench, stack)
+
+
+def _memory(bench: Bench, stack: Project) -> None:
+    number = bench.options.size
+    stack.stop(*[name for name, program in stack.programs.items() if program.is_running])
+    [(records_before,)] = stack.query(PROCESSOR, "SELECT count(*) FROM {records}")
+    add_pending_orders(stack, number, after=number)
+
+    stack.start("order-web", "processor-web")
+    bench.post(stack, bench.options.warm_up)
+    web = _peak(stack, "order-web", below=True)
+    waiting = stack.waiting(ORDER)
+    stack.start("order-relay")
+    stack.wait(lambda: not stack.waiting(ORDER), "all is announced")
+    relay = _peak(stack, "order-relay")
+    stack.stop("order-relay")
+    if stack.broker.waiting() != {PROCESSOR_QUEUE: waiting}:
+        raise BenchmarkError(f"{waiting} messages were announced; in the queues wait {stack.broker.waiting()}")
+
+    stack.start("processor-consume")
+    enough = min(number, 20_000)
+    stack.wait(lambda: _decided(stack, records_before) >= enough, f"{enough} orders are decided")
+    consumer = _peak(stack, "processor-consume")
+    stack.stop("processor-consume")
+    left = stack.broker.waiting().get(PROCESSOR_QUEUE, 0)
+    seen = _decided(stack, records_before)
+    if left + seen != waiting:
+        raise BenchmarkError(f"of {waiting} messages {seen} are decided and {left} wait")
+    bench.add(f"peak memory of a web worker, {waiting} in the outbox", web, "MB")
+    bench.add(f"peak memory of the relay, {waiting} in the outbox", relay, "MB")
+    bench.add(f"peak memory of the consumer, {waiting} in the work queue", consumer, "MB")
+
+
+def idle(bench: Bench) -> None:
+    with bench.system() as stack:
+        time.sleep(5 * CALM)
+        with bench.measured(stack) as used:
+            time.sleep(bench.options.idle_seconds)
+        shares = {role: used[0].by_role[role] / used[0].seconds * 100 for role in stack.roles()}
+        bench.add("all processes together", sum(shares.values()), "% of a core")
+        for role, share in shares.items():
+            bench.add(f"of that, {role}", share, "% of a core")
+        stack.verify(orders=bench.options.warm_up)
+
+
+def scale(bench: Bench) -> None:
+    for workers, relays, consumers in product((2, 4), (1, 2), (1, 3)):
+
+        def add_more(stack: Stack, relays: int = relays, consumers: int = consumers) -> None:
+            assert isinstance(stack, Project)
+            for service in ("order", "processor"):
+                stack.start_more(f"{service}-relay", relays - 1)
+                stack.start_more(f"{service}-consume", consumers - 1)
+
+        with bench.system(before=add_more, WEB_CONCURRENCY=str(workers)) as stack:
+            with bench.measured(stack):
+                accepted, final, answers = _take_all(bench, stack, bench.options.orders)
+            of = f"{workers} web workers, {relays} relays, {consumers} consumers"
+            bench.add(f"accepted, {of}", accepted, "orders/s")
+            bench.add(f"end to end, {of}", final, "orders/s")
+            stack.verify(orders=bench.options.warm_up + bench.options.orders, accepted=_ids(answers))
+
+
+def bulk(bench: Bench) -> None:
+    orders = bench.options.orders
+    number = -(-4 * orders // BATCH)
+    bodies = [b'{"orders": [%s]}' % b",".join(new_orders(BATCH)) for _ in range(number)]
+    with bench.system() as stack:
+        [first] = post_all(stack.port, bodies[:1], connections=1, within=WITHIN, path="/orders/batch")
+        if first.status in (404, 405):
+            bench.run.skipped = f"POST /orders/batch answers {first.status}: this version has no such endpoint."
+            return
+        _all_created([first])
+        stack.wait_until_final()
+        bench.come_to_rest()
+        with bench.measured(stack):
+            accepted, final, _ = _take_all(bench, stack, orders)
+        bench.come_to_rest()
+        with bench.measured(stack):
+            started = time.perf_counter()
+            answers = post_all(stack.port, bodies, connections=BATCH_CONNECTIONS, within=WITHIN, path="/orders/batch")
+            seconds = time.perf_counter() - started
+            stack.wait_until_final()
+            seconds_to_final = time.perf_counter() - started
+        _all_created(answers)
+        bench.add("accepted, one by one", accepted, "orders/s")
+        bench.add(f"accepted, {BATCH} at once", number * BATCH / seconds, "orders/s")
+        bench.add("accepted, batches by single orders", number * BATCH / seconds / accepted, "×")
+        bench.add("end to end, one by one", final, "orders/s")
+        bench.add(f"end to end, {BATCH} at once", number * BATCH / seconds_to_final, "orders/s")
+        bench.add(f"a POST of {BATCH} orders, p50", _percentile([answer.seconds for answer in answers], 0.5), "ms")
+        stack.verify(orders=bench.options.warm_up + BATCH + orders + number * BATCH)
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    measure: Callable[[Bench], None]
+    stacks: Sequence[str]
+    title: Callable[[Options], str]
+
+
+_BOTH, _PROJECT = (Project.name, Floor.name), (Project.name,)
+
+MODES = {
+    "throughput": Mode(throughput, _BOTH, lambda o: f"{o.orders} orders over {o.connections} connections"),
+    "latency": Mode(latency, _BOTH, lambda o: f"{o.rate:g} orders a second, at random moments, for {o.seconds:g} s"),
+    "drain": Mode(drain, _BOTH, lambda o: f"{o.drained} orders that waited for the processor"),
+    "backlog": Mode(backlog, _PROJECT, lambda o: f"{o.orders} orders, with and without {o.backlog} in the outbox"),
+    "size": Mode(size, _PROJECT, lambda o: f"{o.orders} orders, with and without {o.size} others in the tables"),
+    "idle": Mode(idle, _PROJECT, lambda o: f"nothing to do for {o.idle_seconds:g} s"),
+    "scale": Mode(scale, _PROJECT, lambda o: f"{o.orders} orders over {o.connections} connections, more processes"),
+    "bulk": Mode(bulk, _PROJECT, lambda o: f"{BATCH} orders in one POST, over {BATCH_CONNECTIONS} connections"),
+}
+DEFAULT = ("throughput", "latency", "drain")
+
+
+def _take_all(bench: Bench, stack: Stack, number: int) -> tuple[float, float, list[Answer]]:
+    """Posts so many orders; orders a second until all are answered, and until all are final, and the answers."""
+    started = time.perf_counter()
+    answers = bench.post(stack, number)
+    accepted = time.perf_counter() - started
+    stack.wait_until_final()
+    return number / accepted, number / (time.perf_counter() - started), answers
+
+
+def _accept_all(bench: Bench, stack: Stack) -> float:
+    """Orders a second until all are answered."""
+    started = time.perf_counter()
+    bench.post(stack, bench.options.orders)
+    return bench.options.orders / (time.perf_counter() - started)
+
+
+def _all_created(answers: list[Answer]) -> list[Answer]:
+    if refused := [answer for answer in answers if answer.status != 201]:
+        raise BenchmarkError(
+            f"{len(refused)} of {len(answers)} requests were refused: {refused[0].status} {refused[0].body[:300]!r}"
+        )
+    return answers
+
+
+def _ids(answers: Sequence[Answer]) -> list[str]:
+    return [json.loads(answer.body)["id"] for answer in answers]
+
+
+def _decided(stack: Stack, before: int) -> int:
+    [(records,)] = stack.query(PROCESSOR, "SELECT count(*) FROM {records}")
+    return int(records) - before
+
+
+def _peak(stack: Stack, name: str, *, below: bool = False) -> float:
+    pid = stack.programs[name].pid
+    assert pid is not None
+    return cpu.peak_megabytes(pid, below=below)
+
+
+def _percentile(seconds: Sequence[float], share: float) -> float:
+    """In milliseconds."""
+    ordered = sorted(seconds)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000
