@@ -1,4 +1,4 @@
-"""Orders as operators see them: what was ordered, what became of it, where to look further. Nothing can be edited."""
+"""Orders and batches as operators see them: what was ordered, what became of it. Nothing can be edited."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -11,13 +11,13 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 
 from httpapi.admin import IndexedDates
 from httpapi.badges import Kind, badge
 from messaging.admin_support import ReadOnlyAdmin
-from orders.models import Order, OrderItem
+from orders.models import Order, OrderBatch, OrderItem
 from orders.openapi import NEW_ORDER
 
 _BADGES: dict[str, Kind] = {
@@ -114,6 +114,48 @@ class OrderAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {"first_order": _curl(request.build_absolute_uri(reverse("orders"))), **(extra_context or {})}
         return super().changelist_view(request, context)
+
+
+@admin.register(OrderBatch)
+class OrderBatchAdmin(ReadOnlyAdmin):
+    list_title = "Batches of orders that came with an Idempotency-Key"
+    empty_list = "No batch has come with an Idempotency-Key yet."
+    newest_first = ("-id",)
+    not_listed = ("request_digest", "outcomes")
+    change_list_template = "admin/messaging/change_list.html"
+    list_display = ("id", "taken_at", "idempotency_key")
+    ordering = newest_first
+    sortable_by = ()
+    fields = ("id", "taken_at", "placed_by", "idempotency_key", "accepted", "refused", "orders", "errors")
+
+    @admin.display(description="taken at")
+    def taken_at(self, batch: OrderBatch) -> str:
+        return _to_the_millisecond(batch.created_at)
+
+    @admin.display(description="accepted")
+    def accepted(self, batch: OrderBatch) -> int:
+        return len(batch.outcomes) - self.refused(batch)
+
+    @admin.display(description="refused")
+    def refused(self, batch: OrderBatch) -> int:
+        return sum(isinstance(outcome, list) for outcome in batch.outcomes)
+
+    @admin.display(description="its orders")
+    def orders(self, batch: OrderBatch) -> SafeString | str:
+        ids = (outcome for outcome in batch.outcomes if isinstance(outcome, str))
+        links = ((reverse("admin:orders_order_change", args=[id]), id) for id in ids)
+        return format_html_join(mark_safe("<br>"), '<a href="{}">{}</a>', links) or "none"
+
+    @admin.display(description="what was refused")
+    def errors(self, batch: OrderBatch) -> SafeString | str:
+        """With the place of each order in the batch, counted from 0 as in JSON Pointers."""
+        wrong = (
+            (f"/orders/{number}{error['pointer']}", error["detail"])
+            for number, outcome in enumerate(batch.outcomes)
+            if isinstance(outcome, list)
+            for error in outcome
+        )
+        return format_html_join(mark_safe("<br>"), "{}: {}", wrong) or "nothing"
 
 
 def _to_the_millisecond(moment: datetime) -> str:

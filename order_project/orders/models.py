@@ -1,4 +1,4 @@
-"""An order and its items. The database itself refuses what no order can be."""
+"""An order and its items, and batches of orders. The database itself refuses what no order can be."""
 
 from django.conf import settings
 from django.db import models
@@ -98,3 +98,37 @@ class OrderItem(models.Model):
 
     def __str__(self) -> str:
         return f"{self.quantity} × {self.product_id}"
+
+
+class OrderBatch(models.Model):
+    """What became of a batch that came with an Idempotency-Key. Written once, together with its orders."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    placed_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        # As for orders: without its owner the key would be everybody's.
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        db_index=False,
+        related_name="order_batches",
+        help_text="Who posted it; nobody when the API is open to all, or when it was imported.",
+    )
+    idempotency_key = models.CharField(max_length=255)
+    request_digest = models.BinaryField(editable=False, help_text="SHA-256 of what was sent.")
+    outcomes = models.JSONField(
+        help_text="For each order as it was sent: its id, or the list of what is wrong with it."
+    )
+    created_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ["-id"]  # UUIDv7: newest first
+        verbose_name_plural = "order batches"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["placed_by", "idempotency_key"], name="order_batch_idempotency_key", nulls_distinct=False
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)

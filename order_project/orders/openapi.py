@@ -7,7 +7,14 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from httpapi.openapi import REQUEST_ID, header, problem_responses, retry_after
 from httpapi.pagination import NO_SUCH_PAGE
-from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer
+from orders.serializers import (
+    MAX_ORDERS_PER_BATCH,
+    BatchSerializer,
+    NewBatchSerializer,
+    NewOrderSerializer,
+    OrderFilters,
+    OrderSerializer,
+)
 
 NEW_ORDER: dict[str, Any] = {
     "customer_id": "customer-1",
@@ -17,6 +24,14 @@ NEW_ORDER: dict[str, Any] = {
     ],
 }
 """A body that works as it stands. Also what the browsable API's form starts with."""
+
+NEW_BATCH: dict[str, Any] = {
+    "orders": [
+        NEW_ORDER,
+        {"customer_id": "customer-2", "items": [{"product_id": "teapot", "quantity": 1, "price": 24.9}]},
+    ]
+}
+"""The same for a batch."""
 
 _ID = "019ac5f2-8d0b-7c3e-9a51-6f2b8e4d7a10"
 _PENDING = {
@@ -35,6 +50,14 @@ _FAILED = {
     "error_message": "The total of 150000.00 is above the limit of 100000.00.",
     "items": [{"product_id": "coffee-farm", "quantity": 1, "price": 150000.0}],
     "total_amount": 150000.0,
+}
+_BATCH = {
+    "results": [
+        {"status": 201, "order": _PENDING},
+        {"status": 422, "errors": [{"pointer": "/items/0/price", "detail": "Ensure this value is greater than 0."}]},
+    ],
+    "accepted": 1,
+    "refused": 1,
 }
 
 _BAD_PARAMETER = problem_responses(
@@ -99,6 +122,54 @@ place_order = extend_schema(
     examples=[
         OpenApiExample("Two items", NEW_ORDER, request_only=True),
         OpenApiExample("The new order", _PENDING, response_only=True, status_codes=["201"]),
+    ],
+)
+
+_TOO_MANY = f"A batch has at most {MAX_ORDERS_PER_BATCH} orders."
+
+place_orders = extend_schema(
+    operation_id="placeOrders",
+    tags=["Orders"],
+    summary="Place many orders",
+    description=f"1 to {MAX_ORDERS_PER_BATCH} orders, each as `POST /orders` takes it. Those that hold are placed "
+    "together, or, if something goes wrong, none of them; the others are refused, each with what is wrong with it. "
+    "The results come in the order in which the orders were sent.\n\n"
+    "Many times faster than as many single requests. Send an `Idempotency-Key` to be able to send the same batch "
+    "again without placing its orders a second time.",
+    parameters=[
+        header(
+            "Idempotency-Key",
+            "Any text of your choice, new for each batch, such as a UUID. The same key and batch give the first answer "
+            "again, however late; the same key with another batch is refused (422), also with one in which only "
+            "refused orders were mended. Keys belong to the user who sends them; those of batches and of single "
+            "orders do not meet.",
+            pattern="^[!-~]{1,255}$",
+        ),
+        header("Idempotent-Replayed", "Only when this is the first answer again.", of=[200], enum=["true"]),
+        retry_after(409, 503),
+        *REQUEST_ID,
+    ],
+    request=NewBatchSerializer,
+    responses={
+        200: OpenApiResponse(BatchSerializer, "What became of each order. They may all have been refused."),
+        **problem_responses(
+            400,
+            401,
+            409,
+            413,
+            415,
+            422,
+            503,
+            details={
+                409: "A request with this Idempotency-Key is still under way; ask again in a moment.",
+                422: f"/orders: {_TOO_MANY}",
+            },
+            errors=[{"pointer": "/orders", "detail": _TOO_MANY}],
+        ),
+    },
+    examples=[
+        OpenApiExample("Two orders", NEW_BATCH, request_only=True),
+        OpenApiExample("One placed, one refused", _BATCH, response_only=True, status_codes=["200"]),
     ],
 )
 

@@ -6,12 +6,16 @@ from decimal import Decimal
 from typing import Any, ClassVar
 
 from django.conf import settings
+from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
 from contracts.events import MONEY_PLACES, OrderCreated
 from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
+from httpapi.openapi import ProblemErrorSerializer
 from httpapi.serializers import Serializer
 from orders.models import Order, OrderItem
+
+MAX_ORDERS_PER_BATCH = 1000
 
 
 class NewItemSerializer(Serializer):
@@ -48,6 +52,32 @@ class NewOrderSerializer(Serializer):
         return attrs
 
 
+@extend_schema_field(
+    {
+        "type": "array",
+        "minItems": 1,
+        "maxItems": MAX_ORDERS_PER_BATCH,
+        "description": "Each as `POST /orders` takes it. One that does not hold is refused in its result alone.",
+        "items": {
+            "anyOf": [
+                {"$ref": "#/components/schemas/NewOrderRequest"},
+                {"description": "Anything else is refused by itself."},
+            ]
+        },
+    }
+)
+class NewOrdersField(serializers.ListField):
+    """A list of anything: what is no order is told beside what became of the others."""
+
+    default_error_messages = {"max_length": "A batch has at most {max_length} orders."}
+
+
+class NewBatchSerializer(Serializer):
+    """What a client posts to place many orders at once."""
+
+    orders = NewOrdersField(allow_empty=False, max_length=MAX_ORDERS_PER_BATCH)
+
+
 class ItemSerializer(serializers.Serializer[Any]):
     """One line of an order."""
 
@@ -72,6 +102,42 @@ class OrderSerializer(serializers.Serializer[Order]):
 
     def to_representation(self, instance: Order) -> dict[str, Any]:
         return as_json(instance, instance.items.all())
+
+
+class PlacedOrderSerializer(serializers.Serializer[Any]):
+    """An order of a batch that was placed."""
+
+    status = serializers.IntegerField(min_value=201, max_value=201, help_text="As `POST /orders` would have answered.")
+    order = OrderSerializer(help_text="The order as it was placed.")
+
+
+class RefusedOrderSerializer(serializers.Serializer[Any]):
+    """An order of a batch that does not hold."""
+
+    status = serializers.IntegerField(min_value=422, max_value=422, help_text="As `POST /orders` would have answered.")
+    errors = ProblemErrorSerializer(  # type: ignore[assignment]  # a field here, no attribute of the class
+        many=True, help_text="Each single thing that is wrong. The pointers lead into this order."
+    )
+
+
+@extend_schema_field(
+    PolymorphicProxySerializer(
+        component_name="OrderResult",
+        serializers=[PlacedOrderSerializer, RefusedOrderSerializer],
+        resource_type_field_name=None,
+        many=True,
+    )
+)
+class OrderResultsField(serializers.ListField):
+    """What became of each order."""
+
+
+class BatchSerializer(serializers.Serializer[Any]):
+    """What became of a batch."""
+
+    results = OrderResultsField(help_text="One for each order, in the order in which they were sent.")
+    accepted = serializers.IntegerField(min_value=0, help_text="How many were placed.")
+    refused = serializers.IntegerField(min_value=0, help_text="How many do not hold.")
 
 
 def as_json(order: Order, items: Iterable[OrderItem]) -> dict[str, Any]:
@@ -106,6 +172,16 @@ def as_placed(order: OrderCreated) -> dict[str, Any]:
         "created_at": placed_at,
         "updated_at": placed_at,
     }
+
+
+def as_results(outcomes: Iterable[OrderCreated | list[dict[str, str]]]) -> list[dict[str, Any]]:
+    """What became of each order of a batch, as `BatchSerializer` declares it."""
+    return [
+        {"status": 201, "order": as_placed(outcome)}
+        if isinstance(outcome, OrderCreated)
+        else {"status": 422, "errors": outcome}
+        for outcome in outcomes
+    ]
 
 
 def _moment(value: datetime) -> str:

@@ -4,5 +4,7 @@ from orders import views
 
 urlpatterns = [
     path("orders", views.OrderListView.as_view(), name="orders"),
+    # Before the orders themselves: no id is this word.
+    path("orders/batch", views.OrderBatchView.as_view(), name="order-batch"),
     path("orders/<str:order_id>", views.OrderView.as_view(), name="order"),
 ]

@@ -1,4 +1,4 @@
-"""The API of orders: /orders and /orders/{order_id}."""
+"""The API of orders: /orders, /orders/batch and /orders/{order_id}."""
 
 import re
 from typing import Any
@@ -9,15 +9,24 @@ from drf_spectacular.utils import extend_schema_view
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.views import APIView
 
 from contracts.events import OrderLine
 from httpapi.problems import Problem
 from httpapi.query import parse_query
-from orders import openapi, services
+from orders import batches, openapi, services
 from orders.models import Order
-from orders.serializers import NewOrderSerializer, OrderFilters, OrderSerializer, as_placed
+from orders.serializers import (
+    NewBatchSerializer,
+    NewOrderSerializer,
+    OrderFilters,
+    OrderSerializer,
+    as_placed,
+    as_results,
+)
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_NOT_PLACED = (services.IdempotencyKeyInUse, services.IdempotencyKeyReused, services.TakesNoOrders)
 
 
 @extend_schema_view(get=openapi.list_orders)
@@ -48,24 +57,39 @@ class OrderListView(ListAPIView[Order]):
                 placed_by=request.user if request.user.is_authenticated else None,
                 idempotency_key=key,
             )
-        except services.IdempotencyKeyInUse:
-            raise Problem(
-                409,
-                "A request with this Idempotency-Key is still under way; ask again in a moment.",
-                headers={"Retry-After": "1"},
-            ) from None
-        except services.TakesNoOrders as error:
-            raise Problem(
-                503,
-                "Orders cannot be passed on at the moment, so no new ones are taken.",
-                headers={"Retry-After": str(error.retry_after)},
-            ) from None
-        except services.IdempotencyKeyReused:
-            raise Problem(422, "This Idempotency-Key was already used for another order.") from None
+        except _NOT_PLACED as error:
+            raise _problem(error, of="order") from None
         headers = {"Location": f"{request.path}/{placed.order.order_id}"}
         if placed.replayed:
             headers["Idempotent-Replayed"] = "true"
         return Response(as_placed(placed.order), status=201, headers=headers)
+
+
+class OrderBatchView(APIView):
+    """Place up to 1000 orders at once. Each is taken or refused by itself."""
+
+    example_body = openapi.NEW_BATCH
+
+    def get_view_name(self) -> str:
+        return "Batch"
+
+    @openapi.place_orders
+    def post(self, request: Request) -> Response:
+        key = _idempotency_key(request)
+        new = NewBatchSerializer(data=request.data)
+        new.is_valid(raise_exception=True)
+        try:
+            batch = batches.place_batch(
+                orders=batches.check(new.validated_data["orders"]),
+                placed_by=request.user if request.user.is_authenticated else None,
+                idempotency_key=key,
+            )
+        except _NOT_PLACED as error:
+            raise _problem(error, of="batch") from None
+        return Response(
+            {"results": as_results(batch.outcomes), "accepted": batch.accepted, "refused": batch.refused},
+            headers={"Idempotent-Replayed": "true"} if batch.replayed else None,
+        )
 
 
 @extend_schema_view(get=openapi.read_order)
@@ -90,3 +114,22 @@ def _idempotency_key(request: Request) -> str | None:
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem(400, "The Idempotency-Key header must be 1 to 255 visible ASCII characters.")
     return key
+
+
+def _problem(error: Exception, *, of: str) -> Problem:
+    """What to answer when nothing was placed."""
+    match error:
+        case services.IdempotencyKeyInUse():
+            return Problem(
+                409,
+                "A request with this Idempotency-Key is still under way; ask again in a moment.",
+                headers={"Retry-After": "1"},
+            )
+        case services.TakesNoOrders():
+            return Problem(
+                503,
+                "Orders cannot be passed on at the moment, so no new ones are taken.",
+                headers={"Retry-After": str(error.retry_after)},
+            )
+        case _:
+            return Problem(422, f"This Idempotency-Key was already used for another {of}.")

@@ -8,7 +8,7 @@ from rest_framework.test import APIClient
 from httpapi.permissions import api_permissions
 from orders.models import Order
 from orders.tests.factories import body, make_order
-from orders.views import OrderListView, OrderView
+from orders.views import OrderBatchView, OrderListView, OrderView
 
 pytestmark = pytest.mark.django_db
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 def auth_required(monkeypatch):
     # Views take the setting when they are imported.
     required = [import_string(path) for path in api_permissions(True)]
-    for view in (OrderListView, OrderView):
+    for view in (OrderListView, OrderBatchView, OrderView):
         monkeypatch.setattr(view, "permission_classes", required)
 
 
@@ -36,7 +36,12 @@ def with_token(token: str) -> APIClient:
 def test_without_valid_credentials_nothing_is_told_or_taken(client):
     order = make_order()
 
-    answers = [client.get("/orders"), client.get(f"/orders/{order.id}"), client.post("/orders", body())]
+    answers = [
+        client.get("/orders"),
+        client.get(f"/orders/{order.id}"),
+        client.post("/orders", body()),
+        client.post("/orders/batch", {"orders": [body()]}),
+    ]
 
     for answer in answers:
         assert answer.status_code == 401

@@ -37,7 +37,7 @@ def test_the_schema_is_valid_openapi_3_1_without_a_warning(schema, tmp_path):
 
 
 def test_the_schema_names_every_operation_and_how_to_sign_in(schema):
-    assert set(operations(schema)) == {"listOrders", "placeOrder", "readOrder", "readLedger"}
+    assert set(operations(schema)) == {"listOrders", "placeOrder", "placeOrders", "readOrder", "readLedger"}
     for operation_id, operation in operations(schema).items():
         assert operation["tags"] == (["Ledger"] if operation_id == "readLedger" else ["Orders"])
         assert operation["summary"]
@@ -50,6 +50,10 @@ def test_the_schema_tells_of_every_header(schema):
     assert {"Idempotency-Key", "X-Request-ID"} <= {parameter["name"] for parameter in place["parameters"]}
     assert set(place["responses"]["201"]["headers"]) == {"Location", "Idempotent-Replayed", "X-Request-ID"}
     assert "Retry-After" in place["responses"]["409"]["headers"]
+    batch = operations(schema)["placeOrders"]
+    assert "Idempotency-Key" in {parameter["name"] for parameter in batch["parameters"]}
+    assert set(batch["responses"]["200"]["headers"]) == {"Idempotent-Replayed", "X-Request-ID"}
+    assert {"Retry-After"} <= set(batch["responses"]["409"]["headers"]) & set(batch["responses"]["503"]["headers"])
 
 
 def test_the_schema_tells_of_every_parameter_of_the_list(schema):
@@ -65,6 +69,8 @@ def test_the_schema_tells_the_limits(schema):
 
     assert (order["items"]["minItems"], order["items"]["maxItems"]) == (1, 1000)
     assert order["customer_id"]["maxLength"] == 255
+    batch = schema["components"]["schemas"]["NewBatchRequest"]["properties"]
+    assert (batch["orders"]["minItems"], batch["orders"]["maxItems"]) == (1, 1000)
 
 
 def test_every_answer_but_200_and_201_is_a_problem_with_an_example(schema):
@@ -76,7 +82,7 @@ def test_every_answer_but_200_and_201_is_a_problem_with_an_example(schema):
                 assert all(str(example["value"]["status"]) == status for example in content["examples"].values())
 
 
-@pytest.mark.parametrize("operation_id", ["listOrders", "placeOrder", "readOrder"])
+@pytest.mark.parametrize("operation_id", ["listOrders", "placeOrder", "placeOrders", "readOrder"])
 def test_the_examples_of_good_answers_are_what_the_schema_says(schema, operation_id):
     operation = operations(schema)[operation_id]
     content = operation["responses"]["201" if operation_id == "placeOrder" else "200"]["content"]["application/json"]
@@ -100,6 +106,20 @@ def test_the_example_body_is_what_the_schema_says_and_answers_like_the_example(s
     assert {key: value for key, value in answer.items() if key not in changing} == {
         key: value for key, value in expected["value"].items() if key not in changing
     }
+
+
+@pytest.mark.django_db
+def test_the_example_of_a_batch_is_what_the_schema_says_and_so_is_its_answer(schema):
+    operation = operations(schema)["placeOrders"]
+    content = operation["requestBody"]["content"]["application/json"]
+    (example,) = content["examples"].values()
+    _validate(example["value"], content["schema"], schema)
+    _validate(example["value"]["orders"][1], {"$ref": "#/components/schemas/NewOrderRequest"}, schema)
+
+    answer = APIClient().post("/orders/batch", {"orders": [*example["value"]["orders"], {}]}).json()
+
+    assert (answer["accepted"], answer["refused"]) == (2, 1)
+    _validate(answer, operation["responses"]["200"]["content"]["application/json"]["schema"], schema)
 
 
 @pytest.mark.django_db

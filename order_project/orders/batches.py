@@ -1,0 +1,262 @@
+"""Many orders at once. Each holds or is refused by itself; those that hold are placed together, or not at all."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import orjson
+from django.utils import timezone
+from rest_framework.exceptions import ValidationError
+from uuid_utils.compat import uuid7
+
+from contracts.events import OrderCreated, OrderLine
+from httpapi.problems import error, pointers
+from messaging import backpressure, failpoints, outbox
+from messaging.database import execute_prepared, refuse_to_nest
+from observability.context import current_correlation_id
+from orders import services
+from orders.metrics import ORDERS_ACCEPTED
+from orders.models import Order, OrderBatch, OrderItem
+from orders.serializers import MAX_ORDERS_PER_BATCH, NewOrderSerializer
+from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+logger = logging.getLogger(__name__)
+
+type Errors = list[dict[str, str]]
+"""What is wrong with an order: `{pointer, detail}` each, as in the errors of `POST /orders`."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """An order that holds."""
+
+    customer_id: str
+    lines: list[OrderLine]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An order that does not hold."""
+
+    errors: Errors
+    sent: Any
+    """Tells it from others under the same Idempotency-Key."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedBatch:
+    """What became of each order, in the order in which they were sent. Placed ones are as they were first answered."""
+
+    outcomes: list[OrderCreated | Errors]
+    replayed: bool
+
+    @property
+    def accepted(self) -> int:
+        return sum(isinstance(outcome, OrderCreated) for outcome in self.outcomes)
+
+    @property
+    def refused(self) -> int:
+        return len(self.outcomes) - self.accepted
+
+
+def check(orders: Iterable[Any]) -> list[NewOrder | Refused]:
+    """Holds each of these, as they came out of JSON, against the rules of `POST /orders`."""
+    # One serializer for all: making it takes as long as checking a small order.
+    validate = NewOrderSerializer().run_validation
+    checked: list[NewOrder | Refused] = []
+    for sent in orders:
+        try:
+            valid = validate(sent)
+        except ValidationError as exc:
+            checked.append(Refused(list(pointers(exc.detail)) or [error("", "Invalid input.")], sent))
+        else:
+            checked.append(NewOrder(valid["customer_id"], [OrderLine(**item) for item in valid["items"]]))
+    return checked
+
+
+def place_batch(
+    *,
+    orders: Sequence[NewOrder | Refused],
+    placed_by: "User | None" = None,
+    idempotency_key: str | None = None,
+) -> PlacedBatch:
+    """Takes the orders that hold and announces each of them, all in one transaction.
+
+    With an `idempotency_key` (unique for each `placed_by`, apart from the keys of single orders) the same batch comes
+    back however often it is sent; the unique constraint decides, as it does for `place_order`. Raises
+    IdempotencyKeyInUse, IdempotencyKeyReused and TakesNoOrders in the same cases, and ValueError for more than
+    `MAX_ORDERS_PER_BATCH` orders or none. What was refused belongs to the batch: mended, it is another one.
+
+    A crash before the commit leaves nothing; after it all these orders are kept and will be announced.
+    """
+    if not 1 <= len(orders) <= MAX_ORDERS_PER_BATCH:
+        raise ValueError(f"a batch has 1 to {MAX_ORDERS_PER_BATCH} orders, not {len(orders)}")
+    digest = None if idempotency_key is None else _digest(orders)
+    holds = any(isinstance(order, NewOrder) for order in orders)
+    if holds and (pressure := backpressure.refusing()):
+        if idempotency_key is None or not _is_known(placed_by, idempotency_key):
+            raise TakesNoOrders(pressure.retry_after)
+        return _replay(placed_by, idempotency_key, digest)
+    now = timezone.now()
+    batch = PlacedBatch(
+        [order.errors if isinstance(order, Refused) else _created(order, now) for order in orders], replayed=False
+    )
+    # Whoever answers 201 after this has a commit behind it, not somebody's open transaction.
+    refuse_to_nest()
+    if idempotency_key is not None:
+        if not _write(batch, now, placed_by, idempotency_key, digest):
+            return _replay(placed_by, idempotency_key, digest)
+    elif holds:
+        _write(batch, now, placed_by)
+    if holds:
+        outbox.wake_relay()
+        failpoints.reach("orders.place.committed")
+        ORDERS_ACCEPTED.inc(batch.accepted)
+    logger.info("batch taken", extra={"accepted": batch.accepted, "refused": batch.refused})
+    if logger.isEnabledFor(logging.DEBUG):
+        for order in _placed(batch):
+            logger.debug("order accepted", extra={"order_id": str(order.order_id), "items": len(order.items)})
+    return batch
+
+
+def _created(order: NewOrder, now: datetime) -> OrderCreated:
+    return OrderCreated(
+        order_id=uuid7(),
+        customer_id=order.customer_id,
+        items=order.lines,
+        total_amount=sum((line.quantity * line.price for line in order.lines), Decimal(0)),
+        created_at=now,
+    )
+
+
+def _placed(batch: PlacedBatch) -> list[OrderCreated]:
+    return [outcome for outcome in batch.outcomes if isinstance(outcome, OrderCreated)]
+
+
+def _digest(orders: Sequence[NewOrder | Refused]) -> bytes:
+    """The same for batches that mean the same. What means nothing, because it does not hold, counts as it was sent."""
+    digest = hashlib.sha256()
+    for order in orders:
+        if isinstance(order, NewOrder):
+            digest.update(services._digest(order.customer_id, order.lines))
+        else:
+            # Not orjson: it takes no integer of more than 64 bits.
+            digest.update(hashlib.sha256(json.dumps(order.sent, sort_keys=True, default=str).encode()).digest())
+    return digest.digest()
+
+
+# The messages of a batch differ in their ids and bodies alone.
+_ANNOUNCE = outbox.ADD_ONE % ("message_id", "%s", "%s", "%s", "%s", "body", "%s")
+# All of a batch in one statement, and so in one transaction and one round trip, as `services._PLACE` does it for one
+# order. A key that is known is no error but a conflict in which nothing is done: an error would leave behind, each
+# time somebody sends a batch again, a thousand dead rows.
+_PLACE = f"""
+    WITH given AS MATERIALIZED (
+        SELECT *, claim IS NULL OR pg_try_advisory_xact_lock(claim) AS mine
+        FROM (SELECT %s::jsonb AS events, %s::timestamptz AS now, %s::bigint AS owner, %s::text AS correlation_id,
+                     %s::uuid AS id, %s::text AS key, %s::bytea AS digest, %s::jsonb AS outcomes,
+                     %s::bigint AS claim) AS sent
+    ), batch AS (
+        INSERT INTO orders_orderbatch (id, placed_by_id, idempotency_key, request_digest, outcomes, created_at)
+        SELECT id, owner, key, digest, outcomes, now FROM given WHERE mine AND key IS NOT NULL
+        ON CONFLICT (placed_by_id, idempotency_key) DO NOTHING
+        RETURNING id
+    ), free AS MATERIALIZED (
+        SELECT * FROM given WHERE key IS NULL OR EXISTS (SELECT FROM batch)
+    ), new AS MATERIALIZED (
+        SELECT (event->>'order_id')::uuid AS order_id, event, owner, correlation_id, now
+        FROM free, jsonb_array_elements(events) AS events (event)
+    ), placed AS (
+        INSERT INTO orders_order (id, placed_by_id, customer_id, total_amount, status, created_at, updated_at,
+                                  correlation_id)
+        SELECT order_id, owner, event->>'customer_id', (event->>'total_amount')::numeric, 'pending', now, now,
+               correlation_id
+        FROM new
+    ), lines AS (
+        INSERT INTO orders_orderitem (order_id, position, product_id, quantity, price)
+        SELECT order_id, number - 1, item->>'product_id', (item->>'quantity')::integer, (item->>'price')::numeric
+        FROM new, jsonb_array_elements(event->'items') WITH ORDINALITY AS items (item, number)
+    ), announced AS (
+        {_ANNOUNCE} FROM free, unnest(%s::uuid[], %s::bytea[]) AS messages (message_id, body)
+    )
+    SELECT mine, EXISTS (SELECT FROM free) FROM given"""
+
+
+def _write(
+    batch: PlacedBatch,
+    now: datetime,
+    placed_by: "User | None",
+    idempotency_key: str | None = None,
+    digest: bytes | None = None,
+) -> bool:
+    """Keeps the orders and their announcements, committed. False for a known key. Raises IdempotencyKeyInUse."""
+    owner = placed_by.pk if placed_by else None
+    correlation_id = current_correlation_id()
+    keyed: tuple[Any, ...] = (None, None, None, None)
+    if idempotency_key is not None:
+        keyed = (idempotency_key, digest, _as_json(batch), _claim(owner, idempotency_key))
+    messages = [services.announcement(order, correlation_id) for order in _placed(batch)]
+    ids, bodies = [message.message_id for message in messages], [message.body for message in messages]
+    # Of the first message, without its id and body: what is the same for all.
+    same: tuple[Any, ...] = (None, None, None, None, None)
+    if messages:
+        _, *envelope, _, correlation = outbox.row(messages[0])
+        same = (*envelope, correlation)
+    events = (b"[%b]" % b",".join(bodies)).decode()
+    given = (events, now, owner, correlation_id, uuid7(), *keyed)
+    ((mine, written),) = execute_prepared(_PLACE, (*given, *same, ids, bodies))
+    if not mine:
+        raise IdempotencyKeyInUse
+    return bool(written)
+
+
+def _as_json(batch: PlacedBatch) -> str:
+    outcomes = (str(outcome.order_id) if isinstance(outcome, OrderCreated) else outcome for outcome in batch.outcomes)
+    return orjson.dumps(list(outcomes)).decode()
+
+
+def _claim(owner: int | None, idempotency_key: str) -> int:
+    """The number of the lock that stands for this key, which is not the one of a single order."""
+    return int.from_bytes(hashlib.sha256(f"batches:{owner or ''}:{idempotency_key}".encode()).digest()[:8], signed=True)
+
+
+def _is_known(placed_by: "User | None", idempotency_key: str) -> bool:
+    return OrderBatch.objects.filter(placed_by=placed_by, idempotency_key=idempotency_key).exists()
+
+
+def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None) -> PlacedBatch:
+    batch = OrderBatch.objects.get(placed_by=placed_by, idempotency_key=idempotency_key)
+    if bytes(batch.request_digest) != digest:
+        raise IdempotencyKeyReused
+    orders = _as_first_answered([outcome for outcome in batch.outcomes if isinstance(outcome, str)])
+    outcomes: list[OrderCreated | Errors] = [
+        # jsonb has put the keys into an order of its own.
+        orders[UUID(outcome)] if isinstance(outcome, str) else [error(**wrong) for wrong in outcome]
+        for outcome in batch.outcomes
+    ]
+    logger.info("batch replayed", extra={"batch_id": str(batch.id)})
+    return PlacedBatch(outcomes, replayed=True)
+
+
+def _as_first_answered(ids: Sequence[str]) -> dict[UUID, OrderCreated]:
+    """As `services.as_created` has it. Without models, which would take longer than placing the orders again."""
+    lines: dict[UUID, list[OrderLine]] = {}
+    items = OrderItem.objects.filter(order_id__in=ids).order_by("order_id", "position")
+    for order_id, product_id, quantity, price in items.values_list("order_id", "product_id", "quantity", "price"):
+        lines.setdefault(order_id, []).append(OrderLine(product_id=product_id, quantity=quantity, price=price))
+    orders = Order.objects.filter(id__in=ids).values_list("id", "customer_id", "total_amount", "created_at")
+    return {
+        id: OrderCreated(
+            order_id=id, customer_id=customer_id, items=lines[id], total_amount=total_amount, created_at=created_at
+        )
+        for id, customer_id, total_amount, created_at in orders
+    }

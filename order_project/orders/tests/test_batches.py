@@ -1,0 +1,608 @@
+"""POST /orders/batch: each order is taken or refused by itself; what is taken is placed together or not at all."""
+
+import html
+import json
+import logging
+import math
+import re
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import DataError, IntegrityError, connection, transaction
+from django.test import Client
+from django.utils import timezone
+from prometheus_client import REGISTRY
+from rest_framework.test import APIClient
+
+from contracts.events import OrderCreated
+from httpapi.parsers import parse_json
+from messaging import backpressure
+from messaging.models import OutboxMessage
+from messaging.tests.round_trips import round_trips
+from orders import batches, services
+from orders.models import Order, OrderBatch, OrderItem
+from orders.tests.factories import body, item, outbox_without_room, verdict
+from orders.tests.test_post import UNREADABLE, WRONG_VALUES
+
+THREE = [body(customer_id=f"customer-{number}") for number in range(3)]
+GOOD_AND_BAD = [body(), body(items=[item(), item(price=0)]), body(customer_id="customer-2")]
+
+
+def post(orders: Any = None, key: str | None = None, **headers: str) -> Any:
+    if key is not None:
+        headers["Idempotency-Key"] = key
+    return APIClient().post("/orders/batch", {"orders": THREE if orders is None else orders}, headers=headers)
+
+
+def checked(orders: Any) -> list[batches.NewOrder | batches.Refused]:
+    """As the view has them."""
+    return batches.check(parse_json(json.dumps(orders).encode()))
+
+
+def post_raw(raw: str | bytes, content_type: str = "application/json", **headers: str) -> Any:
+    data: Any = raw if isinstance(raw, bytes) else raw.encode()
+    return APIClient().generic("POST", "/orders/batch", data, content_type=content_type, headers=headers)
+
+
+def assert_problem(answer: Any, status: int) -> dict[str, Any]:
+    assert answer.status_code == status, answer.content
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert set(problem) == {"type", "title", "status", "detail", "errors"}
+    return problem
+
+
+def assert_nothing_was_written() -> None:
+    for model in (Order, OrderItem, OrderBatch, OutboxMessage):
+        assert not model.objects.exists()
+
+
+def assert_placed_once(orders: int) -> None:
+    assert Order.objects.count() == orders
+    assert OrderItem.objects.count() == 2 * orders
+    assert OutboxMessage.objects.count() == orders
+
+
+@pytest.mark.django_db
+def test_every_order_is_answered_as_if_it_had_come_alone_and_in_the_order_it_came():
+    answer = post([body(), body(customer_id="Zoë 顧客", items=[item(price=39.95)])])
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
+    assert (answer.json()["accepted"], answer.json()["refused"]) == (2, 0)
+    first, second = answer.json()["results"]
+    assert first["status"] == second["status"] == 201
+    assert second["order"]["customer_id"] == "Zoë 顧客"
+    for result in (first, second):
+        assert APIClient().get(f"/orders/{result['order']['id']}").json() == result["order"]
+    alone = APIClient().post("/orders", body()).json()
+    changing = {"id", "created_at", "updated_at"}
+    assert {name: value for name, value in alone.items() if name not in changing} == {
+        name: value for name, value in first["order"].items() if name not in changing
+    }
+
+
+@pytest.mark.django_db
+def test_each_order_is_kept_with_its_items_and_announced_by_a_message_of_its_own():
+    post(**{"X-Request-ID": "request-7"})
+
+    assert_placed_once(3)
+    announced = [OrderCreated.from_json(bytes(message.body)) for message in OutboxMessage.objects.order_by("id")]
+    assert [event.customer_id for event in announced] == ["customer-0", "customer-1", "customer-2"]
+    assert len({message.message_id for message in OutboxMessage.objects.all()}) == 3
+    for event in announced:
+        order = Order.objects.get(id=event.order_id)
+        assert (order.customer_id, order.status, order.total_amount) == (event.customer_id, "pending", Decimal(46))
+        assert order.created_at == order.updated_at == event.created_at
+        assert list(order.items.values_list("position", "product_id", "quantity", "price")) == [
+            (0, "beans", 2, Decimal("18.50")),
+            (1, "filters", 1, Decimal("9.00")),
+        ]
+    for message in OutboxMessage.objects.all():
+        assert (message.type, message.routing_key, message.exchange) == ("order.created", "order.created", "orders")
+        assert message.correlation_id == "request-7"
+        assert message.headers["schema-version"] == 1
+    assert set(Order.objects.values_list("correlation_id", flat=True)) == {"request-7"}
+
+
+@pytest.mark.django_db
+def test_a_message_of_a_batch_is_like_that_of_a_single_order():
+    APIClient().post("/orders", body())
+    post([body()])
+
+    alone, of_batch = OutboxMessage.objects.order_by("id")
+    different = {"_state", "id", "message_id", "body", "headers", "correlation_id", "available_at", "created_at"}
+    assert {name: value for name, value in vars(alone).items() if name not in different} == {
+        name: value for name, value in vars(of_batch).items() if name not in different
+    }
+    assert alone.headers.keys() == of_batch.headers.keys()
+
+
+@pytest.mark.django_db
+def test_an_order_that_does_not_hold_is_refused_alone_and_the_others_are_placed():
+    answer = post(GOOD_AND_BAD)
+
+    assert answer.status_code == 200
+    assert (answer.json()["accepted"], answer.json()["refused"]) == (2, 1)
+    first, second, third = answer.json()["results"]
+    assert (first["status"], third["status"]) == (201, 201)
+    assert second == {
+        "status": 422,
+        "errors": [{"pointer": "/items/1/price", "detail": "Ensure this value is greater than 0."}],
+    }
+    assert_placed_once(2)
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(("data", "pointer"), [wrong[1:] for wrong in WRONG_VALUES], ids=[w[0] for w in WRONG_VALUES])
+def test_what_a_single_order_is_refused_for_is_refused_in_a_batch_with_the_same_errors(data, pointer):
+    alone = APIClient().generic("POST", "/orders", json.dumps(data), content_type="application/json")
+
+    answer = post([data, body()])
+
+    refused, placed = answer.json()["results"]
+    assert pointer in [error["pointer"] for error in refused["errors"]]
+    assert refused == {"status": 422, "errors": alone.json()["errors"]} or data is None
+    assert placed["status"] == 201
+    assert Order.objects.count() == OutboxMessage.objects.count() == 1
+
+
+@pytest.mark.django_db
+def test_a_batch_in_which_nothing_holds_places_nothing():
+    answer = post([{}, 7, None, "order", [body()]])
+
+    assert answer.status_code == 200
+    assert (answer.json()["accepted"], answer.json()["refused"]) == (0, 5)
+    assert all(result["status"] == 422 and result["errors"] for result in answer.json()["results"])
+    assert_nothing_was_written()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("data", "pointer"),
+    [
+        ({"orders": []}, "/orders"),
+        ({"orders": {}}, "/orders"),
+        ({"orders": None}, "/orders"),
+        ({"orders": "order"}, "/orders"),
+        ({"orders": 1}, "/orders"),
+        ({"orders": [body()] * 1001}, "/orders"),
+        ({}, "/orders"),
+        (body(), "/orders"),
+        ([body()], ""),
+        (None, ""),
+        ("orders", ""),
+    ],
+    ids=str,
+)
+def test_a_body_that_is_no_batch_is_refused_as_a_whole(data, pointer):
+    problem = assert_problem(post_raw(json.dumps(data)), 422)
+
+    (error,) = problem["errors"]
+    assert error["pointer"] == pointer
+    assert_nothing_was_written()
+
+
+@pytest.mark.django_db
+def test_1000_orders_are_taken_and_the_refusal_of_1001_says_so():
+    problem = assert_problem(post([body()] * 1001), 422)
+    assert problem["errors"] == [{"pointer": "/orders", "detail": "A batch has at most 1000 orders."}]
+
+    answer = post([body()] * 1000)
+
+    assert answer.json()["accepted"] == 1000
+    assert_placed_once(1000)
+    assert len({result["order"]["id"] for result in answer.json()["results"]}) == 1000
+
+
+@pytest.mark.django_db
+def test_no_body_at_all_lacks_the_orders():
+    assert [error["pointer"] for error in assert_problem(post_raw(b""), 422)["errors"]] == ["/orders"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("raw", [case[1] for case in UNREADABLE], ids=[case[0] for case in UNREADABLE])
+def test_a_body_that_does_not_parse_is_refused_as_a_whole(raw):
+    assert_problem(post_raw(raw), 400)
+    assert_nothing_was_written()
+
+
+@pytest.mark.django_db
+def test_half_a_character_anywhere_refuses_the_whole_body():
+    raw = json.dumps({"orders": [body(), body(customer_id="HERE")]}).replace("HERE", r"\ud800")
+
+    problem = assert_problem(post_raw(raw), 422)
+
+    assert problem["errors"][0]["pointer"] == "/orders/1/customer_id"
+    assert_nothing_was_written()
+
+
+@pytest.mark.django_db
+def test_size_and_media_type_are_limited_as_for_a_single_order(settings):
+    too_large = json.dumps({"orders": [body()]}) + " " * settings.API_MAX_BODY_BYTES
+
+    assert_problem(post_raw(too_large), 413)
+    assert_problem(post_raw("orders", content_type="text/plain"), 415)
+    assert_nothing_was_written()
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("method", ["get", "put", "patch", "delete"])
+def test_other_methods_are_answered_405_with_the_one_that_is_allowed(method):
+    answer = getattr(APIClient(), method)("/orders/batch")
+
+    assert_problem(answer, 405)
+    assert "POST" in answer.headers["Allow"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("orders", [1, 1000])
+@pytest.mark.parametrize("key", [None, "key-2"])
+def test_it_takes_one_prepared_statement_however_many_orders(orders, key, monkeypatch):
+    post([body()], key=key and "key-1")  # which prepares it
+    monkeypatch.setattr(backpressure, "_looked_at", math.inf)  # which it has, whatever time goes by
+
+    with round_trips() as asked:
+        assert post([body()] * orders, key=key).status_code == 200
+
+    assert asked == ["run"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_in_which_nothing_holds_does_not_even_ask_the_database():
+    post([{}])
+
+    with round_trips() as asked:
+        post([{}])
+
+    assert asked == []
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("key", [None, "key-1"])
+def test_nothing_at_all_is_kept_when_the_announcements_cannot_be_written(key):
+    before = REGISTRY.get_sample_value("orders_accepted_total")
+
+    with outbox_without_room(), pytest.raises(IntegrityError, match="no_room"):
+        batches.place_batch(orders=checked(GOOD_AND_BAD), idempotency_key=key)
+
+    assert_nothing_was_written()
+    assert REGISTRY.get_sample_value("orders_accepted_total") == before
+    assert not batches.place_batch(orders=checked(GOOD_AND_BAD), idempotency_key=key).replayed
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_order_that_the_database_refuses_leaves_nothing_of_the_others():
+    good, bad = checked([body(), body()])
+    assert isinstance(bad, batches.NewOrder)
+    bad = batches.NewOrder("customer\0", bad.lines)  # which no order has that was checked
+
+    with pytest.raises(DataError, match="0000"):
+        batches.place_batch(orders=[good, bad], idempotency_key="key-1")
+
+    assert_nothing_was_written()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_refuses_to_be_part_of_another_transaction():
+    with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
+        batches.place_batch(orders=checked(THREE))
+
+    assert_nothing_was_written()
+
+
+@pytest.mark.django_db
+def test_it_counts_the_orders_and_logs_one_line_without_what_was_ordered(caplog):
+    before = REGISTRY.get_sample_value("orders_accepted_total") or 0
+    caplog.set_level(logging.INFO)
+
+    batches.place_batch(orders=checked(GOOD_AND_BAD))
+
+    assert REGISTRY.get_sample_value("orders_accepted_total") == before + 2
+    (record,) = [record for record in caplog.records if record.name == "orders.batches"]
+    assert (record.message, record.accepted, record.refused) == ("batch taken", 2, 1)
+    assert "customer" not in str(vars(record))
+
+
+@pytest.mark.django_db
+def test_the_log_names_each_order_when_asked_to_debug(caplog):
+    caplog.set_level(logging.DEBUG)
+
+    batches.place_batch(orders=checked(THREE))
+
+    named = {record.order_id for record in caplog.records if record.message == "order accepted"}
+    assert named == {str(order.id) for order in Order.objects.all()}
+
+
+# --- Idempotency-Key
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_key_and_batch_get_the_first_answer_again():
+    first = post(GOOD_AND_BAD, key="key-1")
+    again = post(GOOD_AND_BAD, key="key-1")
+
+    assert first.status_code == again.status_code == 200
+    assert again.content == first.content
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert "Idempotent-Replayed" not in first.headers
+    assert_placed_once(2)
+    assert OrderBatch.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_answer_stays_the_same_when_orders_have_become_final():
+    first = post(key="key-1")
+    failed = Order.objects.earliest("id")
+    with transaction.atomic():
+        services.record_results([verdict(failed.id, "failed", "too much")])
+
+    assert post(key="key-1").content == first.content
+    assert Order.objects.get(id=failed.id).status == "failed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sending_a_batch_again_leaves_no_dead_rows_of_orders_behind():
+    post(key="key-1")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT last_value FROM orders_orderitem_id_seq")
+        before = cursor.fetchone()
+        assert post(key="key-1").headers["Idempotent-Replayed"] == "true"
+        cursor.execute("SELECT last_value FROM orders_orderitem_id_seq")
+        assert cursor.fetchone() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_batch_written_otherwise_counts_as_the_same():
+    first, again = (
+        post_raw(written, **{"Idempotency-Key": "key-1"})
+        for written in (
+            '{"orders":[{"customer_id":"c","items":[{"product_id":"p","quantity":1,"price":46}]}, {"a": 1, "b": 2}]}',
+            '{"orders": [{"items": [{"price": 46.00, "quantity": 1, "product_id": "p"}], "customer_id": "\\u0063"},'
+            ' {"b": 2, "a": 1}]}',
+        )
+    )
+
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert again.json() == first.json()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    "other",
+    [
+        [body()],
+        [*GOOD_AND_BAD, body()],
+        list(reversed(GOOD_AND_BAD)),
+        [GOOD_AND_BAD[0], body(), GOOD_AND_BAD[2]],
+        [GOOD_AND_BAD[0], body(items=[item(), item(price=-1)]), GOOD_AND_BAD[2]],
+        [GOOD_AND_BAD[0], 10**900, GOOD_AND_BAD[2]],
+    ],
+    ids=["fewer", "more", "another order", "the bad one mended", "another bad one", "a number for the bad one"],
+)
+def test_the_same_key_with_another_batch_is_refused(other):
+    post(GOOD_AND_BAD, key="key-1")
+
+    problem = assert_problem(post(other, key="key-1"), 422)
+
+    assert problem["detail"] == "This Idempotency-Key was already used for another batch."
+    assert_placed_once(2)
+    assert OrderBatch.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_in_which_nothing_holds_is_answered_the_same_again():
+    first, again = post([{}], key="key-1"), post([{}], key="key-1")
+
+    assert again.content == first.content
+    assert again.headers["Idempotent-Replayed"] == "true"
+    assert_problem(post([body()], key="key-1"), 422)
+    assert not Order.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_other_keys_and_no_keys_place_other_batches():
+    for key in ("key-1", "key-2", None, None):
+        assert post(key=key).status_code == 200
+
+    assert_placed_once(12)
+    assert OrderBatch.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_keys_of_batches_and_of_single_orders_do_not_meet():
+    assert APIClient().post("/orders", body(), headers={"Idempotency-Key": "key-1"}).status_code == 201
+
+    assert "Idempotent-Replayed" not in post([body()], key="key-1").headers
+    assert Order.objects.count() == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_key_belongs_to_the_user_who_sent_it(operator):
+    signed_in = APIClient()
+    signed_in.force_authenticate(operator)
+    headers = {"Idempotency-Key": "key-1"}
+
+    post(key="key-1")
+    of_operator = signed_in.post("/orders/batch", {"orders": THREE}, headers=headers)
+    again = signed_in.post("/orders/batch", {"orders": THREE}, headers=headers)
+
+    assert "Idempotent-Replayed" not in of_operator.headers
+    assert again.content == of_operator.content
+    assert Order.objects.filter(placed_by=operator).count() == 3
+    assert Order.objects.count() == 6
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_body_that_was_refused_as_a_whole_leaves_its_key_free():
+    assert post([], key="key-1").status_code == 422
+    assert post_raw("{", **{"Idempotency-Key": "key-1"}).status_code == 400
+
+    assert "Idempotent-Replayed" not in post(key="key-1").headers
+    assert_placed_once(3)
+
+
+@pytest.mark.django_db
+def test_a_key_that_is_not_visible_ascii_is_refused():
+    assert_problem(post(key="a b"), 400)
+    assert_nothing_was_written()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
+    answers = []
+    with transaction.atomic():
+        with connection.cursor() as cursor:  # as the first request does before anything else
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [batches._claim(None, "key-1")])
+        thread = threading.Thread(target=lambda: answers.append(_in_thread(lambda: post(key="key-1"))))
+        thread.start()
+        thread.join(timeout=30)
+
+    (answer,) = answers
+    assert "Idempotency-Key" in assert_problem(answer, 409)["detail"]
+    assert answer.headers["Retry-After"] == "1"
+    assert_nothing_was_written()
+    assert post(key="key-1").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_equal_batches_at_once_one_is_placed():
+    answers = _at_once(8, lambda: post(key="key-1"))
+
+    assert {answer.status_code for answer in answers} <= {200, 409}
+    placed = [answer for answer in answers if answer.status_code == 200]
+    assert len([answer for answer in placed if "Idempotent-Replayed" not in answer.headers]) == 1
+    assert len({answer.content for answer in placed}) == 1
+    assert_placed_once(3)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_different_batches_at_once_under_one_key_one_is_placed():
+    numbers = iter(range(8))
+    answers = _at_once(8, lambda: post([body(customer_id=f"customer-{next(numbers)}")], key="key-1"))
+
+    assert {answer.status_code for answer in answers} <= {200, 409, 422}
+    (placed,) = [answer for answer in answers if answer.status_code == 200]
+    assert str(Order.objects.get().id) == placed.json()["results"][0]["order"]["id"]
+    assert_placed_once(1)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monkeypatch):
+    monkeypatch.setattr(batches, "_claim", lambda owner, idempotency_key: None)
+
+    placed = _at_once(8, lambda: batches.place_batch(orders=checked(THREE), idempotency_key="key-1"))
+
+    assert [batch.replayed for batch in placed].count(False) == 1
+    assert all(batch.outcomes == placed[0].outcomes for batch in placed)
+    assert_placed_once(3)
+
+
+# --- Back-pressure
+
+
+@pytest.fixture
+def stuck(transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A batch with the key key-1 is taken, and waits for ten minutes since: no relay gets it to the broker."""
+    settings.MESSAGING = settings.MESSAGING | {"BACKPRESSURE": "refuse", "OUTBOX_MAX_AGE": 60}
+    monkeypatch.setattr(backpressure, "_pressure", None)
+    monkeypatch.setattr(backpressure, "_looked_at", -math.inf)
+    assert post(key="key-1").status_code == 200
+    OutboxMessage.objects.update(available_at=timezone.now() - timedelta(minutes=10))
+    monkeypatch.setattr(backpressure, "_looked_at", -math.inf)
+
+
+def test_a_new_batch_is_refused_as_a_whole_while_orders_cannot_be_passed_on(stuck: None) -> None:
+    for key in ("key-2", None):
+        answer = post(GOOD_AND_BAD, key=key)
+
+        assert "no new ones are taken" in assert_problem(answer, 503)["detail"]
+        assert int(answer.headers["Retry-After"]) > 0
+    assert_placed_once(3)
+    assert OrderBatch.objects.count() == 1
+
+
+def test_a_known_key_gets_its_first_answer_all_the_same(stuck: None) -> None:
+    answer = post(key="key-1")
+
+    assert (answer.status_code, answer.headers["Idempotent-Replayed"]) == (200, "true")
+    assert post([body()], key="key-1").status_code == 422
+    assert_placed_once(3)
+
+
+def test_what_does_not_hold_hears_what_is_wrong_with_it_all_the_same(stuck: None) -> None:
+    assert post([]).status_code == 422
+    assert post([{}]).json()["refused"] == 1
+
+
+# --- The page for people
+
+
+@pytest.mark.django_db
+def test_the_page_starts_with_a_body_that_works_when_sent_as_it_stands():
+    client = Client()
+    page = client.get("/orders/batch", HTTP_ACCEPT="text/html")
+    (written,) = re.findall(r"<textarea[^>]*>(.*?)</textarea>", page.content.decode(), re.DOTALL)
+    sent = html.unescape(written)
+
+    answer = client.post("/orders/batch", sent, content_type="application/json", HTTP_ACCEPT="text/html")
+
+    assert page.status_code == 405
+    assert answer.status_code == 200
+    assert answer.headers["Content-Type"].startswith("text/html")
+    shown = answer.content.decode()
+    assert Order.objects.count() == len(json.loads(sent)["orders"]) > 1
+    assert all(str(order.id) in shown for order in Order.objects.all())
+
+
+# --- The admin
+
+
+def test_the_admin_shows_what_became_of_a_batch(admin):
+    post(GOOD_AND_BAD, key="key-1")
+    batch = OrderBatch.objects.get()
+
+    listed = admin.get("/admin/orders/orderbatch/").content.decode()
+    shown = html.unescape(admin.get(f"/admin/orders/orderbatch/{batch.id}/change/").content.decode())
+
+    assert str(batch.id) in listed
+    assert "key-1" in listed
+    for order in Order.objects.all():
+        assert f'href="/admin/orders/order/{order.id}/change/"' in shown
+    assert "/orders/1/items/1/price: Ensure this value is greater than 0." in shown
+
+
+def test_in_the_admin_no_batch_can_be_added_changed_or_deleted(admin):
+    post(key="key-1")
+    batch = OrderBatch.objects.get()
+
+    for what in ("add/", f"{batch.id}/change/", f"{batch.id}/delete/"):
+        assert admin.post(f"/admin/orders/orderbatch/{what}", {"idempotency_key": "x"}).status_code == 403
+    assert OrderBatch.objects.get().idempotency_key == "key-1"
+
+
+def test_the_admin_says_so_when_there_is_no_batch(admin):
+    assert "No batch has come" in admin.get("/admin/orders/orderbatch/").content.decode()
+
+
+def _in_thread[T](work: Callable[[], T]) -> T:
+    try:
+        return work()
+    finally:
+        connection.close()  # a thread has a connection of its own
+
+
+def _at_once[T](count: int, work: Callable[[], T]) -> list[T]:
+    """The results of the same work done in many threads that start together."""
+    barrier = threading.Barrier(count)
+
+    def one(_: int) -> T:
+        barrier.wait(timeout=30)
+        return _in_thread(work)
+
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(one, range(count)))
