@@ -25,7 +25,7 @@ test: setup ## Lint, types and all tests, on servers of their own; ARGS="-k name
 	@$(in_venv) dev.packages servers browser
 	@exec $(in_venv) dev.test $(ARGS)
 
-bench: setup ## Measure the system on servers of its own; ARGS="--orders 1000" and so on
+bench: setup ## Measure the system beside a floor without a framework; ARGS="all --write", "--help" …
 	@$(in_venv) dev.packages servers
 	@exec $(in_venv) benchmarks $(ARGS)
 
@@ -46,6 +46,7 @@ format: setup ## Let ruff fix and format what it can
 lock: setup ## Lock requirements/*.in anew, with the newest versions they allow
 	@$(compile) requirements/base.in -o requirements/base.txt
 	@$(compile) requirements/dev.in -c requirements/base.txt -o requirements/dev.txt
+	@$(compile) requirements/bench.in -c requirements/dev.txt -o requirements/bench.txt
 
 audit: setup ## Ask about known vulnerabilities of what is locked; needs the internet
 	@exec $(in_venv) dev.audit

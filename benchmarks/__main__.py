@@ -72,7 +72,8 @@ def main() -> None:
     if arguments.json:
         found.save(arguments.json)
     if arguments.write:
-        print(*report.write(found), plot.draw(found.sections, report.PLOT), sep="\n")
+        print(plot.draw(found.sections, report.PLOT))  # first: the page shows it
+        print(*report.write(found), sep="\n")
 
 
 def _problem(options: Options, rounds: int) -> str:

@@ -46,10 +46,13 @@ matplotlib.rcParams.update(
 
 def main(sections: dict[str, dict[str, Any]], file: str) -> None:
     panels = [mode for mode in BARS if mode in sections] + ["CPU"] * ("throughput" in sections)
-    widths = [{"latency": 1.6, "drain": 0.9}.get(panel, 1.15) for panel in panels]
-    figure = Figure(figsize=(2.6 * sum(widths), 3.7), facecolor="white", layout="constrained")
-    grid = figure.subplots(1, len(panels), width_ratios=widths, squeeze=False)[0]
-    for axes, panel in zip(grid, panels, strict=True):
+    rows = -(-len(panels) // 2)
+    figure = Figure(figsize=(9, 3.1 * rows + 0.3), facecolor="white", layout="constrained")
+    figure.get_layout_engine().set(hspace=0.08, wspace=0.06)
+    grid = list(figure.subplots(rows, 2, squeeze=False).flat)
+    for axes in grid[len(panels) :]:
+        axes.remove()
+    for axes, panel in zip(grid, panels, strict=False):
         if panel == "CPU":
             _draw_cpu(axes, sections["throughput"])
         else:
@@ -97,7 +100,7 @@ def _draw_cpu(axes: Any, section: dict[str, Any]) -> None:
     axes.legend(
         handles[::-1], labels[::-1], loc="upper right", frameon=False, fontsize=8, handlelength=1, handleheight=1
     )
-    _finish(axes, "CPU", "seconds per 1000 orders", "while the orders on the left were taken")
+    _finish(axes, "CPU", "seconds per 1000 orders", section["title"])
 
 
 def _write(axes: Any, x: float, value: float) -> None:

@@ -25,8 +25,8 @@ _RECORDS = """
            json_build_object('items', items, 'created_at', at)
     FROM ({orders}) AS orders"""
 _INBOX = """
-    INSERT INTO messaging_inboxmessage (message_id, type)
-    SELECT gen_random_uuid(), '{type}' FROM generate_series(1, {number})"""
+    INSERT INTO messaging_inboxmessage (message_id, type, correlation_id)
+    SELECT gen_random_uuid(), '{type}', '' FROM generate_series(1, {number})"""
 
 
 def add_pending_orders(project: Project, number: int, *, after: int = 0) -> None:

@@ -185,10 +185,10 @@ def backlog(bench: Bench) -> None:
         seconds = time.perf_counter() - started
         bench.add("accepted, relays stopped, empty outbox", stopped, "orders/s")
         bench.add(f"accepted, relays stopped, {options.backlog} in the outbox", stopped_behind, "orders/s")
-        bench.add("the second of these two by the first", stopped_behind / stopped, "×")
+        bench.add("with backlog / without, relays stopped", stopped_behind / stopped, "×")
         bench.add("accepted, relays running, no backlog", running, "orders/s")
         bench.add("accepted, relays working the backlog off", running_behind, "orders/s")
-        bench.add("the second of those two by the first", running_behind / running, "×")
+        bench.add("with backlog / without, relays running", running_behind / running, "×")
         bench.add("backlog left when the last of these was accepted", left, "messages")
         bench.add(
             "backlog and new orders worked off to the last final", (waiting + options.orders) / seconds, "orders/s"
@@ -211,10 +211,10 @@ def size(bench: Bench) -> None:
             accepted_full, final_full, _ = _take_all(bench, stack, options.orders)
         bench.add("accepted, empty tables", accepted, "orders/s")
         bench.add(f"accepted, {options.size} orders in the tables", accepted_full, "orders/s")
-        bench.add("accepted, full by empty", accepted_full / accepted, "×")
+        bench.add("accepted, full / empty", accepted_full / accepted, "×")
         bench.add("end to end, empty tables", final, "orders/s")
         bench.add(f"end to end, {options.size} orders in the tables", final_full, "orders/s")
-        bench.add("end to end, full by empty", final_full / final, "×")
+        bench.add("end to end, full / empty", final_full / final, "×")
         _memory(bench, stack)
 
 
@@ -273,7 +273,7 @@ def scale(bench: Bench) -> None:
         with bench.system(before=add_more, WEB_CONCURRENCY=str(workers)) as stack:
             with bench.measured(stack):
                 accepted, final, answers = _take_all(bench, stack, bench.options.orders)
-            of = f"{workers} web workers, {relays} relays, {consumers} consumers"
+            of = f"{workers} web workers, relays × {relays}, consumers × {consumers}"
             bench.add(f"accepted, {of}", accepted, "orders/s")
             bench.add(f"end to end, {of}", final, "orders/s")
             stack.verify(orders=bench.options.warm_up + bench.options.orders, accepted=_ids(answers))
@@ -288,7 +288,7 @@ def bulk(bench: Bench) -> None:
         if first.status in (404, 405):
             bench.run.skipped = f"POST /orders/batch answers {first.status}: this version has no such endpoint."
             return
-        _all_created([first])
+        accepted_ids = _ids_of_batches([first])
         stack.wait_until_final()
         bench.come_to_rest()
         with bench.measured(stack):
@@ -300,14 +300,14 @@ def bulk(bench: Bench) -> None:
             seconds = time.perf_counter() - started
             stack.wait_until_final()
             seconds_to_final = time.perf_counter() - started
-        _all_created(answers)
+        accepted_ids += _ids_of_batches(answers)
         bench.add("accepted, one by one", accepted, "orders/s")
         bench.add(f"accepted, {BATCH} at once", number * BATCH / seconds, "orders/s")
-        bench.add("accepted, batches by single orders", number * BATCH / seconds / accepted, "×")
+        bench.add("accepted, batches / one by one", number * BATCH / seconds / accepted, "×")
         bench.add("end to end, one by one", final, "orders/s")
         bench.add(f"end to end, {BATCH} at once", number * BATCH / seconds_to_final, "orders/s")
         bench.add(f"a POST of {BATCH} orders, p50", _percentile([answer.seconds for answer in answers], 0.5), "ms")
-        stack.verify(orders=bench.options.warm_up + BATCH + orders + number * BATCH)
+        stack.verify(orders=bench.options.warm_up + orders + BATCH + number * BATCH, accepted=accepted_ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +358,17 @@ def _all_created(answers: list[Answer]) -> list[Answer]:
 
 def _ids(answers: Sequence[Answer]) -> list[str]:
     return [json.loads(answer.body)["id"] for answer in answers]
+
+
+def _ids_of_batches(answers: Sequence[Answer]) -> list[str]:
+    """Raises BenchmarkError unless every order of every batch was taken."""
+    ids = []
+    for answer in answers:
+        results = json.loads(answer.body)["results"] if answer.status == 200 else []
+        if len(results) != BATCH or any(result["status"] != 201 for result in results):
+            raise BenchmarkError(f"a batch was not taken: {answer.status} {answer.body[:300]!r}")
+        ids += [result["order"]["id"] for result in results]
+    return ids
 
 
 def _decided(stack: Stack, before: int) -> int:

@@ -102,7 +102,8 @@ def lines(found: Found) -> Iterator[str]:
     for section in found.sections:
         width = max([len(section.title) + len(section.mode) + 2, *(len(_label(row)) + 2 for row in section.rows)])
         heads = (Project.name, Floor.name, "ratio") if section.compares else ("",) * 3
-        yield f"{f'{section.mode}: {section.title}':<{width}}" + "".join(f"  {head:>9}" for head in heads).rstrip()
+        head = f"{section.mode}: {section.title}"
+        yield f"{head:<{width}}{''.join(f'  {head:>9}' for head in heads)}".rstrip()
         for row in section.rows:
             cells = "".join(f"  {cell:>9}" for cell in row.cells())
             yield f"  {_label(row):<{width - 2}}{cells}".rstrip()
@@ -117,7 +118,8 @@ def write(found: Found) -> Iterator[str]:
     Says what it has done. A file without marks is left alone.
     """
     sections = {section.mode: section for section in found.sections}
-    yield _put(PAGE, f"{found.origin}.\n\n{_pages_tables(found)}")
+    picture = f"![Project and floor side by side]({PLOT.name})\n\n" if PLOT.exists() else ""
+    yield _put(PAGE, f"{found.origin}.\n\n{picture}{_pages_tables(found)}")
     if short := _short_table(sections):
         yield _put(README, f"{short}\n\n{found.origin}.")
 

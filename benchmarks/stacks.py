@@ -27,7 +27,8 @@ from tests.waiting import eventually
 
 WITHIN = 1800.0
 """Seconds after which a run is given up."""
-WEB_WORKERS, WEB_THREADS = 2, 4
+WEB_WORKERS, WEB_THREADS = 2, 8
+"""The defaults, for both systems alike."""
 ROLES = {"web": "web", "relay": "relays", "consume": "consumers"}
 """What their processes are called in names and in figures."""
 
@@ -170,7 +171,8 @@ class Project(Stack):
         return int(self._system.url("order-web").rpartition(":")[2])
 
     def start(self, *names: str, **changes: str) -> None:
-        self._system.start(*names, **changes)
+        web = {"WEB_CONCURRENCY": str(WEB_WORKERS), "WEB_THREADS": str(WEB_THREADS)}
+        self._system.start(*names, **web | changes)
 
     def start_more(self, name: str, number: int) -> None:
         """So many more of a relay or consumer that runs already."""
@@ -200,11 +202,11 @@ class Floor(Stack):
         super().__init__(places)
         self._port = free_port()
         module = [sys.executable, "-m", "benchmarks.floor"]
-        gunicorn = f"--worker-class gthread --workers {WEB_WORKERS} --threads {WEB_THREADS} --keep-alive 75".split()
+        worker = f"--worker-class observability.gunicorn.Worker --workers {WEB_WORKERS} --threads {WEB_THREADS}"
         commands = {
             "order-web": [
                 *(str(BIN / "gunicorn"), "benchmarks.floor.web:application", "--bind", f"127.0.0.1:{self._port}"),
-                *(*gunicorn, "--no-control-socket"),
+                *(*worker.split(), "--keep-alive", "75", "--no-control-socket"),
             ],
             "order-relay": [*module, "relay", CREATED],
             "order-consume": [*module, "note"],
