@@ -1,0 +1,160 @@
+import json
+import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from contextlib import ExitStack, nullcontext
+from dataclasses import asdict, dataclass
+from typing import IO, Any
+
+from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.db import InterfaceError, OperationalError
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from observability.context import bind, new_correlation_id, new_traceparent
+from orders import imports
+from orders.batches import Refused
+from orders.imports import Chunk, ImportFailed, OrderFile
+
+_HELP = """\
+Places the orders of a file: NDJSON with one body of POST /orders a line, or CSV with one item a line and the header
+
+  order,customer_id,product_id,quantity,price
+
+where consecutive rows with the same `order` are one order. Up to 1000 orders are one transaction.
+
+Safe to stop at any time and to run again: what this very file has placed is placed once. A file with any other content
+is another file.
+
+Ends with 0, with 1 when orders were refused (the others are placed), with 2 when the file cannot be imported.
+"""
+_LISTED = 20
+_AGAIN = "The same command goes on from there."
+
+
+class _Formatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
+    """The options of this command first, and its description as it is written."""
+
+
+@dataclass(slots=True)
+class _Summary:
+    file: str
+    sha256: str
+    dry_run: bool
+    correlation_id: str
+    """Of all the orders that this run has placed."""
+    placed: int = 0
+    placed_before: int = 0
+    """By an earlier run."""
+    valid: int = 0
+    """All that hold, so that they are placed now, were before, or would be."""
+    refused: int = 0
+
+
+class Command(BaseCommand):
+    help = _HELP
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.formatter_class = _Formatter
+        parser.add_argument("file", metavar="FILE")
+        parser.add_argument(
+            "--format", choices=sorted(set(imports.SUFFIXES.values())), help="what it is, if its name does not say so"
+        )
+        parser.add_argument("--dry-run", action="store_true", help="only check the orders")
+        parser.add_argument("--errors", metavar="FILE", help="write all that is refused there, one JSON object a line")
+        parser.add_argument("--json", action="store_true", help="end with one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            with OrderFile(options["file"], options["format"]) as file, ExitStack() as stack:
+                summary = _Summary(file.name, file.sha256, options["dry_run"], new_correlation_id())
+                errors = _open_errors(file, options["errors"], stack)
+                self._import(file, summary, errors)
+        except ImportFailed as error:
+            raise CommandError(str(error), returncode=2) from error
+        if options["json"]:
+            self.stdout.write(json.dumps(asdict(summary)))
+        else:
+            self.stdout.write(_said(summary))
+        if summary.refused:
+            raise SystemExit(1)
+
+    def _import(self, file: OrderFile, summary: _Summary, errors: IO[str] | None) -> None:
+        listed = 0
+        bar = tqdm(total=file.size, disable=None, unit="B", unit_scale=True, desc="orders", leave=False)
+        ids = bind(correlation_id=summary.correlation_id, traceparent=new_traceparent())
+        try:
+            with bar, nullcontext() if bar.disable else logging_redirect_tqdm(), ids:
+                for chunk in file.chunks():
+                    listed = self._report(chunk, listed, errors)
+                    self._take(file, chunk, summary)
+                    bar.update(chunk.end - bar.n)
+        except KeyboardInterrupt:
+            raise CommandError(f"Stopped. {_so_far(summary)} {_AGAIN}", returncode=130) from None
+        except (OperationalError, InterfaceError) as error:
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            said = f"The database is not available: {reason}. {_so_far(summary)} {_AGAIN}"
+            raise CommandError(said, returncode=2) from error
+        except ImportFailed as error:
+            raise ImportFailed(f"{error} {_so_far(summary)}") from error
+        if listed > _LISTED:
+            self.stderr.write(f"And {listed - _LISTED:,} more{'' if errors else '; --errors FILE writes them all'}.")
+
+    def _take(self, file: OrderFile, chunk: Chunk, summary: _Summary) -> None:
+        refused = sum(isinstance(entry.order, Refused) for entry in chunk.entries)
+        if not summary.dry_run:
+            batch = imports.place(file, chunk, self._say_why)
+            if batch.replayed:
+                summary.placed_before += batch.accepted
+            else:
+                summary.placed += batch.accepted
+        summary.refused += refused
+        summary.valid += len(chunk.entries) - refused
+
+    def _report(self, chunk: Chunk, listed: int, errors: IO[str] | None) -> int:
+        """Names what is refused; how many problems there were with it."""
+        for problem in (problem for entry in chunk.entries for problem in entry.problems()):
+            listed += 1
+            if listed <= _LISTED:
+                where = f"{problem['pointer']}: " if problem["pointer"] else ""
+                self._say(f"line {problem['line']}: {where}{problem['detail']}")
+            if errors:
+                errors.write(json.dumps(problem) + "\n")
+        return listed
+
+    def _say_why(self, seconds: int, why: str) -> None:
+        self._say(f"Waiting {seconds} s: {why}.")
+
+    def _say(self, text: str) -> None:
+        with tqdm.external_write_mode(file=sys.stderr):  # past the bar
+            self.stderr.write(text)
+
+
+def _open_errors(file: OrderFile, name: str | None, stack: ExitStack) -> IO[str] | None:
+    if name is None:
+        return None
+    if file.is_same(name):
+        raise ImportFailed(f"--errors {name} is the file of the orders itself.")
+    try:
+        return stack.enter_context(open(name, "w", encoding="utf-8"))
+    except OSError as error:
+        raise ImportFailed(f"{name} cannot be written: {error.strerror}.") from None
+
+
+def _said(summary: _Summary) -> str:
+    refused = f"; {_orders(summary.refused)} refused" if summary.refused else ""
+    if summary.dry_run:
+        return f"{_orders(summary.valid)} to place{refused}. Nothing was placed."
+    before = f" and found {_orders(summary.placed_before)} placed before" if summary.placed_before else ""
+    return f"Placed {_orders(summary.placed)}{before}{refused}."
+
+
+def _so_far(summary: _Summary) -> str:
+    if summary.dry_run:
+        return "Nothing was placed."
+    return (
+        f"{_orders(summary.placed)} of this file placed now, {summary.placed_before:,} before; run it again to go on."
+    )
+
+
+def _orders(number: int) -> str:
+    return f"{number:,} order{'' if number == 1 else 's'}"
