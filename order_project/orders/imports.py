@@ -77,6 +77,8 @@ class OrderFile:
         if not self.format:
             raise ImportFailed(f"{name} has none of the suffixes {', '.join(SUFFIXES)}: say its --format.")
         try:
+            if not stat.S_ISREG(os.stat(name).st_mode):  # before it is opened: that of a pipe may never end
+                raise ImportFailed(f"{name} is no ordinary file.")
             self._file: BinaryIO = open(name, "rb")  # noqa: SIM115 - closed by __exit__
         except OSError as exc:
             raise ImportFailed(f"{name} cannot be read: {exc.strerror}.") from None
@@ -129,8 +131,6 @@ class OrderFile:
 
     def _look(self) -> tuple[int, int]:
         state = os.fstat(self._file.fileno())
-        if not stat.S_ISREG(state.st_mode):
-            raise ImportFailed(f"{self.name} is no ordinary file.")
         return state.st_size, state.st_mtime_ns
 
     def _check_content(self) -> None:

@@ -151,9 +151,7 @@ def _said(summary: _Summary) -> str:
 def _so_far(summary: _Summary) -> str:
     if summary.dry_run:
         return "Nothing was placed."
-    return (
-        f"{_orders(summary.placed)} of this file placed now, {summary.placed_before:,} before; run it again to go on."
-    )
+    return f"{_orders(summary.placed)} of this file placed now, {summary.placed_before:,} before."
 
 
 def _orders(number: int) -> str:
