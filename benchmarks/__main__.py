@@ -44,7 +44,9 @@ def main() -> None:
         parser.add_argument(
             option, type=type(default), default=default, help=f"{_HELP[name]} ({default:g})", metavar="N"
         )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure of every run")
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="keep every figure of every run, from the first run on"
+    )
     parser.add_argument("--write", action="store_true", help="into docs/performance.md, its plot, and the README")
     parser.add_argument(
         "--from", type=Path, nargs="+", dest="files", metavar="FILE", help="measure nothing: show these"
@@ -62,15 +64,13 @@ def main() -> None:
         found = (
             Found.load(arguments.files)
             if arguments.files
-            else _measure(modes, options, rounds=arguments.rounds, only=arguments.only)
+            else _measure(modes, options, rounds=arguments.rounds, only=arguments.only, file=arguments.json)
         )
     except (BenchmarkError, ServerError, AssertionError, OSError, ValueError) as error:
         sys.exit(f"failed: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted")
     print("\n".join(["", *report.lines(found)]))
-    if arguments.json:
-        found.save(arguments.json)
     if arguments.write:
         print(plot.draw(found.sections, report.PLOT))  # first: the page shows it
         print(*report.write(found), sep="\n")
@@ -88,13 +88,14 @@ def _problem(options: Options, rounds: int) -> str:
     return ""
 
 
-def _measure(modes: list[str], options: Options, *, rounds: int, only: str | None) -> Found:
+def _measure(modes: list[str], options: Options, *, rounds: int, only: str | None, file: Path | None) -> Found:
     """Project and floor take turns, and each begins every second round: the machine's moods meet both alike.
 
-    Raises BenchmarkError when one of them breaks a promise.
+    Raises BenchmarkError when one of them breaks a promise. What was found before that is in the file.
     """
     runs: list[Run] = []
     with ground() as there, Stacks(there) as stacks:
+        machine = there.machine()
         for round in range(1, rounds + 1):
             for name in modes:
                 mode = MODES[name]
@@ -104,8 +105,10 @@ def _measure(modes: list[str], options: Options, *, rounds: int, only: str | Non
                     run = Run(name, stack, round, mode.title(options))
                     mode.measure(Bench(there, stacks, options, run))
                     runs.append(run)
+                    if file:
+                        Found.now(machine, asdict(options), runs).save(file)
                     _say(f"    {_in_short(run)}")
-        return Found.now(there.machine(), asdict(options), runs)
+        return Found.now(machine, asdict(options), runs)
 
 
 def _in_short(run: Run) -> str:

@@ -1,0 +1,94 @@
+"""The benchmarks measure what they say, on a system that works, and leave alone what is not theirs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import report
+from benchmarks.modes import Run
+from benchmarks.report import Found
+from dev.environment import ROOT
+
+MARKS = "before\n<!-- what make bench found -->\nold\n<!-- the end of it -->\nafter\n"
+
+
+def run(stack: str, round: int, accepted: float, *, others: float = 0.01) -> Run:
+    figures = {"accepted": (accepted, "orders/s")}
+    return Run("throughput", stack, round, "some orders", figures, probes=[10.0, 11.0], others=[others])
+
+
+def found(*runs: Run) -> Found:
+    return Found({"CPUs": "2 × some"}, "2026-01-01T00:00:00+00:00", {}, runs)
+
+
+def test_a_figure_is_the_median_of_its_rounds_and_the_ratio_that_of_medians() -> None:
+    projects = [run("project", number, value) for number, value in enumerate((100, 300, 900), start=1)]
+
+    [row] = found(*projects, run("floor", 1, 600)).sections[0].rows
+
+    assert (row.project, row.floor, row.ratio) == (300, 600, 0.5)
+
+
+def test_it_says_when_others_took_too_much_of_the_machine_in_any_round() -> None:
+    calm, busy = run("project", 1, 100), run("project", 2, 100, others=0.07)
+
+    assert "do not rely" in found(calm, busy).sections[0].note
+    assert "do not rely" not in found(calm).sections[0].note
+
+
+def test_it_writes_between_the_marks_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, readme = tmp_path / "page.md", tmp_path / "readme.md"
+    page.write_text(MARKS)
+    readme.write_text(MARKS)
+    monkeypatch.setattr(report, "PAGE", page)
+    monkeypatch.setattr(report, "README", readme)
+
+    list(report.write(found(run("project", 1, 300), run("floor", 1, 600))))
+
+    written = page.read_text()
+    assert written.startswith("before\n<!--")
+    assert written.endswith("-->\nafter\n")
+    assert "| accepted, orders/s | 300 | 600 | 0.50 |" in written
+    assert "old" not in written
+    # It wants latency and drain as well.
+    assert readme.read_text() == MARKS
+
+
+def test_it_leaves_a_page_without_marks_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("no marks")
+    monkeypatch.setattr(report, "PAGE", page)
+
+    [said] = report.write(found(run("project", 1, 300)))
+
+    assert "stays as it is" in said
+    assert page.read_text() == "no marks"
+
+
+def test_what_it_has_saved_it_shows_again(tmp_path: Path) -> None:
+    saved = found(run("project", 1, 300), run("floor", 1, 600))
+    saved.save(tmp_path / "figures.json")
+
+    assert list(report.lines(Found.load([tmp_path / "figures.json"]))) == list(report.lines(saved))
+
+
+def test_project_and_floor_keep_their_promises_while_they_are_measured(tmp_path: Path) -> None:
+    file = tmp_path / "figures.json"
+    few = ("--rounds=1", "--orders=40", "--drained=40", "--connections=4", "--warm-up=10", "--size=100")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "throughput", "size", *few, "--json", file],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    figures = {(run["mode"], run["stack"]): run["figures"] for run in json.loads(file.read_text())["runs"]}
+    assert figures.keys() == {("throughput", "project"), ("throughput", "floor"), ("size", "project")}
+    assert all(figures["throughput", stack]["accepted"][0] > 0 for stack in ("project", "floor"))
