@@ -4,6 +4,7 @@ It has nothing to do for them, and doing nothing takes as long as all of REST fr
 """
 
 from collections.abc import Callable
+from typing import cast
 
 from django.conf import settings
 from django.contrib.auth import middleware as auth
@@ -28,8 +29,8 @@ class _ForPeople(MiddlewareMixin):
             and "html" not in meta.get("HTTP_ACCEPT", "")
             and request.path_info.startswith(self._api)
         ):
-            return self.get_response(request)
-        return super().__call__(request)
+            return cast(HttpResponseBase, self.get_response(request))
+        return cast(HttpResponseBase, super().__call__(request))
 
 
 class SessionMiddleware(_ForPeople, sessions.SessionMiddleware):

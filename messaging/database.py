@@ -1,6 +1,6 @@
 """Telling a database that cannot work at the moment from a message that is bad."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
 import psycopg
@@ -34,15 +34,16 @@ def refuse_to_nest() -> None:
 
     As `transaction.atomic(durable=True)` does, and like it not for the transaction that a test runs in.
     """
-    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:
+    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:  # type: ignore[attr-defined]
         raise RuntimeError("What is to be durable cannot be nested within another transaction.")
 
 
-def execute_prepared(statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Runs a statement that the server plans once for each connection, and returns its rows.
 
-    Outside a transaction it is one of its own. For inserts only: a plan made for an empty table may read all of a full
-    one. Raises Django's errors.
+    Outside a transaction it is one of its own. Raises Django's errors. Mind that a plan made for an empty table may
+    read all of a full one: only inserts are safe everywhere, and reads by an index in relay and consume, which never
+    plan anything else (`messaging.process`).
     """
     connection.ensure_connection()
     # Not Django's cursor: it writes the parameters into the text, so that no statement is like another.

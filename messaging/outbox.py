@@ -89,8 +89,9 @@ def wake_relay() -> None:
         cursor.execute(f"NOTIFY {CHANNEL}")
 
 
+_FIELDS = [field.attname for field in OutboxMessage._meta.concrete_fields]
 # The inner query runs once, as an array, whatever the planner believes about a table that is empty most of the time.
-_CLAIM = """
+_CLAIM = f"""
     DELETE FROM messaging_outboxmessage
     WHERE id = ANY (ARRAY(
         SELECT id FROM messaging_outboxmessage
@@ -98,7 +99,7 @@ _CLAIM = """
         ORDER BY available_at, id
         LIMIT %s
         FOR UPDATE SKIP LOCKED))
-    RETURNING *"""
+    RETURNING {", ".join(_FIELDS)}"""
 
 
 def claim(limit: int) -> list[OutboxMessage]:
@@ -106,8 +107,11 @@ def claim(limit: int) -> list[OutboxMessage]:
 
     They are gone only when the surrounding transaction commits: a crash before that brings them all back.
     """
-    rows = list(OutboxMessage.objects.raw(_CLAIM, [limit]))
-    rows.sort(key=lambda row: row.id)
+    rows = []
+    for values in sorted(execute_prepared(_CLAIM, [limit])):
+        row = OutboxMessage(**dict(zip(_FIELDS, values, strict=True)))
+        row.headers = orjson.loads(row.headers)
+        rows.append(row)
     return rows
 
 

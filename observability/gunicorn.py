@@ -1,12 +1,13 @@
 """What both services tell gunicorn."""
 
-import gc
 import select
 from threading import BoundedSemaphore
 from typing import Any
 
 from gunicorn.glogging import Logger as GunicornLogger  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
+
+from observability.garbage import spare_what_is_loaded
 
 _STAY = 1000  # milliseconds
 
@@ -57,12 +58,8 @@ class Worker(ThreadWorker):
 
 
 def load_all(worker: Any = None) -> None:
-    """gunicorn's `post_worker_init`: loads now what the first request would load, and exempts it from collection.
-
-    Looking through all of it for garbage, again and again, was a tenth of the time of a request.
-    """
+    """gunicorn's `post_worker_init`: loads now what the first request would load."""
     from django.urls import get_resolver
 
     get_resolver().url_patterns  # noqa: B018 - imports all views
-    gc.collect()
-    gc.freeze()
+    spare_what_is_loaded()

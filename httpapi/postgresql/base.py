@@ -6,6 +6,7 @@
 import select
 
 from django.db.backends.postgresql import base
+from psycopg.pq import TransactionStatus
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -14,7 +15,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
         Django would ask it `SELECT 1`, once a request: a tenth of the time of an accepted order.
         """
-        if self.connection is None:
+        if self.connection is None or self.connection.info.transaction_status == TransactionStatus.INERROR:
             return False
         poll = select.poll()
         poll.register(self.connection.fileno(), select.POLLIN)

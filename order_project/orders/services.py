@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import orjson
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -189,7 +189,7 @@ _RECORD = """
     UPDATE orders_order
     SET status = (%(statuses)s::text[])[array_position(%(ids)s::uuid[], id)],
         error_message = (%(errors)s::text[])[array_position(%(ids)s::uuid[], id)],
-        updated_at = %(now)s
+        updated_at = %(now)s::timestamptz
     WHERE id = ANY (%(ids)s::uuid[]) AND status NOT IN ('completed', 'failed')
     RETURNING id, created_at"""
 
@@ -210,17 +210,13 @@ def record_results(messages: Sequence[Message[OrderProcessed]]) -> None:
 
     now = timezone.now()
     ids = sorted(verdicts)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _RECORD,
-            {
-                "now": now,
-                "ids": ids,
-                "statuses": [verdicts[id].payload.status for id in ids],
-                "errors": [_reason(verdicts[id].payload) for id in ids],
-            },
-        )
-        accepted_at: dict[UUID, datetime] = dict(cursor.fetchall())
+    values = {
+        "now": now,
+        "ids": ids,
+        "statuses": [verdicts[id].payload.status for id in ids],
+        "errors": [_reason(verdicts[id].payload) for id in ids],
+    }
+    accepted_at: dict[UUID, datetime] = dict(execute_prepared(_RECORD, values))
 
     unchanged = [message for id, message in verdicts.items() if id not in accepted_at]
     if unchanged or repeated:

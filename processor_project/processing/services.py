@@ -8,7 +8,7 @@ from functools import partial
 from uuid import UUID
 
 import msgspec
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from contracts.events import OrderCreated, OrderProcessed
@@ -80,9 +80,8 @@ def _first_of_each_undecided_order(
 
     This only spares decided orders the steps. Whether an order is new is for the unique key to say, in `insert`.
     """
-    with connection.cursor() as cursor:
-        cursor.execute(_DECIDED, [[message.payload.order_id for message in messages]])
-        seen: set[UUID] = {order_id for (order_id,) in cursor.fetchall()}
+    order_ids = [message.payload.order_id for message in messages]
+    seen: set[UUID] = {order_id for (order_id,) in execute_prepared(_DECIDED, [order_ids])}
     fresh: list[OrderMessage] = []
     repeated: list[OrderMessage] = []
     for message in messages:

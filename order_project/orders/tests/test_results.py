@@ -9,13 +9,13 @@ from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client import REGISTRY
 
 from contracts.events import InvalidEvent, OrderProcessed
 from messaging.errors import PermanentError
 from messaging.message import Message
+from messaging.tests.round_trips import round_trips
 from orders import services
 from orders.handlers import HANDLERS
 from orders.models import Order
@@ -130,23 +130,27 @@ def test_an_unknown_order_is_a_permanent_error_and_leaves_the_batch_undone():
 
 
 @pytest.mark.django_db
-def test_a_batch_takes_one_statement(django_assert_num_queries):
+def test_a_batch_takes_one_round_trip():
+    handle(verdict(make_order().id))  # which prepares the statement
     orders = [make_order() for _ in range(50)]
     messages = [verdict(order.id, "failed" if n % 3 else "completed") for n, order in enumerate(orders)]
 
-    with transaction.atomic(), django_assert_num_queries(1):
+    with transaction.atomic(), round_trips() as asked:
         HANDLER.handle(messages)
 
-    assert Counter(Order.objects.values_list("status", flat=True)) == {"failed": 33, "completed": 17}
+    assert asked == ["run"]
+    assert Counter(Order.objects.values_list("status", flat=True)) == {"failed": 33, "completed": 18}
 
 
 @pytest.mark.django_db
-def test_a_batch_with_duplicates_takes_two_statements(django_assert_num_queries):
+def test_a_batch_with_duplicates_takes_two_round_trips():
     orders = [make_order() for _ in range(50)]
     handle(*(verdict(order.id) for order in orders))
 
-    with transaction.atomic(), django_assert_num_queries(2):
+    with transaction.atomic(), round_trips() as asked:
         HANDLER.handle([verdict(order.id) for order in orders])
+
+    assert asked == ["run", "SELECT orders_order id"]
 
 
 @pytest.mark.django_db
@@ -227,13 +231,11 @@ def test_two_consumers_with_the_same_orders_at_once_set_each_status_once():
 
 
 @pytest.mark.django_db
-def test_one_statement_updates_and_no_row_of_another_status_is_written():
+def test_no_row_of_another_status_is_written():
     pending, final = make_order(), make_order(status="completed")
 
-    with CaptureQueriesContext(connection) as queries:
-        handle(verdict(pending.id), verdict(final.id))
+    handle(verdict(pending.id), verdict(final.id))
 
-    assert len([query for query in queries if "UPDATE" in query["sql"]]) == 1
     assert state(pending) == state(final) == ("completed", None)
     assert final.updated_at == final.created_at
 
