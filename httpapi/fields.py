@@ -20,6 +20,13 @@ class StrictIntegerField(serializers.IntegerField):
 
     def __init__(self, *, max_value: int = MAX_INTEGER, min_value: int = -MAX_INTEGER - 1, **kwargs: Any) -> None:
         super().__init__(max_value=max_value, min_value=min_value, **kwargs)
+        self._range = min_value, max_value
+        self._own_rules_only = "validators" not in kwargs
+
+    def run_validation(self, data: Any = empty) -> Any:
+        if type(data) is int and self._range[0] <= data <= self._range[1] and self._own_rules_only:
+            return data
+        return super().run_validation(data)
 
     def to_internal_value(self, data: Any) -> int:
         if type(data) is Decimal and data.is_finite() and data == data.to_integral_value():
@@ -79,8 +86,20 @@ class StrictCharField(serializers.CharField):
 
     def __init__(self, *, max_length: int = 255, **kwargs: Any) -> None:
         super().__init__(max_length=max_length, **kwargs)
+        self._most = max_length
+        self._own_rules_only = not kwargs.keys() & {"min_length", "validators", "trim_whitespace"}
 
     def run_validation(self, data: Any = empty) -> Any:
+        # Most texts are plain. REST framework takes five times as long to find nothing wrong with them.
+        if (
+            type(data) is str
+            and 0 < len(data) <= self._most
+            and data.isascii()
+            and data.isprintable()
+            and data[0] != " " != data[-1]
+            and self._own_rules_only
+        ):
+            return data
         if data is not empty and data is not None and type(data) is not str:
             self.fail("invalid")
         return super().run_validation(data)

@@ -2,6 +2,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rest_framework import serializers
 
 from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
@@ -117,3 +119,23 @@ def test_null_is_taken_where_it_is_allowed():
     assert StrictCharField(allow_null=True).run_validation(None) is None
     assert MoneyField(allow_null=True).run_validation(None) is None
     assert refuses(MoneyField(allow_null=True), "")
+
+
+@given(st.one_of(st.text(max_size=12), st.from_regex(r"[ -~\t]{0,12}", fullmatch=True)))
+def test_a_text_is_taken_or_refused_as_rest_framework_does(text):
+    def outcome(field: serializers.CharField) -> Any:
+        try:
+            return field.run_validation(text)
+        except serializers.ValidationError as error:
+            return error.detail
+
+    assert outcome(StrictCharField(max_length=8)) == outcome(serializers.CharField(max_length=8))
+
+
+def test_a_field_with_rules_of_its_own_applies_them_to_plain_values_too():
+    def never(value: Any) -> None:
+        raise serializers.ValidationError("never")
+
+    assert refuses(StrictCharField(validators=[never]), "plain") == "never"
+    assert refuses(StrictCharField(min_length=9), "plain")
+    assert refuses(StrictIntegerField(validators=[never]), 7) == "never"
