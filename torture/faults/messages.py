@@ -126,7 +126,7 @@ def an_order_kills_its_consumer(arena: Arena) -> None:
     attempts_stay_one=True,
     orders=GOOD,
     dead_letters=2 * BAD,
-    within=400,
+    within=1200,
 )
 def a_hundred_thousand_bad_messages(arena: Arena) -> None:
     publishers = [
@@ -139,7 +139,7 @@ def a_hundred_thousand_bad_messages(arena: Arena) -> None:
     arena.load.pause()
     for publisher in publishers:
         publisher.join()
-    arena.system.wait(lambda: waiting_dead_letters(arena) == 2 * BAD, "all of them are dead letters", within=300)
+    arena.system.wait(lambda: waiting_dead_letters(arena) == 2 * BAD, "all of them are dead letters", within=900)
 
 
 def publish_unreadable(broker: Broker, queue: str, number: int) -> None:

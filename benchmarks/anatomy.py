@@ -1,0 +1,152 @@
+"""Where the CPU time of one `POST /orders` goes: `python -m benchmarks.anatomy`, on a PostgreSQL of its own.
+
+The order service's WSGI application is called in this process, without gunicorn and without a network. The profiler
+takes its time too, and more of it where functions are small: read the shares, not the microseconds.
+"""
+
+import cProfile
+import io
+import json
+import os
+import pstats
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from dev.environment import OPEN_API, ORDER, PLAIN_HTTP
+from dev.processes import leaving_nothing_behind, raise_on_termination
+from dev.servers import PostgreSQL
+
+ORDERS = 1000
+ROUNDS = 5
+BODY = json.dumps(
+    {
+        "customer_id": "customer-1",
+        "items": [{"product_id": f"product-{number}", "quantity": 2, "price": 18.5} for number in range(2)],
+    }
+).encode()
+
+_SETTINGS = {
+    "DJANGO_SETTINGS_MODULE": f"{ORDER.package}.settings",
+    "RABBITMQ_URL": "amqp://nobody:nothing@127.0.0.1:1/",  # which a POST does not need
+    "SECRET_KEY": "only-for-benchmarks-" + "0" * 50,
+    "DEBUG": "false",
+    "ALLOWED_HOSTS": "localhost",
+    "LOG_FORMAT": "json",
+    "LOG_LEVEL": "INFO",
+    **PLAIN_HTTP,
+    **OPEN_API,
+}
+_LIBRARY = re.compile(r"site-packages/([^/]+)(?:/([^/.]+))?")
+_PARTS = {
+    "django/db": "psycopg and Django's database layer",
+    "psycopg": "psycopg and Django's database layer",
+    "rest_framework": "REST framework",
+    "django": "Django's request, response, middleware and URLs",
+    "logging": "log lines and metrics",
+    "pythonjsonlogger": "log lines and metrics",
+    "prometheus_client": "log lines and metrics",
+    "observability": "log lines and metrics",
+    "orders": "this project's own code",
+    "messaging": "this project's own code",
+    "httpapi": "this project's own code",
+    "contracts": "this project's own code",
+}
+
+
+def main() -> None:
+    raise_on_termination()
+    with leaving_nothing_behind(), tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        server = PostgreSQL(folder / "postgresql")
+        server.launch()
+        server.wait()
+        try:
+            measure(server.url)
+        finally:
+            server.stop()
+
+
+def measure(database_url: str) -> None:
+    """Prints the CPU time of a POST, and the share of each part of the stack in it."""
+    os.environ |= _SETTINGS | {"DATABASE_URL": database_url}
+    subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ORDER.folder, check=True)
+    sys.path.insert(0, str(ORDER.folder))
+    answers, sys.stderr = sys.stdout, Path(os.devnull).open("w")  # noqa: SIM115 - where the log lines go
+    from django.core.wsgi import get_wsgi_application
+
+    from observability.gunicorn import load_all
+
+    application = get_wsgi_application()
+    load_all()
+    post_orders(application, ORDERS // 2)
+    seconds = []
+    for _ in range(ROUNDS):
+        started = time.process_time()
+        post_orders(application, ORDERS)
+        seconds.append(time.process_time() - started)
+    print(f"{min(seconds) / ORDERS * 1e6:.0f} us of CPU for a POST, without gunicorn", file=answers)
+    with cProfile.Profile() as profile:
+        post_orders(application, ORDERS)
+    calls, shares = by_part(profile)
+    print(f"{calls / ORDERS:.0f} function calls, of whose time this share is spent in", file=answers)
+    for part, share in shares.most_common():
+        print(f"  {share:4.0%}  {part}", file=answers)
+
+
+def post_orders(application: Callable[..., Any], number: int) -> None:
+    """Places as many orders, one after the other."""
+    for _ in range(number):
+        statuses: list[str] = []
+        response = application(
+            {
+                "REQUEST_METHOD": "POST",
+                "PATH_INFO": "/orders",
+                "SCRIPT_NAME": "",
+                "QUERY_STRING": "",
+                "CONTENT_TYPE": "application/json",
+                "CONTENT_LENGTH": str(len(BODY)),
+                "HTTP_HOST": "localhost",
+                "SERVER_NAME": "localhost",
+                "SERVER_PORT": "80",
+                "SERVER_PROTOCOL": "HTTP/1.1",
+                "REMOTE_ADDR": "127.0.0.1",
+                "wsgi.url_scheme": "http",
+                "wsgi.input": io.BytesIO(BODY),
+                "wsgi.errors": sys.stderr,
+            },
+            lambda status, headers, statuses=statuses: statuses.append(status),
+        )
+        response.close()
+        assert statuses == ["201 Created"], statuses
+
+
+def by_part(profile: cProfile.Profile) -> tuple[int, Counter[str]]:
+    """How many calls there were, and the share of each part in the time that was not spent waiting for PostgreSQL."""
+    spent: Counter[str] = Counter()
+    calls = 0
+    for (file, _, function), (_, count, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
+        calls += count
+        if function != "wait":  # psycopg's, in which PostgreSQL works
+            spent[_part(file)] += own
+    total = sum(spent.values())
+    return calls, Counter({part: own / total for part, own in spent.items()})
+
+
+def _part(file: str) -> str:
+    if found := _LIBRARY.search(file):
+        names = [f"{found[1]}/{found[2]}", found[1]]
+    else:
+        names = [Path(parent).name for parent in Path(file).parents]
+    return next((_PARTS[name] for name in names if name in _PARTS), "Python's own library and built-in functions")
+
+
+if __name__ == "__main__":
+    main()
