@@ -2,7 +2,11 @@
 
 import json
 import os
+import re
 import signal
+import socket
+from contextlib import ExitStack
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -99,3 +103,28 @@ def test_a_named_directory_is_emptied_of_former_counts(tmp_path):
         get(server, "/ids")
         assert count(server, "http_requests_total", route="/ids") == 1
     assert not (tmp_path / "counter_1.db").exists()
+
+
+def test_a_thread_that_stays_with_a_connection_is_missed_by_no_other(server):
+    with ExitStack() as stack:
+        # More than there are threads, and each of them kept alive.
+        clients = [stack.enter_context(httpx.Client(base_url=server.url, timeout=30)) for _ in range(10)]
+        for _ in range(20):
+            assert [client.get("/ids").status_code for client in clients] == [200] * 10
+
+
+def test_requests_that_are_sent_before_their_turn_are_answered_in_turn(server):
+    where = urlsplit(server.url)
+    request = b"GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-ID: number-%d\r\n\r\n"
+    with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
+        connection.sendall(b"".join(request % number for number in range(8)))
+        answer = b""
+        while answer.count(b'"correlation_id"') < 8:
+            answer += connection.recv(65536)
+    assert re.findall(rb'"correlation_id": "(.*?)"', answer) == [b"number-%d" % number for number in range(8)]
+
+
+def test_a_connection_that_is_waited_for_does_not_hold_up_the_end(server):
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        client.get("/ids")
+        assert server.stop() == 0
