@@ -19,6 +19,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
 from messaging import dead_letters, envelope, failpoints, inbox, metrics, topology
+from messaging.batching import rest_after
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
 from messaging.database import database_is_away
@@ -36,9 +37,6 @@ _DEAD_LETTERS_AT_ONCE = 100
 # A batch is sized to take about this long (seconds), by what messages have taken lately: slow handlers get short
 # transactions and a process that is asked to stop has little in hand.
 _BATCH_SECONDS = 1.0
-# Under load a batch costs the less for each message the more there are, so more are let come together (seconds).
-_PAUSE_FOR_EACH = 0.001
-_LONGEST_PAUSE = 0.02
 # A queue that is deleted ends its consumer, which declares it anew. That a binding is gone nobody hears, so all is
 # declared again so often (seconds); what was published meanwhile waits in the sender's outbox.
 TOPOLOGY_INTERVAL = 30.0
@@ -107,11 +105,13 @@ class Consumer:
 
     def work(self, work: Subscription, letters: Subscription) -> bool:
         """Handles one batch of each queue. False when there was nothing to do."""
-        batch = work.take(self._batch_limit())
+        limit = self._batch_limit()
+        batch = work.take(limit)
         if batch:
+            started = time.monotonic()
             self._handle_batch(work, batch)
-            if len(batch) < self._config.batch_size:
-                time.sleep(min(len(batch) * _PAUSE_FOR_EACH, _LONGEST_PAUSE))
+            if len(batch) < limit:
+                time.sleep(rest_after(len(batch), time.monotonic() - started))
             # In a quorum queue what comes back is at the head, so the first that was never delivered means that all
             # that may have crashed a process is behind us.
             if work.prefetch == 1 and not batch[-1].redelivered:

@@ -12,6 +12,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from messaging import envelope, failpoints, metrics, outbox, topology
+from messaging.batching import rest_after
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
 from messaging.database import database_is_away
@@ -23,9 +24,6 @@ from messaging.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
-# Under load a batch costs the less for each message the more there are, so more are let come together (seconds).
-_PAUSE_FOR_EACH = 0.001
-_LONGEST_PAUSE = 0.02
 _LONGEST_RETRY = timedelta(minutes=5)
 
 
@@ -74,6 +72,7 @@ class Relay:
     def _work(self) -> None:
         woken = True
         while not self._stop:
+            started = time.monotonic()
             published = self.publish_batch()
             # Only now: a broker that is short of memory accepts connections, and confirms nothing.
             self._broker.worked()
@@ -81,7 +80,9 @@ class Relay:
             self._beat()
             if published == self._config.batch_size or self._one_at_a_time:
                 continue
-            time.sleep(min(published * _PAUSE_FOR_EACH, _LONGEST_PAUSE))
+            time.sleep(rest_after(published, time.monotonic() - started))
+            if woken and not published:
+                time.sleep(outbox.WAKE_INTERVAL)  # another relay was faster, and so it will be next time
             # After a call or a find there may be more that nobody has called for.
             expecting = woken or published > 0
             woken = self._alarm.wait(1.5 * outbox.WAKE_INTERVAL if expecting else self._config.poll_interval)
