@@ -68,10 +68,10 @@ class Environment(environ.Env):
         value: Decimal = self.get_value(var, cast=_decimal, default=default)
         return value
 
-    def postgresql(self, var: str) -> dict[str, Any]:
+    def postgresql(self, var: str, *, prepare: bool) -> dict[str, Any]:
         """A `DATABASES` entry from a required postgresql:// URL. What the URL says after `?` goes to libpq.
 
-        DATABASE_PREPARED_STATEMENTS=false is for a connection pooler that knows none.
+        Without `prepare` no statement is prepared, for a connection pooler that knows none.
         """
         url: str = self.str(var)
         try:
@@ -83,8 +83,7 @@ class Environment(environ.Env):
             raise SystemExit(f"{var} is malformed: it must look like postgresql://user:password@host:5432/name.")
         database: dict[str, Any] = self.db_url_config(url)
         # Only statements that ask for it are prepared; Django's own are not.
-        prepare = 5 if self.bool("DATABASE_PREPARED_STATEMENTS", default=True) else None
-        options = {"connect_timeout": 5, "prepare_threshold": prepare} | database.get("OPTIONS", {})
+        options = {"connect_timeout": 5, "prepare_threshold": 5 if prepare else None} | database.get("OPTIONS", {})
         return database | {"ENGINE": "httpapi.postgresql", "OPTIONS": options}
 
     def amqp(self, var: str) -> str:

@@ -24,7 +24,7 @@ API_AUTH_REQUIRED = env.bool("API_AUTH_REQUIRED", default=not DEBUG)
 
 DATABASES = {
     "default": {
-        **env.postgresql("DATABASE_URL"),
+        **env.postgresql("DATABASE_URL", prepare=env.bool("DATABASE_PREPARED_STATEMENTS", default=True)),
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
     }
