@@ -1,0 +1,73 @@
+"""Whether a standing connection can be used, as Django asks before and after each request."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from httpapi.postgresql.base import DatabaseWrapper
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def database() -> Iterator[DatabaseWrapper]:
+    database = DatabaseWrapper(connection.settings_dict, "other")
+    database.connect()
+    yield database
+    database.close()
+
+
+def asked(database: DatabaseWrapper, statement: str) -> None:
+    with database.cursor() as cursor:
+        cursor.execute(statement)
+
+
+def test_one_that_stands_can_be_used_and_nobody_is_asked(
+    database: DatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(database, "SELECT 1")
+    monkeypatch.setattr(psycopg.Connection, "wait", None)
+
+    assert database.is_usable()
+
+
+def test_one_that_the_server_has_ended_cannot(database: DatabaseWrapper) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [database.connection.info.backend_pid])
+
+    assert not database.is_usable()
+
+
+def test_one_that_broke_in_a_statement_cannot(database: DatabaseWrapper) -> None:
+    with pytest.raises(DatabaseError):
+        asked(database, "SELECT pg_terminate_backend(pg_backend_pid())")
+
+    assert not database.is_usable()
+    database.close_if_unusable_or_obsolete()
+    assert database.connection is None
+
+
+def test_one_that_was_closed_or_never_opened_cannot(database: DatabaseWrapper) -> None:
+    database.connection.close()
+    assert not database.is_usable()
+    assert not DatabaseWrapper(connection.settings_dict, "another").is_usable()
+
+
+def test_one_in_a_transaction_that_has_failed_cannot(database: DatabaseWrapper) -> None:
+    database.set_autocommit(False)
+    with pytest.raises(DatabaseError):
+        asked(database, "SELECT 1 / 0")
+
+    assert not database.is_usable()
+    database.rollback()
+    assert database.is_usable()
+
+
+def test_what_the_server_says_beside_is_no_reason_to_part(database: DatabaseWrapper) -> None:
+    asked(database, "LISTEN things")
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("NOTIFY things")
+
+    assert database.is_usable()
