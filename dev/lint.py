@@ -11,7 +11,10 @@ from pathlib import Path
 from dev.environment import ROOT, SERVICES
 
 BIN = ROOT / ".venv" / "bin"
-PACKAGES = ["benchmarks", "contracts", "dev", "httpapi", "ledger", "messaging", "observability", "tests", "torture"]
+PACKAGES = [
+    "benchmarks", "contracts", "dashboard", "dev", "httpapi", "ledger", "messaging", "observability", "tests",
+    "timeline", "torture",
+]  # fmt: skip
 SHARED = [*PACKAGES, "conftest.py"]
 
 # A production's settings, for checks that connect to nothing.

@@ -40,7 +40,7 @@ METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
 API_MAX_BODY_BYTES = 1024 * 1024
 
 ROOT_URLCONF = "dev.test_urls"
-INSTALLED_APPS = ["ledger", "messaging", "observability", *httpapi_settings.APPS]
+INSTALLED_APPS = ["dashboard", "timeline", "ledger", "messaging", "observability", *httpapi_settings.APPS]
 MIDDLEWARE = httpapi_settings.MIDDLEWARE
 REST_FRAMEWORK = httpapi_settings.rest_framework_settings(auth_required=False)
 SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings("Things", "Keeps things.", "1.0.0")

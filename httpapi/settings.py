@@ -7,6 +7,7 @@ from httpapi.permissions import api_permissions
 APPS = [
     # Before the apps whose templates it replaces: the admin and REST framework.
     "httpapi",
+    "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",

@@ -14,6 +14,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils.functional import cached_property
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
 
 from messaging.display import printable, readable_body, readable_size
 
@@ -48,7 +49,7 @@ class LightChangeList(ChangeList):
         return queryset.defer(*self.model_admin.not_listed)
 
 
-class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
+class ReadOnlyAdmin(ModelAdmin):
     """Rows are looked at, and changed by nothing but the actions a subclass adds."""
 
     paginator = CappedPaginator

@@ -30,6 +30,8 @@ class Handler[T]:
     handle: Callable[[Sequence[Message[T]]], None]
     """Runs inside the transaction that writes the inbox; touches the database and the outbox, nothing else."""
     schema_versions: frozenset[int] = frozenset({1})
+    subject: str = ""
+    """Name of the body's field with the business key: what the message is about, whatever its id."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -76,7 +76,7 @@ PROCESSOR_ADMIN_URL = env.str("PROCESSOR_ADMIN_URL", default="http://localhost:8
 # --- The application
 ROOT_URLCONF = "order_project.urls"
 WSGI_APPLICATION = "order_project.wsgi.application"
-INSTALLED_APPS = ["orders", "ledger", "messaging", "observability", *httpapi_settings.APPS]
+INSTALLED_APPS = ["orders", "dashboard", "timeline", "ledger", "messaging", "observability", *httpapi_settings.APPS]
 MIDDLEWARE = httpapi_settings.MIDDLEWARE
 TEMPLATES = [
     {

@@ -10,6 +10,7 @@ HANDLERS: dict[str, Handler[Any]] = {
     OrderProcessed.TYPE: Handler(
         decode=OrderProcessed.from_json,
         handle=services.record_results,
+        subject="order_id",
         schema_versions=frozenset({OrderProcessed.SCHEMA_VERSION}),
     ),
 }

@@ -41,6 +41,10 @@ class Order(models.Model):
     request_digest = models.BinaryField(
         null=True, editable=False, help_text="SHA-256 of what was ordered; kept with an idempotency key."
     )
+    replays = models.PositiveIntegerField(
+        db_default=0, editable=False, help_text="How often it was sent again with its idempotency key."
+    )
+    last_replayed_at = models.DateTimeField(null=True, blank=True, editable=False)
 
     class Meta:
         ordering = ["-created_at", "-id"]

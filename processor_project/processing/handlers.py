@@ -10,6 +10,7 @@ HANDLERS: dict[str, Handler[Any]] = {
     OrderCreated.TYPE: Handler(
         decode=OrderCreated.from_json,
         handle=services.process_orders,
+        subject="order_id",
         schema_versions=frozenset({OrderCreated.SCHEMA_VERSION}),
     ),
 }

@@ -78,7 +78,7 @@ ORDERS_ADMIN_URL = env.str("ORDERS_ADMIN_URL", default="http://localhost:8000/ad
 # --- The application
 ROOT_URLCONF = "processor_project.urls"
 WSGI_APPLICATION = "processor_project.wsgi.application"
-INSTALLED_APPS = ["processing", "ledger", "messaging", "observability", *httpapi_settings.APPS]
+INSTALLED_APPS = ["processing", "dashboard", "timeline", "ledger", "messaging", "observability", *httpapi_settings.APPS]
 MIDDLEWARE = httpapi_settings.MIDDLEWARE
 TEMPLATES = [
     {

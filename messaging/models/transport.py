@@ -1,4 +1,4 @@
-"""What messaging keeps in the service's own database."""
+"""What is on its way, what has arrived, and the processes that move it."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -35,7 +35,10 @@ class InboxMessage(models.Model):
     message_id = models.UUIDField(primary_key=True)
     type = models.CharField(max_length=255)
     correlation_id = models.CharField(max_length=255, blank=True)
-    processed_at = models.DateTimeField(db_default=Now())
+    published_at = models.DateTimeField(
+        null=True, help_text="When the sender's relay sent it; not every sender says so."
+    )
+    processed_at = models.DateTimeField(db_default=Now(), help_text="When the transaction of its effect began.")
 
     class Meta:
         ordering = ["-processed_at"]
@@ -44,51 +47,6 @@ class InboxMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.type} {self.message_id}"
-
-
-class DeadLetter(models.Model):
-    """A message that could not be handled, kept until somebody decides.
-
-    The same message (same id, same body) that fails again is the same row with one more occurrence.
-    """
-
-    class Status(models.TextChoices):
-        WAITING = "waiting"
-        REPLAYED = "replayed"
-        DISCARDED = "discarded"
-
-    id = models.BigAutoField(primary_key=True)
-    fingerprint = models.UUIDField(unique=True, help_text="Derived from the message id and the body.")
-    message_id = models.UUIDField(db_index=True)
-    type = models.CharField(max_length=255, blank=True)
-    queue = models.CharField(max_length=255, help_text="The queue it could not be handled from.")
-    headers = models.JSONField(default=dict)
-    body = models.BinaryField()
-    correlation_id = models.CharField(max_length=255, blank=True, db_index=True)
-    error_type = models.CharField(max_length=255)
-    error_message = models.TextField(blank=True)
-    traceback = models.TextField(blank=True)
-    attempts = models.PositiveIntegerField(default=1, help_text="How often it was tried before it was given up.")
-    occurrences = models.PositiveIntegerField(default=1, help_text="How often it has come here.")
-    first_failed_at = models.DateTimeField()
-    last_failed_at = models.DateTimeField()
-    status = models.CharField(max_length=16, choices=Status, default=Status.WAITING)
-    settled_at = models.DateTimeField(null=True, blank=True)
-    settled_by = models.CharField(max_length=255, blank=True)
-
-    class Meta:
-        ordering = ["-last_failed_at"]
-        indexes = [
-            models.Index(fields=["status", "-last_failed_at"], name="dead_letter_status"),
-            models.Index(fields=["status", "settled_at"], name="dead_letter_age"),
-            models.Index(fields=["-last_failed_at"], name="dead_letter_recent"),
-            models.Index(fields=["type", "-last_failed_at"], name="dead_letter_type"),
-            models.Index(fields=["error_type", "-last_failed_at"], name="dead_letter_error_type"),
-        ]
-        verbose_name = "dead letter"
-
-    def __str__(self) -> str:
-        return f"{self.type or 'untyped'} {self.message_id}"
 
 
 class Process(models.Model):

@@ -1,9 +1,9 @@
-"""What operators see of messaging, and what they can do: replay and discard dead letters. All else is read-only."""
+"""Dead letters as operators see them, and what they can do with them."""
 
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.contrib import admin, messages
@@ -16,14 +16,12 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince, timeuntil
 
 from messaging import dead_letters
 from messaging.admin_support import ReadOnlyAdmin, RecentValuesFilter, TypeFilter
 from messaging.conf import config
 from messaging.display import one_line
-from messaging.health import ALIVE_WITHIN
-from messaging.models import DeadLetter, InboxMessage, OutboxMessage, Process
+from messaging.models import DeadLetter
 
 ACTION_LIMIT = 10_000
 """More dead letters than this are a matter for `manage.py dead_letters`, not for one HTTP request."""
@@ -219,127 +217,3 @@ def _to_the_second(time: datetime) -> str:
 
 def _count(number: int) -> str:
     return f"{number:,} dead letter{'' if number == 1 else 's'}"
-
-
-class DueFilter(admin.SimpleListFilter):
-    title = "next attempt"
-    parameter_name = "due"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [("now", "Due now"), ("later", "Refused, waits for its next attempt")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[OutboxMessage]) -> QuerySet[OutboxMessage]:
-        now = timezone.now()
-        match self.value():
-            case "now":
-                return queryset.filter(available_at__lte=now)
-            case "later":
-                return queryset.filter(available_at__gt=now)
-            case _:
-                return queryset
-
-
-@admin.register(OutboxMessage)
-class OutboxMessageAdmin(ReadOnlyAdmin):
-    list_title = "Outbox: messages the broker has not confirmed yet"
-    empty_list = "The outbox is empty: everything that was committed is on the broker."
-    not_listed = ("headers", "body")
-    newest_first = ("-id",)
-    # The order in which the relay takes them.
-    ordering = ("available_at", "id")
-    list_display = ("id", "type", "destination", "waits_for", "attempts", "next_attempt", "error")
-    sortable_by = ("id",)
-    list_filter = (DueFilter, TypeFilter)
-    search_fields = ("message_id",)
-    search_help_text = "Id or message id, exactly."
-    fieldsets = (
-        (None, {"fields": ("destination", "created_at", "waits_for", "attempts", "next_attempt", "last_error")}),
-        ("Message", {"fields": ("shown_body", "shown_headers", "type", "message_id", "correlation_id")}),
-    )
-
-    @admin.display(description="goes to")
-    def destination(self, row: OutboxMessage) -> str:
-        return f"{row.exchange} → {row.routing_key}"
-
-    @admin.display(description="waits for")
-    def waits_for(self, row: OutboxMessage) -> str:
-        return timesince(row.created_at)
-
-    @admin.display(description="next attempt")
-    def next_attempt(self, row: OutboxMessage) -> str:
-        return f"in {timeuntil(row.available_at)}" if row.available_at > timezone.now() else "now"
-
-    @admin.display(description="last error")
-    def error(self, row: OutboxMessage) -> str:
-        return one_line(row.last_error, width=100)
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[OutboxMessage], search_term: str
-    ) -> tuple[QuerySet[OutboxMessage], bool]:
-        return _by_id(queryset, search_term), False
-
-
-@admin.register(InboxMessage)
-class InboxMessageAdmin(ReadOnlyAdmin):
-    list_title = "Inbox: messages that have taken effect"
-    empty_list = "The inbox is empty: no message has taken effect yet, or purge has removed the old ones."
-    newest_first = ("-processed_at",)
-    list_display = ("message_id", "type", "correlation_id", "processed_at")
-    sortable_by = ("message_id", "processed_at")
-    list_filter = (TypeFilter, "processed_at")
-    search_fields = ("message_id",)
-    search_help_text = "Message id, exactly."
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[InboxMessage], search_term: str
-    ) -> tuple[QuerySet[InboxMessage], bool]:
-        return _by_id(queryset, search_term), False
-
-
-@admin.register(Process)
-class ProcessAdmin(ReadOnlyAdmin):
-    list_title = "Processes: the relays and consumers of this service"
-    empty_list = "Nothing runs here: start `python manage.py relay` and `python manage.py consume`."
-    newest_first = ("role", "name")
-    list_display = ("name", "alive", "waits_for", "last_progress", "last_seen", "started_at", "speed")
-    sortable_by = ()
-    list_filter = ("role",)
-    search_fields = ("name",)
-    search_help_text = "Part of the name: role, host or process id."
-
-    @admin.display(description="alive", boolean=True)
-    def alive(self, process: Process) -> bool:
-        return process.seen_at > timezone.now() - timedelta(seconds=ALIVE_WITHIN)
-
-    @admin.display(description="waits for")
-    def waits_for(self, process: Process) -> str:
-        return f"the {process.circuit}, which is away" if process.circuit else "nothing"
-
-    @admin.display(description="last progress")
-    def last_progress(self, process: Process) -> str:
-        return _ago(process.progressed_at) if process.progressed_at else "never"
-
-    @admin.display(description="last seen")
-    def last_seen(self, process: Process) -> str:
-        return _ago(process.seen_at)
-
-    @admin.display(description="messages/s when busy")
-    def speed(self, process: Process) -> str:
-        return "–" if process.rate is None else f"{process.rate:,.0f}"
-
-
-def _ago(moment: datetime) -> str:
-    seconds = (timezone.now() - moment).total_seconds()
-    return f"{max(0, seconds):.0f} s ago" if seconds < 120 else f"{timesince(moment)} ago"
-
-
-def _by_id[Q: QuerySet[Any]](queryset: Q, search_term: str) -> Q:
-    term = search_term.strip()
-    if not term:
-        return queryset
-    if term.isdecimal() and queryset.model is OutboxMessage:
-        return queryset.filter(pk=term)
-    try:
-        return queryset.filter(message_id=uuid.UUID(term))
-    except ValueError:
-        return queryset.none()

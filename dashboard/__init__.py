@@ -1,0 +1,1 @@
+"""The first page of the admin: how the pipeline stands."""
