@@ -82,7 +82,21 @@ class Migration(migrations.Migration):
                         db_default=django.db.models.functions.datetime.Now(), help_text="When its state changed."
                     ),
                 ),
+                (
+                    "canary_from",
+                    models.DateTimeField(
+                        db_default=django.db.models.functions.datetime.Now(),
+                        help_text="When the canary began: at the start, and anew whenever it is resumed after a stop.",
+                    ),
+                ),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "watched",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Whether the consumers have still something to send, or to find out, for it.",
+                    ),
+                ),
             ],
             options={
                 "ordering": ["-id"],
@@ -313,7 +327,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="replay",
-            index=models.Index(condition=models.Q(("state", "running")), fields=["id"], name="replay_running"),
+            index=models.Index(condition=models.Q(("watched", True)), fields=["id"], name="replay_watched"),
         ),
         migrations.AddField(
             model_name="replayedmessage",
@@ -347,6 +361,10 @@ class Migration(migrations.Migration):
         migrations.AddIndex(
             model_name="replayedmessage",
             index=models.Index(fields=["subject"], name="replayed_message_subject"),
+        ),
+        migrations.AddIndex(
+            model_name="replayedmessage",
+            index=models.Index(fields=["dead_letter_id"], name="replayed_message_letter"),
         ),
         migrations.AddConstraint(
             model_name="replayedmessage",

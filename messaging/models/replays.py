@@ -26,12 +26,18 @@ class Replay(models.Model):
     state = models.CharField(max_length=16, choices=State, default=State.RUNNING)
     state_reason = models.TextField(blank=True, help_text="Why it is in this state.")
     changed_at = models.DateTimeField(db_default=Now(), help_text="When its state changed.")
+    canary_from = models.DateTimeField(
+        db_default=Now(), help_text="When the canary began: at the start, and anew whenever it is resumed after a stop."
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
+    watched = models.BooleanField(
+        default=True, help_text="Whether the consumers have still something to send, or to find out, for it."
+    )
 
     class Meta:
         ordering = ["-id"]
         indexes = [
-            models.Index(fields=["id"], name="replay_running", condition=models.Q(state="running")),
+            models.Index(fields=["id"], name="replay_watched", condition=models.Q(watched=True)),
         ]
 
     def __str__(self) -> str:
@@ -67,6 +73,7 @@ class ReplayedMessage(models.Model):
         indexes = [
             models.Index(fields=["replay", "outcome", "position"], name="replayed_message_outcome"),
             models.Index(fields=["subject"], name="replayed_message_subject"),
+            models.Index(fields=["dead_letter_id"], name="replayed_message_letter"),
         ]
 
     def __str__(self) -> str:
