@@ -45,6 +45,9 @@ MIDDLEWARE = httpapi_settings.MIDDLEWARE
 REST_FRAMEWORK = httpapi_settings.rest_framework_settings(auth_required=False)
 SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings("Things", "Keeps things.", "1.0.0")
 SERVICE_NAME = "Things"
+UNFOLD = httpapi_settings.unfold_settings(
+    SERVICE_NAME, pipeline=[], elsewhere={"Others": "http://others.invalid/admin/"}
+)
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -9,5 +9,5 @@ type Kind = Literal["good", "waiting", "bad", "quiet"]
 
 
 def badge(text: str, kind: Kind) -> SafeString:
-    """The text, escaped, as a badge. Its colours are in the stylesheet of the admin's base page."""
-    return format_html('<span class="badge badge-{}">{}</span>', kind, text)
+    """The text, escaped, as a badge. Its colours are in desk.css, which every page of the admin loads."""
+    return format_html('<span class="desk-badge desk-{}">{}</span>', kind, text)

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from django.http import HttpRequest
+
 from httpapi.permissions import api_permissions
 
 APPS = [
@@ -76,5 +78,66 @@ def spectacular_settings(title: str, description: str, version: str) -> dict[str
             "displayRequestDuration": True,
             "tryItOutEnabled": True,
             "validatorUrl": None,
+        },
+    }
+
+
+def unfold_settings(title: str, *, pipeline: list[str], elsewhere: dict[str, str]) -> dict[str, Any]:
+    """The setting UNFOLD: one look for the admins of all services.
+
+    `pipeline` names the service's own models (`app.model`) for the sidebar; `elsewhere` are titles and addresses of
+    other services' admins. Nothing is fetched from another host, and nothing is looked for in rows but by exact id.
+    """
+
+    def style(request: HttpRequest) -> str:
+        from django.templatetags.static import static
+
+        return static("httpapi/desk.css")
+
+    def icon(request: HttpRequest) -> str:
+        from django.templatetags.static import static
+
+        return static("httpapi/icon.svg")
+
+    def navigation(request: HttpRequest) -> list[dict[str, Any]]:
+        from httpapi.navigation import sidebar
+
+        return sidebar(request, pipeline=pipeline, elsewhere=elsewhere)
+
+    return {
+        "SITE_TITLE": title,
+        "SITE_HEADER": title,
+        "SITE_SYMBOL": "package_2",
+        "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": icon}],
+        "SHOW_HISTORY": False,
+        "SHOW_VIEW_ON_SITE": False,
+        "SHOW_BACK_BUTTON": True,
+        "STYLES": [style],
+        "SIDEBAR": {"show_search": True, "navigation": navigation},
+        # Searching models would go through a million rows, and show every one that is found.
+        "COMMAND": {"search_models": False, "search_callback": "httpapi.navigation.find_by_id"},
+        "COLORS": {
+            "primary": {
+                "50": "oklch(97.1% .013 244)",
+                "100": "oklch(93.6% .03 245)",
+                "200": "oklch(88.2% .057 246)",
+                "300": "oklch(81% .095 247)",
+                "400": "oklch(74% .125 249)",
+                "500": "oklch(70% .14 251)",
+                "600": "oklch(48% .15 253)",
+                "700": "oklch(42% .13 253)",
+                "800": "oklch(37% .11 253)",
+                "900": "oklch(32% .085 253)",
+                "950": "oklch(24% .06 253)",
+            },
+            # A step darker than unfold's own, which is too pale on its greys.
+            "font": {
+                "subtle-light": "var(--color-base-600)",
+                "subtle-dark": "var(--color-base-300)",
+                "default-light": "var(--color-base-700)",
+                "default-dark": "var(--color-base-200)",
+                "important-light": "var(--color-base-900)",
+                "important-dark": "var(--color-base-100)",
+            },
         },
     }

@@ -108,6 +108,9 @@ SERVICE_DESCRIPTION = (
 )
 API_RESOURCES = {"Orders": "/orders"}
 SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings(SERVICE_NAME, SERVICE_DESCRIPTION, "1.0.0")
+UNFOLD = httpapi_settings.unfold_settings(
+    SERVICE_NAME, pipeline=["orders.order", "orders.orderbatch"], elsewhere={"Processor": PROCESSOR_ADMIN_URL}
+)
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False

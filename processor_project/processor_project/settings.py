@@ -110,6 +110,9 @@ SERVICE_DESCRIPTION = (
 )
 API_RESOURCES = {"Records": "/records"}
 SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings(SERVICE_NAME, SERVICE_DESCRIPTION, "1.0.0")
+UNFOLD = httpapi_settings.unfold_settings(
+    SERVICE_NAME, pipeline=["processing.processingrecord"], elsewhere={"Orders": ORDERS_ADMIN_URL}
+)
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False

@@ -37,9 +37,9 @@ def test_the_list_shows_each_order_with_its_status_as_a_badge(admin):
 
     for order in orders:
         assert str(order.id) in shown
-    assert '<span class="badge badge-waiting">Pending</span>' in shown
-    assert '<span class="badge badge-good">Completed</span>' in shown
-    assert '<span class="badge badge-bad">Failed</span>' in shown
+    assert '<span class="desk-badge desk-waiting">Pending</span>' in shown
+    assert '<span class="desk-badge desk-good">Completed</span>' in shown
+    assert '<span class="desk-badge desk-bad">Failed</span>' in shown
 
 
 def test_an_order_is_shown_with_its_items_its_times_and_why_it_failed(admin):

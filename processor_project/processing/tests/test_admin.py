@@ -46,8 +46,8 @@ def test_the_list_shows_outcome_and_reason(admin_client: Client) -> None:
 
     html = page(admin_client, LIST)
 
-    assert '<span class="badge badge-good">Completed</span>' in html
-    assert '<span class="badge badge-bad">Failed</span>' in html
+    assert '<span class="desk-badge desk-good">Completed</span>' in html
+    assert '<span class="desk-badge desk-bad">Failed</span>' in html
     assert str(failed.order_id) in html
     assert "&lt;b&gt;No&lt;/b&gt; items." in html
     assert "<b>No</b>" not in html

@@ -1,0 +1,108 @@
+"""The sidebar of the admin: what this service's operators look at, in the order in which they need it."""
+
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.admin.exceptions import NotRegistered
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.urls import NoReverseMatch, reverse
+from django.utils.text import capfirst
+from unfold.dataclasses import SearchResult
+
+_ICONS = {
+    "auth.group": "group",
+    "auth.user": "person",
+    "authtoken.tokenproxy": "key",
+    "messaging.deadletter": "mail_off",
+    "messaging.failuregroup": "error",
+    "messaging.inboxmessage": "inbox",
+    "messaging.operatoraction": "history",
+    "messaging.outboxmessage": "outbox",
+    "messaging.process": "memory",
+    "messaging.replay": "replay",
+}
+_FOUND_OF_EACH = 5
+_PAGES = {"admin:index": ("Overview", "monitoring"), "admin:timeline": ("Timeline of an order", "timeline")}
+_GROUPS = {
+    "Failures": ["messaging.failuregroup", "messaging.deadletter", "messaging.replay"],
+    "Messages": ["messaging.outboxmessage", "messaging.inboxmessage", "messaging.process"],
+    "People": ["auth.user", "auth.group", "authtoken.tokenproxy", "messaging.operatoraction"],
+}
+
+
+def sidebar(request: HttpRequest, *, pipeline: list[str], elsewhere: dict[str, str]) -> list[dict[str, Any]]:
+    """The groups of links for unfold. What this service does not have, or this person may not see, is left out.
+
+    `pipeline` are the service's own models, `app.model`; `elsewhere` are titles and addresses of other services.
+    """
+    groups = {"Pipeline": ["admin:index", *pipeline, "admin:timeline"], **_GROUPS}
+    found = [
+        {"title": title, "items": [item for name in names if (item := _item(request, name)) is not None]}
+        for title, names in groups.items()
+    ]
+    found.append(
+        {
+            "title": "Elsewhere",
+            # Addresses may look alike: nothing here is ever the page that is shown.
+            "items": [
+                {"title": title, "icon": "open_in_new", "link": url, "active": lambda request: False}
+                for title, url in elsewhere.items()
+            ],
+        }
+    )
+    return [group for group in found if group["items"]]
+
+
+def _item(request: HttpRequest, name: str) -> dict[str, Any] | None:
+    if name in _PAGES:
+        title, icon = _PAGES[name]
+        try:
+            return {"title": title, "icon": icon, "link": reverse(name)}
+        except NoReverseMatch:
+            return None
+    try:
+        model = apps.get_model(name)
+        model_admin = admin.site.get_model_admin(model)
+    except (LookupError, NotRegistered):
+        return None
+    if not model_admin.has_view_permission(request):
+        return None
+    opts = model._meta
+    return {
+        "title": capfirst(opts.verbose_name_plural),
+        "icon": _ICONS.get(name, "list_alt"),
+        "link": reverse(f"admin:{opts.app_label}_{opts.model_name}_changelist"),
+    }
+
+
+def find_by_id(request: HttpRequest, term: str) -> list[SearchResult]:
+    """Rows for the search of the sidebar: those that have exactly this id, by an index, a few of each model.
+
+    A model takes part when its admin names the fields in `found_by`.
+    """
+    found: list[SearchResult] = []
+    if "\x00" in term:
+        return found
+    for model, model_admin in admin.site._registry.items():
+        fields = getattr(model_admin, "found_by", ())
+        if not fields or not model_admin.has_view_permission(request):
+            continue
+        opts = model._meta
+        for field in fields:
+            try:
+                value = opts.get_field(field).to_python(term.strip())
+            except ValidationError:
+                continue
+            rows = model._default_manager.filter(**{field: value}).values_list("pk", flat=True)
+            found += [
+                SearchResult(
+                    title=f"{capfirst(opts.verbose_name)} {pk}",
+                    description=str(opts.app_config.verbose_name),
+                    link=reverse(f"admin:{opts.app_label}_{opts.model_name}_change", args=[pk]),
+                    icon=_ICONS.get(opts.label_lower, "list_alt"),
+                )
+                for pk in rows[:_FOUND_OF_EACH]
+            ]
+    return list({result.link: result for result in found}.values())
