@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 import orjson
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.utils import timezone
 from uuid_utils.compat import uuid7
 
@@ -177,8 +177,21 @@ def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None
     order = Order.objects.get(placed_by=placed_by, idempotency_key=idempotency_key)
     if order.request_digest is None or bytes(order.request_digest) != digest:
         raise IdempotencyKeyReused
+    _count_replay(order.id)
     logger.info("order replayed", extra={"order_id": str(order.id)})
     return Placed(order=as_created(order, order.items.all()), replayed=True)
+
+
+# Skips a row that somebody holds: the answer is what the client wants, the count only tells a story.
+_COUNT_REPLAY = """
+    UPDATE orders_order SET replays = replays + 1, last_replayed_at = clock_timestamp()
+    WHERE id = (SELECT id FROM orders_order WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)"""
+
+
+def _count_replay(order_id: UUID) -> None:
+    """Remembers that the order was sent again. Waits for nobody: a replay that meets another is not counted."""
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNT_REPLAY, [order_id])
 
 
 # One walk of the primary key, whatever the planner believes about the table. Its statistics never know how many orders

@@ -50,6 +50,39 @@ def test_the_first_answer_stays_the_same_when_the_order_has_become_final():
 
 
 @pytest.mark.django_db(transaction=True)
+def test_it_is_remembered_how_often_an_order_was_sent_again():
+    post()
+    first = Order.objects.get()
+    assert (first.replays, first.last_replayed_at) == (0, None)
+
+    for _ in range(2):
+        post()
+    post(body(customer_id="customer-2"))  # refused: this is no replay
+
+    order = Order.objects.get()
+    assert order.replays == 2
+    assert order.last_replayed_at is not None
+    assert order.last_replayed_at > order.created_at
+    assert order.updated_at == first.updated_at
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_order_that_somebody_holds_is_answered_again_without_waiting_and_not_counted():
+    first = post()
+    answers = []
+    with transaction.atomic():
+        Order.objects.select_for_update().get()
+        thread = threading.Thread(target=lambda: answers.append(_in_thread(lambda: post())))
+        thread.start()
+        thread.join(timeout=30)
+
+    (answer,) = answers
+    assert answer.content == first.content
+    assert answer.headers["Idempotent-Replayed"] == "true"
+    assert Order.objects.get().replays == 0
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_same_order_written_otherwise_counts_as_the_same():
     first, again = (
         APIClient().generic(
