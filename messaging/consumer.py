@@ -18,7 +18,7 @@ from typing import Any
 from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
-from messaging import dead_letters, envelope, failpoints, inbox, metrics, topology
+from messaging import dead_letters, envelope, failpoints, inbox, metrics, replays, topology
 from messaging.batching import rest_after
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
@@ -40,6 +40,7 @@ _BATCH_SECONDS = 1.0
 # A queue that is deleted ends its consumer, which declares it anew. That a binding is gone nobody hears, so all is
 # declared again so often (seconds); what was published meanwhile waits in the sender's outbox.
 TOPOLOGY_INTERVAL = 30.0
+_REPLAYS_INTERVAL = 1.0
 
 
 type Failure = tuple[Delivery, Exception]
@@ -62,6 +63,7 @@ class Consumer:
         self._broker = Circuit("broker", stop)
         self._database = Circuit("database", stop)
         self._seconds_per_message = 0.0
+        self._replays_due = 0.0
 
     def run(self) -> None:
         """Runs until asked to stop. Waits, for ever, for a broker or a database that is away.
@@ -83,6 +85,8 @@ class Consumer:
                 self._broker.worked()
                 topology_due = time.monotonic() + TOPOLOGY_INTERVAL
                 while not self._stop and self._while_database_away(self._beat):
+                    if not self._while_database_away(self._carry_on_replays):
+                        break
                     if time.monotonic() > topology_due:
                         topology.apply(self._config)
                         topology_due = time.monotonic() + TOPOLOGY_INTERVAL
@@ -102,6 +106,11 @@ class Consumer:
 
     def _beat(self) -> None:
         self._heartbeat.beat(circuit=self._broker.dependency if self._broker.is_open else "")
+
+    def _carry_on_replays(self) -> None:
+        if time.monotonic() >= self._replays_due:
+            replays.advance()
+            self._replays_due = time.monotonic() + _REPLAYS_INTERVAL
 
     def work(self, work: Subscription, letters: Subscription) -> bool:
         """Handles one batch of each queue. False when there was nothing to do."""

@@ -89,6 +89,7 @@ class Migration(migrations.Migration):
                         help_text="When the canary began: at the start, and anew whenever it is resumed after a stop.",
                     ),
                 ),
+                ("last_sent_at", models.DateTimeField(blank=True, null=True)),
                 ("finished_at", models.DateTimeField(blank=True, null=True)),
                 (
                     "watched",

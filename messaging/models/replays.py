@@ -29,6 +29,7 @@ class Replay(models.Model):
     canary_from = models.DateTimeField(
         db_default=Now(), help_text="When the canary began: at the start, and anew whenever it is resumed after a stop."
     )
+    last_sent_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     watched = models.BooleanField(
         default=True, help_text="Whether the consumers have still something to send, or to find out, for it."
