@@ -1,5 +1,7 @@
 """Where the CPU time of one `POST /orders` goes: `python -m benchmarks.anatomy`, on a PostgreSQL of its own.
 
+With `--flame` it draws that, into docs/post-order.svg, from samples of the stack that cost the process nothing.
+
 The order service's WSGI application is called in this process, without gunicorn and without a network. The profiler
 takes its time too, and more of it where functions are small: read the shares, not the microseconds.
 """
@@ -19,12 +21,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from dev.environment import OPEN_API, ORDER, PLAIN_HTTP
+from benchmarks import drawing_tools
+from dev.environment import OPEN_API, ORDER, PLAIN_HTTP, ROOT
 from dev.processes import leaving_nothing_behind, raise_on_termination
 from dev.servers import PostgreSQL
 
 ORDERS = 1000
 ROUNDS = 5
+FLAME = ROOT / "docs" / "post-order.svg"
 BODY = json.dumps(
     {
         "customer_id": "customer-1",
@@ -61,6 +65,10 @@ _PARTS = {
 
 
 def main() -> None:
+    if sys.argv[1:] not in ([], ["--flame"]):
+        sys.exit("usage: python -m benchmarks.anatomy [--flame]")
+    if sys.argv[1:] and (problem := drawing_tools.install()):
+        sys.exit(f"no flame graph was drawn: {problem}")
     raise_on_termination()
     with leaving_nothing_behind(), tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -69,13 +77,13 @@ def main() -> None:
         server.launch()
         server.wait()
         try:
-            measure(server.url)
+            measure(server.url, draw=bool(sys.argv[1:]))
         finally:
             server.stop()
 
 
-def measure(database_url: str) -> None:
-    """Prints the CPU time of a POST, and the share of each part of the stack in it."""
+def measure(database_url: str, *, draw: bool = False) -> None:
+    """Prints the CPU time of a POST, and the share of each part of the stack in it, or draws it."""
     os.environ |= _SETTINGS | {"DATABASE_URL": database_url}
     subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ORDER.folder, check=True)
     sys.path.insert(0, str(ORDER.folder))
@@ -87,6 +95,10 @@ def measure(database_url: str) -> None:
     application = get_wsgi_application()
     load_all()
     post_orders(application, ORDERS // 2)
+    if draw:
+        flame(lambda: post_orders(application, 10))
+        print(f"{FLAME.relative_to(ROOT)} is drawn", file=answers)
+        return
     seconds = []
     for _ in range(ROUNDS):
         started = time.process_time()
@@ -99,6 +111,23 @@ def measure(database_url: str) -> None:
     print(f"{calls / ORDERS:.0f} function calls, of whose time this share is spent in", file=answers)
     for part, share in shares.most_common():
         print(f"  {share:4.0%}  {part}", file=answers)
+
+
+def flame(work: Callable[[], None]) -> None:
+    """Does the work again and again, while py-spy looks at this process 500 times a second for as long as it takes."""
+    command = [
+        str(drawing_tools.FOLDER / "bin" / "py-spy"), "record", "--pid", str(os.getpid()), "--gil", "--rate", "500",
+        "--duration", "20", "--format", "flamegraph", "--output", str(FLAME),
+    ]  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as spy:
+        while spy.poll() is None:
+            work()
+        if spy.returncode:
+            assert spy.stderr is not None
+            sys.exit(f"no flame graph was drawn: {spy.stderr.read().strip()[-1000:]}")
+    # py-spy writes its command line over it, with the places of this machine.
+    title = "One POST /orders: where its CPU time goes, without what waits for PostgreSQL"
+    FLAME.write_text(re.sub(r'(id="title"[^>]*>)[^<]*', rf"\1{title}", FLAME.read_text()))
 
 
 def post_orders(application: Callable[..., Any], number: int) -> None:
