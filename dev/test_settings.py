@@ -35,6 +35,7 @@ LEDGER = {
     "PEER_URL": "http://127.0.0.1:1",
     "PEER_TOKEN": "",
 }
+DASHBOARD = {"PIPELINE": "dashboard.tests.pipelines.PIPELINE"}
 METRICS_PORT = 0
 METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
 API_MAX_BODY_BYTES = 1024 * 1024

@@ -1,6 +1,7 @@
 """How many messages the broker holds for this service."""
 
 from contextlib import suppress
+from dataclasses import dataclass
 
 import pika.exceptions
 
@@ -8,6 +9,29 @@ from messaging import amqp, topology
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
 from messaging.management_api import ManagementApi
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """A queue of this service, as the broker knows it."""
+
+    name: str
+    messages: int | None
+    """Those that wait, without those in a consumer's hands. None when there is no such queue."""
+    consumers: int
+
+
+def queue_depths(config: MessagingConfig, *, timeout: float = 5.0) -> list[QueueDepth]:
+    """This service's work queue, its rungs in their order, and its dead-letter queue. Asks, and declares nothing.
+
+    Raises BrokerUnavailableError when no URL answers within `timeout` seconds, and ConfigurationError when the broker
+    refuses this user.
+    """
+    names = [queue.name for queue in topology.describe(config).queues]
+    try:
+        return _depths(config, names, timeout)
+    except (pika.exceptions.AMQPError, OSError) as error:
+        raise BrokerUnavailableError(f"RabbitMQ did not say how long its queues are: {error!r}") from error
 
 
 def messages_on_the_broker(config: MessagingConfig) -> int | None:
@@ -18,26 +42,28 @@ def messages_on_the_broker(config: MessagingConfig) -> int | None:
     """
     queues = [queue.name for queue in topology.describe(config).queues]
     try:
-        waiting = _waiting(config, queues)
-    except (BrokerUnavailableError, ConfigurationError, pika.exceptions.AMQPError, OSError):
+        waiting = sum(queue.messages or 0 for queue in queue_depths(config))  # one that is not there holds nothing
+    except (BrokerUnavailableError, ConfigurationError):
         return None
     with suppress(BrokerUnavailableError, ConfigurationError):
         waiting += _in_hand(config, queues)
     return waiting
 
 
-def _waiting(config: MessagingConfig, queues: list[str]) -> int:
-    count = 0
-    with amqp.open_blocking(config, name="depth") as connection:
+def _depths(config: MessagingConfig, names: list[str], timeout: float) -> list[QueueDepth]:
+    found = []
+    with amqp.open_blocking(config, name="depth", timeout=timeout) as connection:
         channel = connection.channel()
-        for queue in queues:
+        for name in names:
             try:
-                count += channel.queue_declare(queue, passive=True).method.message_count
+                answer = channel.queue_declare(name, passive=True).method
+                found.append(QueueDepth(name, answer.message_count, answer.consumer_count))
             except pika.exceptions.ChannelClosedByBroker as error:
                 channel = connection.channel()
-                if error.reply_code != 404:  # one that is not there holds nothing
+                if error.reply_code != 404:
                     raise
-    return count
+                found.append(QueueDepth(name, None, 0))
+    return found
 
 
 def _in_hand(config: MessagingConfig, queues: list[str]) -> int:

@@ -1,9 +1,12 @@
 from dataclasses import replace
 
+import pytest
+
 from messaging import topology
 from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
-from messaging.depth import messages_on_the_broker
+from messaging.depth import QueueDepth, messages_on_the_broker, queue_depths
+from messaging.errors import BrokerUnavailableError
 from messaging.tests.conftest import Broker, eventually
 
 
@@ -41,3 +44,24 @@ def test_without_its_management_api_the_broker_still_says_what_waits(broker: Bro
     broker.publish_thing(1)
 
     assert messages_on_the_broker(replace(broker.config, management_url="http://user:secret@127.0.0.1:1")) == 1
+
+
+def test_each_queue_says_how_long_it_is_and_one_that_is_not_there_is_not_declared(broker: Broker) -> None:
+    letters = topology.dead_letter_queue(broker.config)
+    broker.publish_thing(1)
+    broker.publish_thing(2)
+    with open_blocking(broker.config, name="test") as connection:
+        connection.channel().queue_delete(letters)
+
+    for _ in range(2):
+        assert queue_depths(broker.config) == [
+            QueueDepth(broker.config.queue, 2, 0),
+            QueueDepth(f"{broker.config.queue}.retry.100ms", 0, 0),
+            QueueDepth(f"{broker.config.queue}.retry.200ms", 0, 0),
+            QueueDepth(letters, None, 0),
+        ]
+
+
+def test_who_asks_for_each_queue_hears_why_there_is_no_answer(config: MessagingConfig) -> None:
+    with pytest.raises(BrokerUnavailableError, match="cannot be reached"):
+        queue_depths(replace(config, url="amqp://127.0.0.1:1/"), timeout=1)

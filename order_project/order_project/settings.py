@@ -70,6 +70,9 @@ LEDGER = {
     "PEER_TOKEN": env.str("PROCESSOR_API_TOKEN", default=""),
 }
 
+# --- Overview: what the first page of the admin says about this service
+DASHBOARD = {"PIPELINE": "orders.overview.PIPELINE"}
+
 # --- Links between the two services' admins
 PROCESSOR_ADMIN_URL = env.str("PROCESSOR_ADMIN_URL", default="http://localhost:8001/admin/")
 

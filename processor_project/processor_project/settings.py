@@ -72,6 +72,9 @@ LEDGER = {
     "PEER_TOKEN": env.str("ORDERS_API_TOKEN", default=""),
 }
 
+# --- Overview: what the first page of the admin says about this service
+DASHBOARD = {"PIPELINE": "processing.overview.PIPELINE"}
+
 # --- Links between the two services' admins
 ORDERS_ADMIN_URL = env.str("ORDERS_ADMIN_URL", default="http://localhost:8000/admin/")
 
