@@ -18,7 +18,8 @@ NEEDS_THE_INTERNET = "The audit needs the internet: it asks a public database ab
 def main() -> None:
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "pip_audit", "--requirement", ROOT / "requirements" / "dev.txt"),
+            *(sys.executable, "-m", "pip_audit"),
+            *("--requirement", ROOT / "requirements" / "dev.txt", "--requirement", ROOT / "requirements" / "bench.txt"),
             *("--require-hashes", "--disable-pip", "--progress-spinner", "off", "--format", "json"),
         ],
         capture_output=True,

@@ -22,7 +22,7 @@ from packaging.utils import canonicalize_name
 from dev.environment import ROOT
 
 FOLDER = ROOT / "requirements"
-SETS = ("base", "dev")
+SETS = ("base", "dev", "bench")
 NOT_LOCKED = {"pip", "order-processing"}
 """What `.venv` has besides: what installs, and this project itself."""
 
