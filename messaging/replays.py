@@ -292,12 +292,12 @@ _NOTE_TRIED = """
             'tried again: ' || a.error_type || ': ' || left(a.error_message, 1000) || ' (attempt ' || a.attempt || ')'
             AS said
         FROM messaging_replayedmessage m
+        LEFT JOIN messaging_failuregroup g ON g.id = m.group_id
         CROSS JOIN LATERAL (
             SELECT * FROM messaging_failedattempt a
             WHERE a.message_id = m.message_id AND a.step = 'handle' AND a.at >= greatest(m.sent_at, %s)
-            ORDER BY a.at DESC LIMIT 1
+            ORDER BY coalesce(g.fingerprint = a.fingerprint, true) DESC, a.at DESC LIMIT 1
         ) a
-        LEFT JOIN messaging_failuregroup g ON g.id = m.group_id
         WHERE m.replay_id = %s AND m.outcome = 'sent'
     ) tried
     WHERE m.id = tried.id AND m.detail <> tried.said

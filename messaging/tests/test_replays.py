@@ -403,9 +403,9 @@ class TestFailures:
         assert fresh(replay).state == "running"
 
 
-def try_again(message_id: UUID, group: FailureGroup) -> None:
+def try_again(message_id: UUID, group: FailureGroup, *, attempt: int = 1) -> None:
     FailedAttempt.objects.create(
-        step="handle", message_id=message_id, attempt=1, error_type="TransientError", error_message="not yet",
+        step="handle", message_id=message_id, attempt=attempt, error_type="TransientError", error_message="not yet",
         fingerprint=group.fingerprint, retry_in="5s",
     )  # fmt: skip
 
@@ -426,7 +426,7 @@ class TestWhatHappensMeanwhile:
         rows[0].delete()
         replays.advance()
         assert on_its_way() == [rows[1].message_id]
-        assert "purge has removed it" in replay.messages.get(dead_letter_id=rows[0].pk or 0, position=0).detail
+        assert "purge has removed it" in replay.messages.get(position=0).detail
 
     def test_what_somebody_holds_at_the_moment_waits_for_the_next_time(self) -> None:
         row = stored()
@@ -561,7 +561,7 @@ class TestPauseResumeCancel:
         a_second_later()
         assert fresh(replay).state == "running"
         assert len(on_its_way()) == 1
-        try_again(first, group)
+        try_again(first, group, attempt=2)
         a_second_later()
         assert fresh(replay).state == "stopped", "a new one does"
 
