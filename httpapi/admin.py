@@ -1,9 +1,18 @@
-"""What the admins of both services need beyond Django's."""
+"""What the admins of both services need beyond Django's: date drill-down by index, and people in unfold's look."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
+from django.contrib import admin
+from django.contrib.admin.options import ActionLocation
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, User
 from django.db.models import Max, Min, QuerySet
+from django.http import HttpRequest
+from rest_framework.authtoken.admin import TokenAdmin
+from rest_framework.authtoken.models import TokenProxy
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 _LONGEST = {"year": timedelta(days=366), "month": timedelta(days=31), "day": timedelta(days=1)}
 
@@ -37,3 +46,36 @@ def _start(moment: datetime, kind: str) -> datetime:
     if kind == "year":
         return moment.replace(month=1, day=1)
     return moment.replace(day=1) if kind == "month" else moment
+
+
+class _PeopleAdmin(ModelAdmin):
+    def get_action_choices(
+        self,
+        request: HttpRequest,
+        default_choices: Any = None,
+        action_location: ActionLocation = ActionLocation.CHANGE_LIST,
+    ) -> list[tuple[str, str]]:
+        # Past unfold's own, which does not know of locations, and which Django therefore warns about.
+        choices = default_choices or [("", "Select action")]
+        return super(ModelAdmin, self).get_action_choices(request, choices, action_location)
+
+
+# They are registered by the modules that are imported above.
+admin.site.unregister([User, Group, TokenProxy])
+
+
+@admin.register(User)
+class OperatorAdmin(UserAdmin, _PeopleAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+
+
+@admin.register(Group)
+class OperatorGroupAdmin(GroupAdmin, _PeopleAdmin):
+    pass
+
+
+@admin.register(TokenProxy)
+class OperatorTokenAdmin(TokenAdmin, _PeopleAdmin):
+    pass

@@ -7,11 +7,7 @@ class HttpApiConfig(AppConfig):
     verbose_name = "HTTP API"
 
     def ready(self) -> None:
-        from django.contrib import admin
-
         from httpapi import checks  # noqa: F401 - registers them
         from httpapi.content_type import check_content_type
 
         request_started.connect(check_content_type, dispatch_uid="httpapi.check_content_type")
-        # It would take the width that the lists need; the breadcrumbs lead back to all of them.
-        admin.site.enable_nav_sidebar = False

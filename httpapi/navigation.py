@@ -47,8 +47,11 @@ def sidebar(request: HttpRequest, *, pipeline: list[str], elsewhere: dict[str, s
             "title": "Elsewhere",
             # Addresses may look alike: nothing here is ever the page that is shown.
             "items": [
-                {"title": title, "icon": "open_in_new", "link": url, "active": lambda request: False}
-                for title, url in elsewhere.items()
+                {"title": title, "icon": icon, "link": url, "active": lambda request: False}
+                for title, icon, url in [
+                    *((title, "swap_horiz", url) for title, url in elsewhere.items()),
+                    ("API and its documentation", "api", reverse("home")),
+                ]
             ],
         }
     )

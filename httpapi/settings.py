@@ -108,6 +108,7 @@ def unfold_settings(title: str, *, pipeline: list[str], elsewhere: dict[str, str
         "SITE_TITLE": title,
         "SITE_HEADER": title,
         "SITE_SYMBOL": "package_2",
+        "SITE_URL": None,  # the sidebar has it
         "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": icon}],
         "SHOW_HISTORY": False,
         "SHOW_VIEW_ON_SITE": False,

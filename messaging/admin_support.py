@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib.admin.options import ActionLocation, IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
@@ -23,6 +23,11 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when 
     """Counts up to `cap` rows and no further: whoever looks for one row among more filters or searches."""
 
     cap = 10_000
+    template_name = "admin/messaging/pages.html"
+
+    @property
+    def counted(self) -> str:
+        return f"{self.count:,}"
 
     @cached_property
     def count(self) -> int:
@@ -65,9 +70,18 @@ class ReadOnlyAdmin(ModelAdmin):
     """Fields too large to fetch for the list."""
     newest_first: ClassVar[tuple[str, ...]]
     """An ordering with an index."""
+    found_by: tuple[str, ...] = ()
+    """Indexed fields by whose exact value the search of the sidebar finds a row."""
 
-    class Media:
-        css: ClassVar = {"all": ["messaging/admin.css"]}
+    def get_action_choices(
+        self,
+        request: HttpRequest,
+        default_choices: Any = None,
+        action_location: ActionLocation = ActionLocation.CHANGE_LIST,
+    ) -> list[tuple[str, str]]:
+        # Past unfold's own, which does not know of locations, and which Django therefore warns about.
+        choices = default_choices or [("", "Select action")]
+        return super(ModelAdmin, self).get_action_choices(request, choices, action_location)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -113,11 +127,12 @@ class ReadOnlyAdmin(ModelAdmin):
     def shown_body(self, row: Any) -> SafeString:
         body = readable_body(bytes(row.body))
         if body.kind == "empty":
-            return format_html('<span class="quiet">{}</span>', "no body at all")
+            return format_html('<span class="desk-muted">{}</span>', "no body at all")
         size = readable_size(body.size)
         url = reverse(f"admin:messaging_{self.opts.model_name}_body", args=[row.pk], current_app=self.admin_site.name)
         return format_html(
-            '<div class="message-body"><p class="quiet">{} · <a href="{}">Download</a></p><pre>{}</pre></div>',
+            '<p class="desk-muted">{} · <a class="desk-link" href="{}">Download</a></p>'
+            '<pre class="desk-text" tabindex="0">{}</pre>',
             f"{body.kind}, {size}" + (", the beginning of it" if body.is_cut else ""),
             url,
             body.text,
@@ -126,9 +141,11 @@ class ReadOnlyAdmin(ModelAdmin):
     @admin.display(description="headers")
     def shown_headers(self, row: Any) -> SafeString:
         if not row.headers:
-            return format_html('<span class="quiet">{}</span>', "none")
-        lines = format_html_join("", "<tr><th>{}</th><td>{}</td></tr>", header_lines(row.headers))
-        return format_html('<table class="message-headers">{}</table>', lines)
+            return format_html('<span class="desk-muted">{}</span>', "none")
+        lines = format_html_join(
+            "", '<tr><th scope="row">{}</th><td class="desk-mono">{}</td></tr>', header_lines(row.headers)
+        )
+        return format_html('<table class="desk-table">{}</table>', lines)
 
 
 def header_lines(headers: dict[str, Any]) -> list[tuple[str, str]]:

@@ -47,6 +47,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin):
     list_filter = (DueFilter, TypeFilter)
     search_fields = ("message_id",)
     search_help_text = "Id or message id, exactly."
+    found_by = ("id",)
     fieldsets = (
         (None, {"fields": ("destination", "created_at", "waits_for", "attempts", "next_attempt", "last_error")}),
         ("Message", {"fields": ("shown_body", "shown_headers", "type", "message_id", "correlation_id")}),
@@ -84,6 +85,7 @@ class InboxMessageAdmin(ReadOnlyAdmin):
     list_filter = (TypeFilter, "processed_at")
     search_fields = ("message_id",)
     search_help_text = "Message id, exactly."
+    found_by = ("message_id",)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[InboxMessage], search_term: str

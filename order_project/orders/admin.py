@@ -13,6 +13,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from unfold.admin import TabularInline
 
 from httpapi.admin import IndexedDates
 from httpapi.badges import Kind, badge
@@ -27,7 +28,7 @@ _BADGES: dict[str, Kind] = {
 }
 
 
-class ItemInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic when it runs
+class ItemInline(TabularInline):
     """The lines of the order, as they were sent."""
 
     model = OrderItem
@@ -35,6 +36,8 @@ class ItemInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic 
     readonly_fields = ("line_total",)
     ordering = ("position",)
     can_delete = False
+    # The rows say it all in their cells.
+    show_title = False
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -49,13 +52,15 @@ class ItemInline(admin.TabularInline):  # type: ignore[type-arg]  # not generic 
 
 @admin.register(Order)
 class OrderAdmin(ReadOnlyAdmin):
-    list_title = "Orders"
+    list_title = "Orders: what was accepted, and what became of it"
     empty_list = "No order matches."
     newest_first = ("-created_at", "-id")
     not_listed = ("correlation_id", "idempotency_key", "request_digest")
     change_list_template = "admin/orders/order/change_list.html"
     list_display = ("id", "status_badge", "customer_id", "total_amount", "accepted_at", "error_message")
     list_filter = ("status",)
+    list_filter_options: ClassVar = {"status": {"label": "Status", "horizontal": True}}
+    found_by = ("id",)
     date_hierarchy = "created_at"
     ordering = newest_first
     sortable_by = ()
@@ -67,9 +72,6 @@ class OrderAdmin(ReadOnlyAdmin):
         ("Timeline", {"fields": (("accepted_at", "final_at", "took"),)}),
         ("Where to look further", {"fields": ("processing_record", "correlation_id", "placed_by", "idempotency_key")}),
     )
-
-    class Media:
-        css: ClassVar = {"all": ["orders/admin.css"]}
 
     @admin.display(description="status")
     def status_badge(self, order: Order) -> SafeString:
@@ -93,7 +95,7 @@ class OrderAdmin(ReadOnlyAdmin):
     @admin.display(description="processing record")
     def processing_record(self, order: Order) -> SafeString:
         url = f"{settings.PROCESSOR_ADMIN_URL}processing/processingrecord/?q={order.id}"
-        return format_html('<a href="{}">How the processor decided it</a>', url)
+        return format_html('<a class="desk-link" href="{}">How the processor decided it</a>', url)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
         return IndexedDates(Order)
@@ -123,6 +125,7 @@ class OrderBatchAdmin(ReadOnlyAdmin):
     newest_first = ("-id",)
     not_listed = ("request_digest", "outcomes")
     change_list_template = "admin/messaging/change_list.html"
+    found_by = ("id",)
     list_display = ("id", "taken_at", "idempotency_key")
     ordering = newest_first
     sortable_by = ()
@@ -144,7 +147,7 @@ class OrderBatchAdmin(ReadOnlyAdmin):
     def orders(self, batch: OrderBatch) -> SafeString | str:
         ids = (outcome for outcome in batch.outcomes if isinstance(outcome, str))
         links = ((reverse("admin:orders_order_change", args=[id]), id) for id in ids)
-        return format_html_join(mark_safe("<br>"), '<a href="{}">{}</a>', links) or "none"
+        return format_html_join(mark_safe("<br>"), '<a class="desk-link" href="{}">{}</a>', links) or "none"
 
     @admin.display(description="what was refused")
     def errors(self, batch: OrderBatch) -> SafeString | str:

@@ -32,6 +32,8 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
         "order_id", "outcome_badge", "finished", "reason", "customer_id", "total_amount", "attempts",
     )  # fmt: skip
     list_filter = ("outcome",)
+    list_filter_options: ClassVar = {"outcome": {"label": "Outcome", "horizontal": True}}
+    found_by = ("order_id",)
     date_hierarchy = "finished_at"
     ordering = newest_first
     sortable_by = ()
@@ -43,9 +45,6 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
         ("The order as it was announced", {"fields": ("ordered", "items")}),
         ("Where to look further", {"fields": ("order_link", "correlation_id", "message_id")}),
     )
-
-    class Media:
-        css: ClassVar = {"all": ["processing/admin.css"]}
 
     @admin.display(description="outcome")
     def outcome_badge(self, record: ProcessingRecord) -> SafeString:
@@ -77,7 +76,7 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
     @admin.display(description="order")
     def order_link(self, record: ProcessingRecord) -> SafeString:
         url = f"{settings.ORDERS_ADMIN_URL}orders/order/{record.order_id}/change/"
-        return format_html('<a href="{}">The order in the order service</a>', url)
+        return format_html('<a class="desk-link" href="{}">The order in the order service</a>', url)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProcessingRecord]:
         return IndexedDates(ProcessingRecord)
