@@ -1,15 +1,19 @@
 """Pages that cost the same however far one reads: by cursor, no offset and no count."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.core.exceptions import ValidationError
 from django.db import DataError
 from django.db.models import QuerySet
+from django.utils.html import format_html
 from rest_framework import pagination
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 
+from httpapi.browsable import Control
 from httpapi.problems import Problem, error, invalid
+from httpapi.query import asked_by_page
 
 NO_SUCH_PAGE = "This is no cursor of this list; take it from `next` or `previous`."
 """What a 404 of a list says."""
@@ -34,12 +38,25 @@ class CursorPagination(pagination.CursorPagination):
 
     def get_page_size(self, request: Request) -> int:
         given = request.query_params.get(self.page_size_query_param)
-        if given is None:
+        if given is None or (given == "" and asked_by_page(request)):
             return self.page_size
         # Not int(): it also takes "1_0", " 7" and digits of other scripts.
         if given.isascii() and given.isdecimal() and len(given) < 10 and 1 <= int(given) <= self.max_page_size:
             return int(given)
         raise invalid([error("?page_size", f"An integer from 1 to {self.max_page_size} is required.")])
+
+    def control(self, given: Mapping[str, str], errors: Mapping[str, str]) -> Control:
+        """The page size, for people."""
+        value = given.get(self.page_size_query_param, "")
+        return Control(
+            name=self.page_size_query_param,
+            label="On a page",
+            kind="number" if value.isdecimal() or not value else "text",
+            value=value,
+            help=f"1 to {self.max_page_size}.",
+            error=errors.get(f"?{self.page_size_query_param}", ""),
+            attributes=format_html('min="1" max="{}" placeholder="{}"', self.max_page_size, self.page_size),
+        )
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         try:

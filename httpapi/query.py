@@ -11,11 +11,21 @@ from httpapi.problems import error, invalid, pointers
 def parse_query(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
     """The validated query parameters. Raises Problem 422 whose pointers name them: `?status`.
 
-    Of a parameter that is given twice the last one counts. Unknown parameters are let through.
+    Of a parameter that is given twice the last one counts. Unknown parameters are let through. On a page an empty one
+    counts as not given: a browser sends those of a form that nobody filled in.
     """
     # A plain dict: a QueryDict would be taken for an HTML form, where "" stands for nothing.
-    parsed = serializer(data=request.query_params.dict())
+    given = request.query_params.dict()
+    if asked_by_page(request):
+        given = {name: value for name, value in given.items() if value}
+    parsed = serializer(data=given)
     if not parsed.is_valid():
         raise invalid([error(f"?{e['pointer'].removeprefix('/')}", e["detail"]) for e in pointers(parsed.errors)])
     validated: dict[str, Any] = parsed.validated_data
     return validated
+
+
+def asked_by_page(request: Request) -> bool:
+    """Whether the browsable API is to answer."""
+    renderer = getattr(request, "accepted_renderer", None)
+    return renderer is not None and renderer.format == "api"

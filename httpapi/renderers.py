@@ -7,6 +7,8 @@ import orjson
 from rest_framework import renderers
 from rest_framework.utils.encoders import JSONEncoder
 
+from httpapi import browsable
+from httpapi.browsable import Page
 from httpapi.problems import PROBLEM_JSON, ProblemResponse
 
 _fallback = JSONEncoder().default
@@ -32,33 +34,122 @@ class JSONRenderer(renderers.JSONRenderer):
 
 
 class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
-    """The API for people. The raw POST form starts with an example that works when sent as it stands.
+    """The API for people: what came as facts and tables, filters as controls, and a form that is filled in.
 
-    A view names its example as `example_body`. After a POST that was refused, the form holds what was sent.
+    A view says more about itself as `page`, a `Page`. After a POST the form holds what was sent.
     """
 
     def get_context(self, data: Any, accepted_media_type: str | None, renderer_context: Mapping[str, Any]) -> Any:
         context = super().get_context(data, accepted_media_type, renderer_context)
-        if isinstance(context["response"], ProblemResponse):
+        view, request, response = context["view"], context["request"], context["response"]
+        page: Page = getattr(view, "page", _NO_HINTS)
+        sent = _sent(view, request)
+        if isinstance(response, ProblemResponse):
             context["response_headers"]["Content-Type"] = PROBLEM_JSON
+            context |= _told(response, data, page, sent, context)
+        else:
+            context |= _readable(response, data, page, view, request)
+        if page.filters is not None and request.method == "GET":
+            errors = {mistake.pointer: mistake.detail for mistake in context.get("mistakes", ())}
+            context |= _filters(page.filters, view, request, errors)
+        if context["raw_data_post_form"]:
+            context |= _form(page, context["raw_data_post_form"], request, response, data)
+        context["content"] = browsable.highlighted(context["content"], own=request.build_absolute_uri("/"))
+        context["hints"] = page
+        context["get_command"] = browsable.curl(request.build_absolute_uri(), headers=_credentials(request))
         return context
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
         form: Any = super().get_raw_data_form(data, view, method, request)
         if not form:  # this method is not for this person
             return form
-        content = _sent(view, request, method)
-        example = getattr(view, "example_body", None)
-        if content is None and example is not None and method == "POST":
-            content = orjson.dumps(example, _fallback, orjson.OPT_INDENT_2).decode()
+        content = _sent(view, request) if request.method == method else None
+        examples = getattr(view, "page", _NO_HINTS).examples
+        if content is None and examples and method == "POST":
+            content = _as_text(next(iter(examples.values())))
         if content is not None:
             form.fields["_content"].initial = content
         return form
 
 
-def _sent(view: Any, request: Any, method: str) -> str | None:
-    """The body of the request when it came by this method and was refused, as far as it is text and was read."""
-    if request.method != method or not 400 <= view.response.status_code < 500:
-        return None
+_NO_HINTS = Page()
+
+
+def _told(
+    response: Any, problem: Mapping[str, Any], page: Page, sent: str | None, context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What went wrong. That a page which only takes a form was asked for by GET is nothing wrong."""
+    if response.status_code == 405 and context["request"].method == "GET" and context["raw_data_post_form"]:
+        return {"only_takes": True}
+    errors = problem["errors"]
+    return {
+        "problem": problem,
+        "mistakes": browsable.mistakes(errors, sent),
+        "more_mistakes": max(0, len(errors) - browsable.MAX_SHOWN_ERRORS),
+    }
+
+
+def _readable(response: Any, data: Any, page: Page, view: Any, request: Any) -> dict[str, Any]:
+    """What came, and where one goes on from it."""
+    if not isinstance(data, Mapping):
+        return {}
+    location = response.headers.get("Location")
+    context: dict[str, Any] = {"location": location, "replayed": response.headers.get("Idempotent-Replayed") == "true"}
+    if request.method in ("GET", "POST"):
+        context["links"] = page.links(data)
+        if page.unfinished(data):
+            context["follow"] = location or request.get_full_path()
+    if request.method == "GET" and data.keys() == {"next", "previous", "results"}:
+        context["reach"] = browsable.reach_of(data, getattr(view, "ordering", ()), request)
+        context["table"] = browsable.table_of("results", data["results"], page)
+    elif request.method != "OPTIONS":
+        context["part"] = browsable.part_of(data, page)
+    return context
+
+
+def _filters(filters: Any, view: Any, request: Any, errors: Mapping[str, str]) -> dict[str, Any]:
+    given = request.query_params.dict()
+    controls = browsable.controls(filters, given, errors)
+    known = {control.name for control in controls}
+    paginator = getattr(view, "paginator", None)
+    if paginator is not None:
+        controls.append(paginator.control(given, errors))
+    return {
+        "controls": controls,
+        "filtered": [control for control in controls if control.name in known and control.value],
+        # What chose this page rather than JSON must also choose the next one.
+        "kept": {name: given[name] for name in ("format",) if name in given},
+    }
+
+
+def _form(page: Page, form: Any, request: Any, response: Any, data: Any) -> dict[str, Any]:
+    headers = {name: request.headers.get(name, "") for name in page.headers}
+    content = form.fields["_content"].initial or ""
+    sent_headers = {"Content-Type": "application/json", **{name: value for name, value in headers.items() if value}}
+    empty = isinstance(data, Mapping) and data.get("results") == [] and not request.query_params
+    return {
+        "examples": [{"name": name, "body": _as_text(body)} for name, body in page.examples.items()],
+        "offered_headers": [
+            {"name": name, "help": text, "value": headers[name]} for name, text in page.headers.items()
+        ],
+        # Where there is nothing to read, sending something is what one has come for.
+        "form_open": request.method == "POST" or response.status_code == 405 or empty,
+        "post_command": browsable.curl(
+            request.build_absolute_uri(request.path), headers={**_credentials(request), **sent_headers}, body=content
+        ),
+    }
+
+
+def _credentials(request: Any) -> dict[str, str]:
+    """What a command needs beside what the page shows. The token itself is not ours to show."""
+    return {"Authorization": "Token YOUR-TOKEN"} if request.user and request.user.is_authenticated else {}
+
+
+def _as_text(body: Any) -> str:
+    return orjson.dumps(body, _fallback, orjson.OPT_INDENT_2).decode()
+
+
+def _sent(view: Any, request: Any) -> str | None:
+    """The body of the request, as far as it is text and was read."""
     body = getattr(request._request, "_body", b"")
     return body.decode(errors="replace") if body else None

@@ -2,7 +2,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
 
 import httpapi.openapi  # noqa: F401 - teaches the schema our fields
-from httpapi.views import home
+from httpapi.views import health, home
 
 # No OPTIONS: REST framework would describe the view, and a page has no template for that.
 PAGE = ["get", "head"]
@@ -11,6 +11,8 @@ redoc = SpectacularRedocView.as_view(template_name="httpapi/redoc.html", http_me
 
 urlpatterns = [
     path("", home, name="home"),
+    # Before that of observability, which it asks: there it is for programs alone.
+    path("health", health, name="health"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
     path("docs", SpectacularSwaggerView.as_view(http_method_names=PAGE), name="docs"),
     path(

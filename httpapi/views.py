@@ -1,4 +1,7 @@
-"""The service's front page."""
+"""The service's front page, and its health for people."""
+
+import json
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
@@ -6,8 +9,10 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
+from httpapi import browsable
 from httpapi.problems import wants_html
 from httpapi.service import service
+from observability import views as observability
 
 
 @csrf_exempt  # only so that a wrong method is told so
@@ -20,3 +25,26 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "httpapi/home.html")
     links = {link.name: request.build_absolute_uri(link.url) for link in (*this.resources, *this.links)}
     return JsonResponse({"service": this.name, "description": this.description, "links": links})
+
+
+@csrf_exempt  # only so that a wrong method is told so
+@vary_on_headers("Accept")
+def health(request: HttpRequest) -> HttpResponse:
+    """Everything this service needs: a page for people, the JSON of `observability` for everybody else."""
+    answer = observability.health(request)
+    if not wants_html(request) or "checks" not in (body := _json(answer)):
+        return answer
+    table = browsable.table_of("checks", [{"check": name, **found} for name, found in body["checks"].items()], _HEALTH)
+    context = {"status": body["status"], "table": table}
+    page = render(request, "httpapi/health.html", context, status=answer.status_code)
+    page.headers["Cache-Control"] = answer.headers["Cache-Control"]
+    return page
+
+
+def _json(answer: HttpResponse) -> dict[str, Any]:
+    read: dict[str, Any] = json.loads(answer.content) if answer.headers["Content-Type"] == "application/json" else {}
+    return read
+
+
+_KINDS: dict[str, browsable.Kind] = {"ok": "good", "warning": "waiting", "failed": "bad"}
+_HEALTH = browsable.Page(cells={"status": lambda value, of: browsable.badge(value, _KINDS.get(value, "quiet"))})

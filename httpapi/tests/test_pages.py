@@ -63,7 +63,7 @@ def test_every_page_comes_from_this_service_alone(client, path):
 
 
 def test_static_files_come_from_the_service_itself(client):
-    response = client.get("/static/httpapi/site.css")
+    response = client.get("/static/httpapi/browsable.css")
     assert response.status_code == 200
     assert response.headers["Content-Type"].startswith("text/css")
 

@@ -14,12 +14,14 @@ from rest_framework.exceptions import PermissionDenied, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from httpapi.browsable import Page
 from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
 from httpapi.openapi import problem_responses
 from httpapi.pagination import CursorPagination
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from httpapi.serializers import Serializer
+from httpapi.service import Link
 from httpapi.settings import rest_framework_settings
 
 REST = rest_framework_settings(auth_required=False)
@@ -55,7 +57,15 @@ class ThingSerializer(Serializer):
 
 class Things(View):
     serializer_class = ThingSerializer
-    example_body = {"owner": "ann", "parts": [{"name": "wheel", "count": 4, "price": 39.95}]}
+    page = Page(
+        verb="Make a thing",
+        examples={
+            "A good one": {"owner": "ann", "parts": [{"name": "wheel", "count": 4, "price": 39.95}]},
+            "Without an owner": {"parts": []},
+        },
+        headers={"X-Colour": "Whichever you like."},
+        links=lambda data: [Link("Elsewhere", "/elsewhere")],
+    )
 
     @extend_schema(responses={200: ThingSerializer, **problem_responses(404)})
     def get(self, request: Request) -> Response:
@@ -99,6 +109,8 @@ class SearchSerializer(serializers.Serializer[Any]):
 
 
 class Search(View):
+    page = Page(filters=SearchSerializer)
+
     def get(self, request: Request) -> Response:
         return Response(parse_query(SearchSerializer, request))
 
@@ -157,8 +169,8 @@ urlpatterns = [
     path("private", Private.as_view()),
     path("plain/<str:how>", plain),
     path("admin/", admin.site.urls),
-    path("", include("observability.urls")),
     path("", include("httpapi.urls")),
+    path("", include("observability.urls")),
 ]
 
 handler400 = "httpapi.problems.handler400"

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from contracts.events import OrderLine
 from httpapi.problems import Problem
 from httpapi.query import parse_query
-from orders import batches, openapi, services
+from orders import batches, openapi, pages, services
 from orders.models import Order
 from orders.serializers import (
     NewBatchSerializer,
@@ -36,7 +36,7 @@ class OrderListView(ListAPIView[Order]):
     queryset = Order.objects.prefetch_related("items")
     serializer_class = OrderSerializer
     ordering = ("-created_at", "-id")
-    example_body = openapi.NEW_ORDER
+    page = pages.ORDERS
 
     def get_view_name(self) -> str:
         return "Orders"
@@ -68,7 +68,7 @@ class OrderListView(ListAPIView[Order]):
 class OrderBatchView(APIView):
     """Place up to 1000 orders at once. Each is taken or refused by itself."""
 
-    example_body = openapi.NEW_BATCH
+    page = pages.BATCH
 
     def get_view_name(self) -> str:
         return "Batch"
@@ -98,6 +98,7 @@ class OrderView(RetrieveAPIView[Order]):
 
     queryset = Order.objects.prefetch_related("items")
     serializer_class = OrderSerializer
+    page = pages.ORDER
 
     def get_view_name(self) -> str:
         return "Order"

@@ -9,7 +9,7 @@ from rest_framework.generics import ListAPIView, RetrieveAPIView
 
 from httpapi.problems import Problem
 from httpapi.query import parse_query
-from processing import openapi
+from processing import openapi, pages
 from processing.models import ProcessingRecord
 from processing.serializers import RecordDetailSerializer, RecordFilters, RecordSerializer
 
@@ -21,6 +21,7 @@ class RecordListView(ListAPIView[ProcessingRecord]):
     queryset = ProcessingRecord.objects.defer("order")
     serializer_class = RecordSerializer
     ordering = ("-finished_at", "-order_id")
+    page = pages.RECORDS
 
     def get_view_name(self) -> str:
         return "Processing records"
@@ -36,6 +37,7 @@ class RecordView(RetrieveAPIView[ProcessingRecord]):
 
     queryset = ProcessingRecord.objects.all()
     serializer_class = RecordDetailSerializer
+    page = pages.RECORD
 
     def get_view_name(self) -> str:
         return "Processing record"

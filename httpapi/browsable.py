@@ -1,0 +1,387 @@
+"""What the browsable API shows: answers as facts and tables, filters as controls, errors with their place.
+
+Nothing here runs for a program that asks for JSON.
+"""
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from django.utils.dateparse import parse_datetime
+from django.utils.html import escape, format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from httpapi.badges import Kind
+from httpapi.service import Link
+
+type Cell = Callable[[Any, Mapping[str, Any]], str]
+"""Shows a value, given the object it stands in. What is not marked as safe is escaped."""
+
+MAX_SHOWN_ERRORS = 50
+MAX_SEARCHED = 200_000
+"""Characters of a body in which the lines of errors are looked for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """What a view tells its page, as `page`. All of it may be left out.
+
+    `verb` says what the form does. `examples` are bodies to choose from, by name; the first stands in the form and
+    works when sent as it is. `headers` are those that the form offers, each with a sentence.
+
+    `filters` is the serializer of the query parameters: its fields become controls above the list.
+
+    `columns` says for a list in the answer, by its key, which fields its table has; else all of them. `cells` says by
+    a field's name how it is shown. `links` says where one goes on from an answer. `unfinished` tells whether an
+    answer will soon be another one: the page then follows it.
+    """
+
+    verb: str = "Send"
+    examples: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    filters: type[serializers.Serializer[Any]] | None = None
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+    links: Callable[[Mapping[str, Any]], list[Link]] = lambda data: []
+    unfinished: Callable[[Mapping[str, Any]], bool] = lambda data: False
+
+
+# --- Facts and tables
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A value as it stands on the page."""
+
+    label: str
+    html: str
+    number: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    title: str
+    columns: list[Shown]
+    rows: list[list[Shown]]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """An object of the answer: its plain values, its lists, and the objects inside it."""
+
+    title: str
+    facts: list[Shown]
+    tables: list[Table]
+    parts: list["Part"]
+
+
+def part_of(data: Mapping[str, Any], page: Page, *, title: str = "", without: Sequence[str] = ()) -> Part:
+    """An object of an answer, readable. `without` are the keys to leave out."""
+    part = Part(title, [], [], [])
+    for key, value in data.items():
+        if key in without:
+            continue
+        rows = _rows(value)
+        if rows is not None:
+            part.tables.append(table_of(key, rows, page))
+        elif isinstance(value, Mapping) and value and key not in page.cells:
+            part.parts.append(part_of(value, page, title=label(key)))
+        else:
+            part.facts.append(_shown(key, value, data, page))
+    return part
+
+
+def table_of(key: str, rows: Sequence[Mapping[str, Any]], page: Page) -> Table:
+    """A list of objects as a table."""
+    names = page.columns.get(key) or list(dict.fromkeys(name for row in rows for name in row))
+    cells = [[_shown(name, row.get(name), row, page) for name in names] for row in rows]
+    columns = [
+        Shown(label(name), "", number=bool(cells) and all(row[at].number for row in cells))
+        for at, name in enumerate(names)
+    ]
+    return Table(label(key), columns, cells)
+
+
+def _rows(value: Any) -> list[Mapping[str, Any]] | None:
+    """The objects of a list, or of an object of objects, whose keys become a column."""
+    if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
+        return value
+    if isinstance(value, Mapping) and value and all(isinstance(row, Mapping) for row in value.values()):
+        return [{"name": name, **row} for name, row in value.items()]
+    return None
+
+
+def _shown(name: str, value: Any, of: Mapping[str, Any], page: Page) -> Shown:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    show = page.cells.get(name)
+    return Shown(label(name), show(value, of) if show and value is not None else plain(value), number)
+
+
+def label(name: str) -> str:
+    """`customer_id` for people: Customer ID."""
+    words = ["ID" if word == "id" else word for word in name.replace("_", " ").split()]
+    return (words[0][:1].upper() + words[0][1:] + "".join(f" {word}" for word in words[1:])) if words else ""
+
+
+def plain(value: Any) -> str:
+    """A value that nobody has said anything about."""
+    match value:
+        case None | "" | [] | {}:
+            return mark_safe('<span class="quiet">–</span>')
+        case bool():
+            return "yes" if value else "no"
+        case UUID():
+            return format_html("<code>{}</code>", value)
+        case list() if not any(isinstance(one, (list, Mapping)) for one in value):
+            return ", ".join(map(str, value))
+        case list() | Mapping():
+            return format_html("<code>{}</code>", json.dumps(value, default=str, ensure_ascii=False))
+    at = moment(value)
+    if at is not None:
+        return time(at)
+    return format_html("<code>{}</code>", value) if isinstance(value, str) and _ID.fullmatch(value) else str(value)
+
+
+_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
+
+
+def moment(value: Any) -> datetime | None:
+    """The time that a value is, in UTC; None when it is no time."""
+    if isinstance(value, str) and _MOMENT.fullmatch(value):
+        try:
+            value = parse_datetime(value)
+        except ValueError:
+            return None
+    if not isinstance(value, datetime):
+        return None
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
+
+
+def time(at: datetime) -> SafeString:
+    """A time to the second, with all of it where the pointer rests."""
+    return format_html('<time datetime="{0}" title="{0}">{1}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}")
+
+
+def badge(text: str, kind: Kind) -> SafeString:
+    return format_html('<span class="badge {}">{}</span>', kind, text)
+
+
+def money(value: Any, of: Mapping[str, Any]) -> str:
+    return f"{value:,.2f}"
+
+
+def errors_cell(value: Any, of: Mapping[str, Any]) -> str:
+    """The `errors` of something that was refused, each with its place."""
+    lines = format_html_join("", "<li><b>{}</b> {}</li>", ((path(one["pointer"]), one["detail"]) for one in value))
+    return format_html('<ul class="errors">{}</ul>', lines)
+
+
+# --- Where one is in a list
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What a page of a list reaches from and to, and where its neighbours are."""
+
+    count: int
+    first: str
+    last: str
+    by_time: bool
+    newest_first: bool
+    next: str | None
+    previous: str | None
+    start: str
+
+
+def reach_of(data: Mapping[str, Any], ordering: Sequence[str], request: Request) -> Reach:
+    """Of a page of CursorPagination, in a list of this ordering."""
+    by = ordering[0].removeprefix("-") if ordering else ""
+    results = data["results"]
+    ends = [moment(results[at].get(by)) for at in (0, -1)] if results and isinstance(results[0], Mapping) else []
+    by_time = bool(ends) and None not in ends
+    first, last = (time(at) for at in ends if at) if by_time else ("", "")
+    query = request.query_params.copy()
+    query.pop("cursor", None)
+    return Reach(
+        count=len(results),
+        first=first,
+        last=last,
+        by_time=by_time,
+        newest_first=by_time and ordering[0].startswith("-"),
+        next=data.get("next"),
+        previous=data.get("previous"),
+        start=f"{request.path}?{query.urlencode()}" if query else request.path,
+    )
+
+
+# --- Filters as controls
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A query parameter that one fills in."""
+
+    name: str
+    label: str
+    kind: str
+    """`select`, or the type of an input."""
+    value: str
+    help: str
+    error: str = ""
+    choices: list[tuple[str, str]] = field(default_factory=list)
+    attributes: str = ""
+
+
+def controls(
+    filters: type[serializers.Serializer[Any]], given: Mapping[str, str], errors: Mapping[str, str]
+) -> list[Control]:
+    """One for each field, filled with what was given, with its error if it is wrong."""
+    return [
+        _control(name, one, given.get(name, ""), errors.get(f"?{name}", "")) for name, one in filters().fields.items()
+    ]
+
+
+def _control(name: str, one: Any, value: str, error: str) -> Control:
+    common: dict[str, Any] = {"name": name, "label": label(name), "error": error, "help": str(one.help_text or "")}
+    match one:
+        case serializers.ChoiceField():
+            choices = [(str(key), str(text)) for key, text in one.choices.items()]
+            if value and value not in dict(choices):
+                choices.append((value, value))
+            return Control(**common, kind="select", value=value, choices=[("", "any"), *choices])
+        case serializers.DateTimeField():
+            at = moment(value)
+            common["label"] += " (UTC)"
+            # What such a control cannot hold stays text: it would show as empty, and be lost.
+            if value and (at is None or at.microsecond or error):
+                return Control(**common, kind="text", value=value)
+            shown = f"{at:%Y-%m-%dT%H:%M:%S}" if at else ""
+            return Control(**common, kind="datetime-local", value=shown, attributes=mark_safe('step="1"'))
+        case serializers.IntegerField():
+            limits = [(key, getattr(one, f"{key}_value")) for key in ("min", "max")]
+            attributes = format_html_join(" ", '{}="{}"', ((key, most) for key, most in limits if most is not None))
+            return Control(**common, kind="number" if value.isdecimal() or not value else "text", value=value,
+                           attributes=attributes)  # fmt: skip
+        case serializers.CharField(max_length=int() as most):
+            return Control(**common, kind="text", value=value, attributes=format_html('maxlength="{}"', most))
+    return Control(**common, kind="text", value=value)
+
+
+# --- What is wrong, and where
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One of a problem's errors."""
+
+    pointer: str
+    path: str
+    detail: str
+    line: int | None
+    """In the body as it was sent, from 1."""
+    parameter: str
+    """The query parameter it is about, if it is about one."""
+
+
+def mistakes(errors: Sequence[Mapping[str, str]], sent: str | None) -> list[Mistake]:
+    """The errors of a problem, each with its place; `sent` is the body they are about."""
+    shown = errors[:MAX_SHOWN_ERRORS]
+    lines = lines_of(sent) if sent and len(sent) <= MAX_SEARCHED and any(e["pointer"] for e in shown) else {}
+    return [
+        Mistake(
+            pointer=one["pointer"],
+            path=path(one["pointer"]),
+            detail=one["detail"],
+            line=lines.get(one["pointer"]),
+            parameter=one["pointer"][1:] if one["pointer"].startswith("?") else "",
+        )
+        for one in shown
+    ]
+
+
+def path(pointer: str) -> str:
+    """A pointer for people: `/items/0/quantity` is "items › 1st › quantity"."""
+    if not pointer:
+        return "the body"
+    if pointer.startswith("?"):
+        return label(pointer[1:])
+    names = (name.replace("~1", "/").replace("~0", "~") for name in pointer[1:].split("/"))
+    return " › ".join(_ordinal(int(name) + 1) if name.isdecimal() and len(name) < 7 else name for name in names)
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:\n]|[^\s{}\[\],:"]+')
+
+
+def lines_of(text: str) -> dict[str, int]:
+    """The line, from 1, on which each value of a JSON text begins, by its pointer. Of no use for what is no JSON."""
+    lines: dict[str, int] = {}
+    line = 1
+    # For each object or list that is open: the key or index of the value that is next; None where a key is.
+    inside: list[str | int | None] = []
+    for token in _TOKEN.findall(text):
+        if token == "\n":
+            line += 1
+        elif token in ("}", "]"):
+            if inside:
+                inside.pop()
+        elif token == ",":
+            if inside:
+                at = inside[-1]
+                inside[-1] = at + 1 if isinstance(at, int) else None
+        elif token == ":":
+            continue
+        elif inside and inside[-1] is None:
+            inside[-1] = token[1:-1].replace("~", "~0").replace("/", "~1")
+        else:
+            lines["".join(f"/{name}" for name in inside)] = line
+            if token in ("{", "["):
+                inside.append(None if token == "{" else 0)
+    return lines
+
+
+# --- JSON and commands as texts
+
+_JSON = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|(\b(?:true|false|null)\b)|(-?\d[\d.eE+-]*)')
+
+
+def highlighted(text: str, *, own: str) -> SafeString:
+    """A JSON text with its parts marked by class, and with links for the addresses that begin with `own`."""
+    return mark_safe("".join(_marked(text, own)))
+
+
+def _marked(text: str, own: str) -> Iterator[str]:
+    done = 0
+    for found in _JSON.finditer(text):
+        yield escape(text[done : found.start()])
+        done = found.end()
+        string, colon, word, number = found.groups()
+        if colon:
+            yield format_html('<span class="key">{}</span>{}', string, colon)
+        elif string and string.startswith(f'"{own}') and "\\" not in string:
+            yield format_html('<a class="string" href="{}">{}</a>', string[1:-1], string)
+        else:
+            kind = "string" if string else "word" if word else "number"
+            yield format_html('<span class="{}">{}</span>', kind, string or word or number)
+    yield escape(text[done:])
+
+
+def curl(url: str, *, headers: Mapping[str, str], body: str | None = None) -> str:
+    """The command that does the same as the page."""
+    words = ["curl", "-i", shlex.quote(url)]
+    words += [f"-H {shlex.quote(f'{name}: {value}')}" for name, value in headers.items()]
+    if body is not None:
+        words.append(f"-d {shlex.quote(body)}")
+    return " \\\n  ".join([" ".join(words[:3]), *words[3:]])

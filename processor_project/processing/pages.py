@@ -1,0 +1,48 @@
+"""What the browsable API is told about processing records: filters, and how a record is shown."""
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from django.urls import reverse
+from django.utils.html import format_html
+
+from httpapi.browsable import Kind, Page, badge, money
+from httpapi.service import Link
+from processing.models import ProcessingRecord
+from processing.serializers import RecordFilters
+
+_KINDS: dict[str, Kind] = {ProcessingRecord.Outcome.COMPLETED: "good", ProcessingRecord.Outcome.FAILED: "bad"}
+
+
+def _outcome(value: Any, of: Mapping[str, Any]) -> str:
+    return badge(str(value), _KINDS.get(value, "quiet"))
+
+
+def _order_id(value: Any, of: Mapping[str, Any]) -> str:
+    return format_html('<a href="{}"><code>{}</code></a>', reverse("record", args=[value]), value)
+
+
+def _links(record: Mapping[str, Any]) -> list[Link]:
+    if "order_id" not in record:
+        return []
+    customer = urlencode({"customer_id": record["customer_id"]})
+    return [
+        Link(
+            "In the admin",
+            reverse("admin:processing_processingrecord_change", args=[record["order_id"]]),
+            "for operators, with everything around it",
+        ),
+        Link("All records of this customer", f"{reverse('records')}?{customer}"),
+    ]
+
+
+_CELLS = {"outcome": _outcome, "order_id": _order_id, "total_amount": money, "price": money}
+
+RECORDS = Page(
+    filters=RecordFilters,
+    columns={"results": ["finished_at", "outcome", "order_id", "customer_id", "total_amount", "attempts", "reason"]},
+    cells=_CELLS,
+)
+
+RECORD = Page(cells=_CELLS, links=_links)
