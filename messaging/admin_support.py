@@ -153,6 +153,11 @@ def header_lines(headers: dict[str, Any]) -> list[tuple[str, str]]:
     return [(printable(name), printable(str(value))) for name, value in sorted(headers.items())]
 
 
+def badge(text: str, kind: str) -> SafeString:
+    """The text, escaped, as a badge: `good`, `bad`, `waiting` or `quiet`."""
+    return format_html('<span class="desk-badge desk-{}">{}</span>', kind, text)
+
+
 class RecentValuesFilter(admin.SimpleListFilter):
     """Offers the values that `parameter_name` has in the newest rows. Reading all rows for it would take seconds."""
 

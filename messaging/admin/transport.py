@@ -2,15 +2,16 @@
 
 import uuid
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.safestring import SafeString
 from django.utils.timesince import timesince, timeuntil
 
-from messaging.admin_support import ReadOnlyAdmin, TypeFilter
+from messaging.admin_support import ReadOnlyAdmin, TypeFilter, badge
 from messaging.display import one_line
 from messaging.health import ALIVE_WITHIN
 from messaging.models import InboxMessage, OutboxMessage, Process
@@ -45,6 +46,7 @@ class OutboxMessageAdmin(ReadOnlyAdmin):
     list_display = ("id", "type", "destination", "waits_for", "attempts", "next_attempt", "error")
     sortable_by = ("id",)
     list_filter = (DueFilter, TypeFilter)
+    list_filter_options: ClassVar = {"due": {"label": "Next attempt", "horizontal": True}}
     search_fields = ("message_id",)
     search_help_text = "Id or message id, exactly."
     found_by = ("id",)
@@ -101,12 +103,14 @@ class ProcessAdmin(ReadOnlyAdmin):
     list_display = ("name", "alive", "waits_for", "last_progress", "last_seen", "started_at", "speed")
     sortable_by = ()
     list_filter = ("role",)
+    list_filter_options: ClassVar = {"role": {"label": "Role", "horizontal": True}}
     search_fields = ("name",)
     search_help_text = "Part of the name: role, host or process id."
 
-    @admin.display(description="alive", boolean=True)
-    def alive(self, process: Process) -> bool:
-        return process.seen_at > timezone.now() - timedelta(seconds=ALIVE_WITHIN)
+    @admin.display(description="state")
+    def alive(self, process: Process) -> SafeString:
+        alive = process.seen_at > timezone.now() - timedelta(seconds=ALIVE_WITHIN)
+        return badge(*("alive", "good") if alive else ("gone", "bad"))
 
     @admin.display(description="waits for")
     def waits_for(self, process: Process) -> str:

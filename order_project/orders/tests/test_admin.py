@@ -228,7 +228,7 @@ def test_an_empty_list_says_how_to_place_the_first_order(admin):
     shown = page(admin, LIST)
 
     assert "No orders yet" in shown
-    (command,) = re.findall(r"<pre>(curl .*?)</pre>", shown, re.DOTALL)
+    (command,) = re.findall(r"<pre[^>]*>(curl .*?)</pre>", shown, re.DOTALL)
     assert "http://testserver/orders" in command
     (sent,) = re.findall(r"-d '(.*)'", command)
     assert Client().post("/orders", sent, content_type="application/json").status_code == 201
@@ -245,5 +245,6 @@ def test_a_list_that_matches_nothing_does_not_claim_there_are_no_orders(admin, q
 
 
 def _periods(shown: str) -> list[str]:
-    (navigation,) = re.findall(r'<nav class="toplinks".*?</nav>', shown, re.DOTALL)
-    return re.findall(r'<a href="[^"]*">([^<]+)</a>', navigation)  # the link back has a class too
+    (navigation,) = re.findall(r'<ul class="toplinks .*?</ul>', shown, re.DOTALL)
+    # The link back is in an item with another class.
+    return re.findall(r'<li class="px-2">\s*<a [^>]*>\s*([^<]+?)\s*</a>', navigation)
