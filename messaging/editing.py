@@ -1,0 +1,115 @@
+"""Editing: a message that can never be handled as it stands is sent again with another body, once."""
+
+import difflib
+
+import msgspec
+from django.db import transaction
+from django.db.models.functions import Now
+
+from messaging import actions, dead_letters, dry_run, outbox
+from messaging.display import printable
+from messaging.errors import InvalidMessageError, MessagingError
+from messaging.failures import subject_among_ours
+from messaging.models import DeadLetter, InboxMessage
+from messaging.storable import storable_text
+
+
+class EditError(MessagingError):
+    """The edited message cannot be sent, and nothing was done. The text says why, for people."""
+
+
+class ChangedMeanwhile(EditError):
+    """Somebody has settled the dead letter, or it has failed again, since it was looked at."""
+
+
+def version_of(dead_letter: DeadLetter) -> str:
+    """What of a dead letter has been seen: `seen` of `edit_and_replay`. Changes with each failure and decision."""
+    return f"{dead_letter.status} {dead_letter.occurrences} {dead_letter.last_failed_at.isoformat()}"
+
+
+def check(dead_letter: DeadLetter, body: bytes) -> None:
+    """Raises EditError when this body may not take the place of the dead letter's own.
+
+    It must be another one, hold as its type wants it (else the error names the field), and be about the same business
+    key, if the original's can be read: else both could take effect.
+    """
+    if _is_same(bytes(dead_letter.body), body):
+        raise EditError("The body is as it was. To send it unchanged, replay it.")
+    try:
+        dry_run.read(edited(dead_letter, body))
+    except InvalidMessageError as error:
+        raise EditError(str(error)) from error
+    before = subject_among_ours(bytes(dead_letter.body), dead_letter.type) or dead_letter.subject
+    after = subject_among_ours(body, dead_letter.type)
+    if before and after != before:
+        raise EditError(
+            f"The message is about {before}, and edited it would be about {after or 'nothing that can be read'}. "
+            "What a message is about cannot be changed."
+        )
+
+
+def edited(dead_letter: DeadLetter, body: bytes) -> DeadLetter:
+    """The dead letter as it would be with this body; not to be saved."""
+    copy = DeadLetter(**{field.attname: getattr(dead_letter, field.attname) for field in DeadLetter._meta.fields})
+    copy.body = body
+    return copy
+
+
+def edit_and_replay(*, dead_letter_id: int, body: bytes, by: str, reason: str, seen: str) -> DeadLetter:
+    """Sends the message again with this body in place of its own, and returns the dead letter, superseded now.
+
+    The message keeps its id, so that of the original and the edited one only one can ever take effect, whatever else
+    is replayed. In one transaction: the dead letter is settled, the outbox has the message, and who did it and the
+    difference are written down. Fails the edited one again, it is a dead letter of its own.
+    Raises EditError when the body may not be sent (see `check`), without a reason, or when the message has taken effect
+    already; ChangedMeanwhile when the dead letter is no longer as it was `seen`: two people who edit it at once send
+    one. A crash in here: nothing was done.
+    """
+    if not reason.strip():
+        raise EditError("Say why it is edited: the reason is kept with it.")
+    with transaction.atomic():
+        row = DeadLetter.objects.select_for_update().filter(pk=dead_letter_id).first()
+        if row is None:
+            raise ChangedMeanwhile(f"There is no dead letter {dead_letter_id} any more.")
+        if row.status != DeadLetter.Status.WAITING:
+            raise ChangedMeanwhile(f"It was {row.status} by {row.settled_by} meanwhile. Nothing was done.")
+        if version_of(row) != seen:
+            raise ChangedMeanwhile("It has failed again meanwhile. Nothing was done: look at it once more.")
+        check(row, body)
+        if InboxMessage.objects.filter(message_id=row.message_id).exists():
+            raise EditError("The message has taken effect already: an edited one would be ignored.")
+        difference = diff(bytes(row.body), body)
+        outbox.add([dead_letters.again(edited(row, body))])
+        row.status = DeadLetter.Status.SUPERSEDED
+        row.settled_by = storable_text(by, 255)
+        row.settled_at = Now()  # type: ignore[assignment]
+        row.save(update_fields=["status", "settled_by", "settled_at"])
+        actions.record(action="edit", by=by, reason=reason, dead_letters=[row], detail={"diff": difference})
+    row.refresh_from_db()
+    return row
+
+
+def editable(body: bytes) -> str | None:
+    """The body as text to be edited, JSON indented; None when it is no text."""
+    try:
+        return _pretty(body)
+    except UnicodeDecodeError:
+        return None
+
+
+def diff(old: bytes, new: bytes) -> list[str]:
+    """The lines of a unified diff, of JSON as it reads indented. Nothing in them steers a terminal."""
+    before, after = (_pretty(body, errors="backslashreplace").splitlines() for body in (old, new))
+    return [printable(line) for line in difflib.unified_diff(before, after, "original", "edited", lineterm="")]
+
+
+def _pretty(body: bytes, errors: str = "strict") -> str:
+    try:
+        return msgspec.json.format(body, indent=2).decode()
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return body.decode(errors=errors)
+
+
+def _is_same(old: bytes, new: bytes) -> bool:
+    """Whether they differ in nothing but the spaces that the form has put between."""
+    return old == new or _pretty(old, errors="backslashreplace") == _pretty(new, errors="backslashreplace")
