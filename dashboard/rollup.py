@@ -23,11 +23,13 @@ from dashboard.pipeline import Pipeline
 
 SLOT = timedelta(seconds=10)
 MINUTES = 60
-BUDGET = 0.025
+BUDGET = 0.03
 """Seconds that one look may spend on counting, beside the slots that are under way."""
 STATEMENT_TIMEOUT_MS = 1000
 
 _FRESH = timedelta(seconds=2)  # what was counted so short ago is not counted again
+_FIRST_CHUNK = 6  # a minute
+_MOST_CHUNKS = 6
 _SETTLED = timedelta(minutes=10)  # no row comes in later than this after its own time
 _KEPT = timedelta(days=1)
 _LOCK = 7_305_514_261  # any number that nothing else in this database locks
@@ -83,18 +85,19 @@ def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> None:
         )
     }
     under_way, rest = _due(window, known, now)
-    if under_way and not _count(pipeline, under_way, now):
+    if under_way and _count(pipeline, under_way, now) is None:
         return
-    size, left = 2, BUDGET
-    while rest and left > 0:
+    size, left, chunks = _FIRST_CHUNK, BUDGET, 0
+    while rest and left > 0 and chunks < _MOST_CHUNKS:
+        chunks += 1
         chunk, rest = _first_run(rest, size)
-        began = time.perf_counter()
-        if not _count(pipeline, chunk, now):
+        spent = _count(pipeline, chunk, now)
+        if spent is None:
             return
-        spent = time.perf_counter() - began
         left -= spent
         # Twice as many as long as that fits: an idle hour takes a few statements, a busy one never takes too long.
         size = max(1, min(2 * size, int(left / (spent / len(chunk)))))
+    PipelineSlot.objects.filter(start__lt=now - _KEPT).delete()
 
 
 def read(pipeline: Pipeline, *, now: datetime | None = None) -> Hour:
@@ -145,13 +148,14 @@ def _due(
 
 
 def _is_settled(start: datetime, slot: _Known, age: timedelta) -> bool:
-    """Nothing in it can have changed, or not enough time has passed that one should look for late rows again.
+    """Nothing in it can have changed, or not enough time has passed to look again.
 
-    A row has its time before it is committed. So a slot is counted again after 10, 20, 40 … seconds.
+    While rows are not final, that is after a sixtieth of its age. A row has its time before it is committed, so that
+    any slot is counted again after 10, 20, 40 … seconds, for rows that came late.
     """
-    if slot.is_open:
-        return False
     age_when_counted = slot.computed_at - (start + SLOT)
+    if slot.is_open:
+        return age - age_when_counted < age / 60
     return age_when_counted >= _SETTLED or (age >= SLOT and age < max(2 * age_when_counted, SLOT))
 
 
@@ -163,19 +167,23 @@ def _first_run(slots: Sequence[datetime], size: int) -> tuple[list[datetime], li
     return sorted(slots[:end]), list(slots[end:])
 
 
-def _count(pipeline: Pipeline, slots: Sequence[datetime], now: datetime) -> bool:
-    """Counts these slots, which follow each other. False when somebody else is counting: then nothing is done."""
+def _count(pipeline: Pipeline, slots: Sequence[datetime], now: datetime) -> float | None:
+    """Counts these slots, which follow each other, and says how many seconds the questions took.
+
+    None when somebody else is counting: then nothing is done.
+    """
+    counts: dict[datetime, Counter[str]] = defaultdict(Counter)
+    took: dict[datetime, Histogram] = defaultdict(Counter)
+    waited: dict[datetime, Histogram] = defaultdict(Counter)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('statement_timeout', %s, true), pg_try_advisory_xact_lock(%s)",
             [str(STATEMENT_TIMEOUT_MS), _LOCK],
         )
         if not cursor.fetchone()[1]:
-            return False
+            return None
         span = {"start": slots[0], "end": slots[-1] + SLOT}
-        counts: dict[datetime, Counter[str]] = defaultdict(Counter)
-        took: dict[datetime, Histogram] = defaultdict(Counter)
-        waited: dict[datetime, Histogram] = defaultdict(Counter)
+        began = time.perf_counter()
         for slot, status, bucket, number in _grouped(cursor, pipeline.rows, span, "status"):
             counts[slot][status] += number
             if bucket is not None:
@@ -184,6 +192,7 @@ def _count(pipeline: Pipeline, slots: Sequence[datetime], now: datetime) -> bool
             for slot, _, bucket, number in _grouped(cursor, pipeline.waits, span, "''"):
                 if bucket is not None:
                     waited[slot][bucket] += number
+        spent = time.perf_counter() - began
         PipelineSlot.objects.bulk_create(
             (
                 PipelineSlot(
@@ -200,8 +209,7 @@ def _count(pipeline: Pipeline, slots: Sequence[datetime], now: datetime) -> bool
             unique_fields=["start"],
             update_fields=["counts", "took", "waited", "is_open", "computed_at"],
         )
-        PipelineSlot.objects.filter(start__lt=now - _KEPT).delete()
-    return True
+    return spent
 
 
 def _grouped(cursor: Any, query: str, span: dict[str, datetime], status: str) -> Iterator[tuple[Any, ...]]:

@@ -36,6 +36,7 @@ LEDGER = {
     "PEER_TOKEN": "",
 }
 DASHBOARD = {"PIPELINE": "dashboard.tests.pipelines.PIPELINE"}
+TIMELINE = {"STORY": "timeline.tests.stories.story"}
 METRICS_PORT = 0
 METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
 API_MAX_BODY_BYTES = 1024 * 1024
@@ -47,7 +48,10 @@ REST_FRAMEWORK = httpapi_settings.rest_framework_settings(auth_required=False)
 SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings("Things", "Keeps things.", "1.0.0")
 SERVICE_NAME = "Things"
 UNFOLD = httpapi_settings.unfold_settings(
-    SERVICE_NAME, pipeline=[], elsewhere={"Others": "http://others.invalid/admin/"}
+    SERVICE_NAME,
+    pipeline=[],
+    elsewhere={"Others": "http://others.invalid/admin/"},
+    pages=[("overview/fragment", "overview_fragment", "dashboard.views.FragmentView")],
 )
 TEMPLATES = [
     {

@@ -1,5 +1,6 @@
 """The parts of a service's settings that belong to its HTTP face, so that both services have the same one."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.http import HttpRequest
@@ -82,11 +83,14 @@ def spectacular_settings(title: str, description: str, version: str) -> dict[str
     }
 
 
-def unfold_settings(title: str, *, pipeline: list[str], elsewhere: dict[str, str]) -> dict[str, Any]:
+def unfold_settings(
+    title: str, *, pipeline: list[str], elsewhere: dict[str, str], pages: Sequence[tuple[str, str, str]] = ()
+) -> dict[str, Any]:
     """The setting UNFOLD: one look for the admins of all services.
 
     `pipeline` names the service's own models (`app.model`) for the sidebar; `elsewhere` are titles and addresses of
-    other services' admins. Nothing is fetched from another host, and nothing is looked for in rows but by exact id.
+    other services' admins; `pages` are further views of the admin: path, name, class. Nothing is fetched from another
+    host, and nothing is looked for in rows but by exact id.
     """
 
     def style(request: HttpRequest) -> str:
@@ -113,6 +117,7 @@ def unfold_settings(title: str, *, pipeline: list[str], elsewhere: dict[str, str
         "SHOW_HISTORY": False,
         "SHOW_VIEW_ON_SITE": False,
         "SHOW_BACK_BUTTON": True,
+        "SITE_VIEWS": pages,
         "STYLES": [style],
         "SIDEBAR": {"show_search": True, "navigation": navigation},
         # Searching models would go through a million rows, and show every one that is found.

@@ -112,7 +112,10 @@ SERVICE_DESCRIPTION = (
 API_RESOURCES = {"Orders": "/orders"}
 SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings(SERVICE_NAME, SERVICE_DESCRIPTION, "1.0.0")
 UNFOLD = httpapi_settings.unfold_settings(
-    SERVICE_NAME, pipeline=["orders.order", "orders.orderbatch"], elsewhere={"Processor": PROCESSOR_ADMIN_URL}
+    SERVICE_NAME,
+    pipeline=["orders.order", "orders.orderbatch"],
+    elsewhere={"Processor": PROCESSOR_ADMIN_URL},
+    pages=[("overview/fragment", "overview_fragment", "dashboard.views.FragmentView")],
 )
 USE_TZ = True
 TIME_ZONE = "UTC"

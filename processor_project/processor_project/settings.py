@@ -114,7 +114,10 @@ SERVICE_DESCRIPTION = (
 API_RESOURCES = {"Records": "/records"}
 SPECTACULAR_SETTINGS = httpapi_settings.spectacular_settings(SERVICE_NAME, SERVICE_DESCRIPTION, "1.0.0")
 UNFOLD = httpapi_settings.unfold_settings(
-    SERVICE_NAME, pipeline=["processing.processingrecord"], elsewhere={"Orders": ORDERS_ADMIN_URL}
+    SERVICE_NAME,
+    pipeline=["processing.processingrecord"],
+    elsewhere={"Orders": ORDERS_ADMIN_URL},
+    pages=[("overview/fragment", "overview_fragment", "dashboard.views.FragmentView")],
 )
 USE_TZ = True
 TIME_ZONE = "UTC"

@@ -1,0 +1,276 @@
+"""The overview as a page: its figures, with a link to the rows behind each that this person may see."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.apps import apps
+from django.contrib import admin
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.http import urlencode
+
+from dashboard import plots
+from dashboard.pipeline import Empty, Pipeline, pipeline
+from dashboard.rollup import MINUTES, Minute
+from dashboard.snapshot import CAP, GROUP_CAP, Snapshot, take
+from dashboard.verdict import Problem, judge
+from dashboard.words import age, capped, duration
+from messaging.conf import config
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One number, with what it counts."""
+
+    label: str
+    value: str
+    url: str = ""
+    kind: str = ""
+    """`good`, `waiting` or `bad` where it has a colour."""
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """Some figures under a heading."""
+
+    title: str
+    figures: tuple[Figure, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of a table that has the same content as the plots."""
+
+    time: str
+    cells: tuple[Figure, ...]
+
+
+UNKNOWN = "unknown"
+
+
+def context(request: HttpRequest) -> dict[str, Any]:
+    """All that the template needs. Asks the database and the broker."""
+    snapshot = take(pipeline())
+    verdict = judge(snapshot)
+    links = _Links(request)
+    found: dict[str, Any] = {
+        "snapshot": snapshot,
+        "verdict": verdict,
+        "problems": [(problem, links.of_problem(problem)) for problem in verdict.problems],
+        "cards": [*_pipeline_cards(snapshot, links), *_messaging_cards(snapshot, links)],
+        "queues": _queues(snapshot),
+        "retrying": sum(queue.messages or 0 for queue in snapshot.broker.queues[1:-1]),
+        "groups": [
+            (group, capped(group.waiting, GROUP_CAP), links.row("messaging.failuregroup", group.id))
+            for group in snapshot.groups
+        ],
+        "groups_url": links.rows("messaging.failuregroup"),
+        "replays": [(replay, links.row("messaging.replay", replay.id)) for replay in snapshot.replays],
+        "is_counted": snapshot.hour is None or snapshot.hour.is_counted,
+    }
+    shown = snapshot.pipeline
+    if shown is not None and snapshot.hour is not None:
+        found |= _plots(snapshot, shown, links)
+        stale = snapshot.hour.oldest_count_at
+        if stale is not None and snapshot.at - stale > timedelta(minutes=1):
+            found["stale"] = age((snapshot.at - stale).total_seconds())
+    if shown is not None and snapshot.is_empty:
+        found["empty"] = _empty(shown, request)
+    return found
+
+
+class _Links:
+    """Addresses of rows in the admin; empty for those that this person may not see."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        self._known: dict[str, str] = {}
+
+    def rows(self, model: str, filters: Mapping[str, str] | None = None) -> str:
+        url = self._list(model)
+        return f"{url}?{urlencode(filters)}" if url and filters else url
+
+    def row(self, model: str, id: Any) -> str:
+        return self._list(model) and reverse(f"admin:{model.replace('.', '_')}_change", args=[id])
+
+    def of_problem(self, problem: Problem) -> str:
+        if not problem.model:
+            return ""
+        return self.row(problem.model, problem.row) if problem.row else self.rows(problem.model, problem.filters)
+
+    def _list(self, model: str) -> str:
+        if model not in self._known:
+            model_admin = admin.site._registry.get(apps.get_model(model))
+            may = model_admin is not None and model_admin.has_view_permission(self._request)
+            self._known[model] = reverse(f"admin:{model.replace('.', '_')}_changelist") if may else ""
+        return self._known[model]
+
+
+def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
+    shown = snapshot.pipeline
+    if shown is None:
+        return []
+    cards = []
+    hour = _span(shown, snapshot.hour.minutes[0], minutes=MINUTES) if snapshot.hour else {}
+    counts = snapshot.counts
+    by_status = (
+        Figure(
+            status.label,
+            f"{counts[status.name]:,}" if snapshot.hour else UNKNOWN,
+            links.rows(shown.model, {f"{shown.status}__exact": status.name, **hour}),
+            status.kind if counts[status.name] else "",
+        )
+        for status in shown.statuses
+    )
+    total = f"{counts.total():,}" if snapshot.hour else UNKNOWN
+    everything = Figure(f"{shown.many} {shown.happened}", total, links.rows(shown.model, hour))
+    cards.append(Card("The last hour", (everything, *by_status)))
+    cards.append(_times(shown.took, snapshot.took, links.rows(shown.model, hour)))
+    if shown.waits:
+        cards.append(_times(shown.waited, snapshot.waited, links.rows("messaging.inboxmessage")))
+    if shown.count_open:
+        count, oldest = snapshot.open_count, snapshot.oldest_open
+        waiting = links.rows(shown.model, {f"{shown.status}__exact": shown.open_label})
+        figures = [
+            Figure(f"{shown.open_label} {shown.many}", UNKNOWN if count is None else capped(count, CAP), waiting)
+        ]
+        if count is not None:
+            is_late = oldest is not None and oldest[1] > shown.open_max_age
+            figures.append(
+                Figure(
+                    "the oldest waits for",
+                    age(oldest[1]) if oldest else "–",
+                    links.row(shown.model, oldest[0]) if oldest else "",
+                    "waiting" if is_late else "",
+                )
+            )
+        cards.append(Card("Not final yet", tuple(figures)))
+    return cards
+
+
+def _times(title: str, percentile: Any, url: str) -> Card:
+    figures = [
+        Figure(f"p{share:.0%}, last {label}".replace("%", ""), duration(percentile(share, minutes=minutes)), url)
+        for minutes, label in ((MINUTES, "hour"), (5, "5 min"))
+        for share in (0.5, 0.95)
+    ]
+    return Card(title, tuple(figures))
+
+
+def _messaging_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
+    outbox, letters = snapshot.outbox_count, snapshot.dead_letters
+    is_old = snapshot.outbox_age is not None and snapshot.outbox_age > config().outbox_max_age
+    outbox_url = links.rows("messaging.outboxmessage")
+    outbox_age = "–" if snapshot.outbox_age is None else age(snapshot.outbox_age)
+    cards = [
+        Card(
+            "Outbox",
+            (
+                Figure("wait to be published", UNKNOWN if outbox is None else capped(outbox, CAP), outbox_url),
+                Figure(
+                    "the oldest waits for",
+                    UNKNOWN if outbox is None else outbox_age,
+                    outbox_url,
+                    "waiting" if is_old else "",
+                ),
+            ),
+        ),
+        Card("Processes alive", tuple(_process_figures(snapshot, links))),
+        Card(
+            "Dead letters",
+            (
+                Figure(
+                    "wait for a decision",
+                    UNKNOWN if letters is None else capped(letters, CAP),
+                    links.rows("messaging.deadletter"),
+                    "bad" if letters else "",
+                ),
+            ),
+        ),
+    ]
+    return cards
+
+
+def _process_figures(snapshot: Snapshot, links: _Links) -> list[Figure]:
+    figures = []
+    for role, label in (("relay", "relays"), ("consume", "consumers")):
+        url = links.rows("messaging.process", {"role__exact": role})
+        if snapshot.processes is None:
+            figures.append(Figure(label, UNKNOWN, url))
+            continue
+        alive = snapshot.processes[role]
+        waiting = sum(process["circuit"] != "closed" for process in alive)
+        text = f"{label}, {waiting} of them waiting" if waiting else label
+        figures.append(Figure(text, f"{len(alive):,}", url, "bad" if waiting or not alive else ""))
+    return figures
+
+
+def _queues(snapshot: Snapshot) -> list[tuple[str, str, str, str]]:
+    """What it is for, its name, how many messages, how many consumers."""
+    queues = snapshot.broker.queues
+    if not queues:
+        return []
+    rungs = (queue.name.rpartition(".")[2] for queue in queues[1:-1])
+    titles = ["work", *(f"retry in {rung}" for rung in rungs), "dead letters"]
+    return [
+        (title, queue.name, "not there" if queue.messages is None else f"{queue.messages:,}", f"{queue.consumers:,}")
+        for title, queue in zip(titles, queues, strict=True)
+    ]
+
+
+def _plots(snapshot: Snapshot, shown: Pipeline, links: _Links) -> dict[str, Any]:
+    assert snapshot.hour is not None
+    minutes = snapshot.hour.minutes
+
+    def link(minute: Minute, status: str) -> str:
+        filters = {f"{shown.status}__exact": status} if status else {}
+        return links.rows(shown.model, {**filters, **_span(shown, minute)})
+
+    drawn = [
+        (
+            "rate",
+            f"{shown.many.capitalize()} {shown.happened} per minute",
+            plots.bars(minutes, shown, link),
+            [(status.kind, status.label) for status in shown.statuses],
+        ),
+        (
+            "took",
+            shown.took,
+            plots.times(minutes, lambda minute: minute.took, shown, link),
+            [("p50", "p50: half took no longer"), ("p95", "p95: 19 of 20 took no longer")],
+        ),
+    ]
+    rows = [
+        Row(
+            f"{minute.start:%H:%M}",
+            (
+                *(
+                    Figure(status.label, f"{minute.counts[status.name]:,}", link(minute, status.name))
+                    for status in shown.statuses
+                ),
+                *(Figure("", duration(plots.percentile(minute.took, share))) for share in (0.5, 0.95)),
+            ),
+        )
+        for minute in reversed(minutes)
+        if minute.total
+    ]
+    return {
+        "plots": drawn,
+        "rows": rows,
+        "header": [*(status.label for status in shown.statuses), "p50", "p95"],
+        "first": f"{minutes[0].start:%H:%M}",
+        "middle": f"{minutes[MINUTES // 2].start:%H:%M}",
+        "last": f"{minutes[-1].start:%H:%M}",
+    }
+
+
+def _span(shown: Pipeline, first: Minute, *, minutes: int = 1) -> dict[str, str]:
+    end = first.start + timedelta(minutes=minutes)
+    return {f"{shown.at}__gte": f"{first.start}", f"{shown.at}__lt": f"{end}"}
+
+
+def _empty(shown: Pipeline, request: HttpRequest) -> Empty:
+    return shown.empty(request)

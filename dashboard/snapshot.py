@@ -1,0 +1,231 @@
+"""All that the overview knows at one moment, as plain values. The page, the command and the verdict read it.
+
+Every question is answered by an index or stops at a limit, so that it costs the same with a million rows. A question
+that the database does not answer in time is said to be unanswered, and holds back no other.
+"""
+
+import logging
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.db import Error, connection, transaction
+from django.utils import timezone
+
+from dashboard import queues, rollup
+from dashboard.histogram import percentile
+from dashboard.pipeline import Pipeline
+from messaging import health
+from messaging.models import DeadLetter, FailureGroup, Replay, ReplayedMessage
+
+logger = logging.getLogger(__name__)
+
+CAP = 10_000
+"""What is more than this is not counted further, and shown as `10,000+`."""
+GROUP_CAP = 1_000
+"""The same within one failure group."""
+TIMEOUT_MS = 1000
+"""What the database may take for one question."""
+
+_GROUPS_SHOWN = 5
+_GROUPS_LOOKED_AT = 30
+_CANCELED = "57014"
+
+# The counts stop at the cap: an outbox that nobody empties may hold millions.
+_MESSAGING = """
+    SELECT (SELECT count(*) FROM (SELECT FROM messaging_outboxmessage LIMIT %(cap)s) AS waiting),
+           (SELECT extract(epoch FROM now() - created_at)::float8
+            FROM messaging_outboxmessage ORDER BY id LIMIT 1),
+           (SELECT count(*) FROM (
+               SELECT FROM messaging_deadletter WHERE status = %(waiting)s LIMIT %(cap)s) AS waiting)"""
+_GROUPS = """
+    SELECT seen.id, seen.error_type, seen.place, seen.type, seen.state, seen.owner, seen.last_seen_at, letters.waiting
+    FROM (SELECT * FROM messaging_failuregroup WHERE state = ANY (%(states)s)
+          ORDER BY last_seen_at DESC LIMIT %(looked_at)s) AS seen
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS waiting FROM (
+            SELECT FROM messaging_deadletter
+            WHERE group_id = seen.id AND status = %(waiting)s LIMIT %(cap)s) AS waiting) AS letters
+    WHERE letters.waiting > 0
+    ORDER BY letters.waiting DESC, seen.last_seen_at DESC LIMIT %(shown)s"""
+# They are sent in the order of their position: the first that waits says how many were sent.
+_REPLAYS = """
+    SELECT replay.id, replay.state, replay.state_reason, replay.total, replay.created_by,
+           coalesce((SELECT position FROM messaging_replayedmessage
+                     WHERE replay_id = replay.id AND outcome = %(waiting)s ORDER BY position LIMIT 1), replay.total),
+           (SELECT count(*) FROM (SELECT FROM messaging_replayedmessage
+                                  WHERE replay_id = replay.id AND outcome = %(failed)s LIMIT %(cap)s) AS failed)
+    FROM messaging_replay AS replay WHERE replay.state = ANY (%(states)s) ORDER BY replay.id DESC LIMIT 5"""
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """An open failure group, and how many of its dead letters wait."""
+
+    id: int
+    error_type: str
+    place: str
+    type: str
+    state: str
+    owner: str
+    last_seen_at: datetime
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunningReplay:
+    """One that is not done yet."""
+
+    id: int
+    state: str
+    reason: str
+    total: int
+    by: str
+    sent: int
+    failed: int
+
+
+@dataclass(slots=True)
+class Snapshot:
+    """None where nobody has asked, or the database has not answered; `unanswered` then says why."""
+
+    at: datetime
+    pipeline: Pipeline | None
+    hour: rollup.Hour | None = None
+    is_empty: bool = False
+    """There is no row at all."""
+    open_count: int | None = None
+    oldest_open: tuple[Any, float] | None = None
+    """Its id and its age in seconds."""
+    outbox_count: int | None = None
+    outbox_age: float | None = None
+    """Of the oldest message, in seconds; None when there is none."""
+    dead_letters: int | None = None
+    groups: list[Group] = field(default_factory=list)
+    replays: list[RunningReplay] = field(default_factory=list)
+    processes: dict[str, list[dict[str, Any]]] | None = None
+    """Those alive, by role, as messaging.health tells them."""
+    broker: queues.Answer = field(default_factory=queues.Answer)
+    unanswered: dict[str, str] = field(default_factory=dict)
+    """What could not be asked, and why."""
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Of the last hour, by status."""
+        return sum((minute.counts for minute in self.hour.minutes), Counter()) if self.hour else Counter()
+
+    def took(self, share: float, *, minutes: int = rollup.MINUTES) -> float | None:
+        """Milliseconds within which this share of the rows of the last minutes came to their end."""
+        if self.hour is None:
+            return None
+        return percentile(sum((minute.took for minute in self.hour.minutes[-minutes:]), Counter()), share)
+
+    def waited(self, share: float, *, minutes: int = rollup.MINUTES) -> float | None:
+        """The same of the second time that the pipeline knows."""
+        if self.hour is None:
+            return None
+        return percentile(sum((minute.waited for minute in self.hour.minutes[-minutes:]), Counter()), share)
+
+
+def take(pipeline: Pipeline | None, *, now: datetime | None = None) -> Snapshot:
+    """Asks everything. Waits about a second for a broker that is away. Raises nothing that a part can say instead."""
+    snapshot = Snapshot(at=now or timezone.now(), pipeline=pipeline)
+    queues.asker.ask()  # it answers while the database is asked
+    parts: dict[str, Callable[[Snapshot], None]] = {
+        "outbox, dead letters and replays": _ask_messaging,
+        "relays and consumers": _ask_processes,
+    }
+    if pipeline is not None:
+        minutes = f"{pipeline.many} per minute"
+        parts = {f"counting {minutes}": _count, minutes: _ask_hour, pipeline.many: _ask_pipeline, **parts}
+    for what, ask in parts.items():
+        try:
+            ask(snapshot)
+        except Error as error:
+            snapshot.unanswered[what] = _reason(error)
+            logger.warning("overview: a question was not answered", extra={"what": what, "error": str(error)})
+            if not connection.is_usable():
+                break  # each further question would wait for the same
+    snapshot.broker = queues.asker.answer()
+    return snapshot
+
+
+def _count(snapshot: Snapshot) -> None:
+    assert snapshot.pipeline is not None
+    rollup.refresh(snapshot.pipeline, now=snapshot.at)
+
+
+def _ask_hour(snapshot: Snapshot) -> None:
+    assert snapshot.pipeline is not None
+    with _Question():
+        snapshot.hour = rollup.read(snapshot.pipeline, now=snapshot.at)
+
+
+def _ask_pipeline(snapshot: Snapshot) -> None:
+    pipeline = snapshot.pipeline
+    assert pipeline is not None
+    with _Question() as cursor:
+        cursor.execute(pipeline.exists)
+        snapshot.is_empty = not cursor.fetchone()[0]
+        if pipeline.count_open:
+            cursor.execute(pipeline.count_open, {"cap": CAP + 1})
+            (snapshot.open_count,) = cursor.fetchone()
+        if pipeline.oldest_open:
+            cursor.execute(pipeline.oldest_open)
+            if row := cursor.fetchone():
+                snapshot.oldest_open = (row[0], max(0.0, (snapshot.at - row[1]).total_seconds()))
+
+
+def _ask_messaging(snapshot: Snapshot) -> None:
+    with _Question() as cursor:
+        cursor.execute(_MESSAGING, {"cap": CAP + 1, "waiting": DeadLetter.Status.WAITING})
+        snapshot.outbox_count, snapshot.outbox_age, snapshot.dead_letters = cursor.fetchone()
+        if snapshot.dead_letters:
+            cursor.execute(
+                _GROUPS,
+                {
+                    "states": [FailureGroup.State.OPEN, FailureGroup.State.TAKEN],
+                    "looked_at": _GROUPS_LOOKED_AT,
+                    "waiting": DeadLetter.Status.WAITING,
+                    "cap": GROUP_CAP + 1,
+                    "shown": _GROUPS_SHOWN,
+                },
+            )
+            snapshot.groups = [Group(*row) for row in cursor.fetchall()]
+        cursor.execute(
+            _REPLAYS,
+            {
+                "states": [Replay.State.RUNNING, Replay.State.PAUSED, Replay.State.STOPPED],
+                "waiting": ReplayedMessage.Outcome.WAITING,
+                "failed": ReplayedMessage.Outcome.FAILED,
+                "cap": CAP + 1,
+            },
+        )
+        snapshot.replays = [RunningReplay(*row) for row in cursor.fetchall()]
+
+
+def _ask_processes(snapshot: Snapshot) -> None:
+    with _Question():
+        snapshot.processes = {"relay": health.relay()["processes"], "consume": health.consume()["processes"]}
+
+
+class _Question:
+    """A transaction in which no statement takes longer than `TIMEOUT_MS`; gives a cursor."""
+
+    def __enter__(self) -> Any:
+        self._atomic = transaction.atomic()
+        self._atomic.__enter__()
+        cursor = connection.cursor()
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(TIMEOUT_MS)])
+        return cursor
+
+    def __exit__(self, *error: Any) -> None:
+        self._atomic.__exit__(*error)
+
+
+def _reason(error: Error) -> str:
+    if getattr(error.__cause__, "sqlstate", "") == _CANCELED:
+        return f"the database did not answer within {TIMEOUT_MS / 1000:g} s"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,181 @@
+"""How things are, in words: what is wrong, and what to do about it. The thresholds are those of messaging.health."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dashboard.snapshot import CAP, Snapshot
+from dashboard.words import age, capped, number_of
+from messaging.conf import config
+from messaging.health import ALIVE_WITHIN
+
+_COMMANDS = {"relay": "python manage.py relay", "consume": "python manage.py consume"}
+_NAMES = {"relay": "relay", "consume": "consumer"}
+_EFFECTS = {
+    "relay": "What is committed stays in the outbox",
+    "consume": "Messages stay in the work queue",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that wants a person."""
+
+    level: Literal["bad", "waiting"]
+    what: str
+    """A sentence."""
+    remedy: str
+    """Sentences that say what to do."""
+    section: str = ""
+    """Of docs/operations.md."""
+    model: str = ""
+    """`app.model`, whose admin lists the rows behind it; with `filters`, or the `row` itself."""
+    filters: Mapping[str, str] = field(default_factory=dict)
+    row: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The problems, the causes before what follows from them."""
+
+    problems: tuple[Problem, ...]
+
+    @property
+    def is_well(self) -> bool:
+        return not self.problems
+
+    @property
+    def line(self) -> str:
+        """One line."""
+        if not self.problems:
+            return "All is well."
+        first, *others = self.problems
+        return first.what if not others else f"{first.what} And {number_of(len(others), 'more thing')} to look at."
+
+
+def judge(snapshot: Snapshot) -> Verdict:
+    return Verdict(
+        (
+            *_database(snapshot),
+            *_broker(snapshot),
+            *_processes(snapshot),
+            *_missing_queues(snapshot),
+            *_outbox(snapshot),
+            *_oldest_open(snapshot),
+            *_dead_letters(snapshot),
+            *_replays(snapshot),
+        )
+    )
+
+
+def _database(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.unanswered:
+        what, reason = next(iter(snapshot.unanswered.items()))
+        yield Problem(
+            "bad",
+            f"The database did not answer all that was asked ({what}: {reason}).",
+            "The figures that are missing here are unknown, not zero. See what keeps the database busy, whether its "
+            "disk is full, and whether `python manage.py migrate` has run.",
+            section="The database is away",
+        )
+
+
+def _broker(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.broker.error:
+        yield Problem(
+            "bad",
+            "RabbitMQ does not answer.",
+            f"{snapshot.broker.error} Nothing is lost: what is committed waits in the outbox and is published when it "
+            "is back. Bring it back; nothing else is to be done.",
+            section="The broker is away",
+        )
+
+
+def _processes(snapshot: Snapshot) -> Iterator[Problem]:
+    for role, alive in (snapshot.processes or {}).items():
+        if not alive:
+            yield Problem(
+                "bad",
+                f"No {_NAMES[role]} runs.",
+                f"None has given a sign of life for {ALIVE_WITHIN} s. {_EFFECTS[role]} until one runs: start "
+                f"`{_COMMANDS[role]}` in this service's folder.",
+                section="Where to look",
+                model="messaging.process",
+            )
+        waiting = [process["circuit"] for process in alive if process["circuit"] != "closed"]
+        if waiting:
+            yield Problem(
+                "bad",
+                f"{len(waiting)} of {number_of(len(alive), _NAMES[role])} cannot go on: "
+                f"{waiting[0].removeprefix('open: ')}.",
+                "It goes on by itself as soon as that is back; its log says the reason.",
+                section="The database is away" if "database" in waiting[0] else "The broker is away",
+                model="messaging.process",
+                filters={"role__exact": role},
+            )
+
+
+def _missing_queues(snapshot: Snapshot) -> Iterator[Problem]:
+    missing = [queue.name for queue in snapshot.broker.queues if queue.messages is None]
+    if missing:
+        yield Problem(
+            "waiting",
+            f"{number_of(len(missing), 'queue')} of this service {'is' if len(missing) == 1 else 'are'} not on the "
+            f"broker: {', '.join(missing)}.",
+            "`python manage.py consume` declares them when it starts; `python manage.py topology apply` does it now.",
+            section="The outbox grows",
+        )
+
+
+def _outbox(snapshot: Snapshot) -> Iterator[Problem]:
+    limit = config().outbox_max_age
+    if snapshot.outbox_age is not None and snapshot.outbox_age > limit:
+        count = snapshot.outbox_count or 0
+        yield Problem(
+            "waiting",
+            f"The oldest message in the outbox waits for {age(snapshot.outbox_age)}, longer than {limit:g} s.",
+            f"{capped(count, CAP)} {'waits' if count == 1 else 'wait'} to be published. Rows with an error were "
+            "refused by the broker, and the error says why; rows without one wait for a relay.",
+            section="The outbox grows",
+            model="messaging.outboxmessage",
+        )
+
+
+def _oldest_open(snapshot: Snapshot) -> Iterator[Problem]:
+    pipeline = snapshot.pipeline
+    if pipeline and snapshot.oldest_open and snapshot.oldest_open[1] > pipeline.open_max_age:
+        row, seconds = snapshot.oldest_open
+        yield Problem(
+            "waiting",
+            f"The oldest {pipeline.open_label} {pipeline.one} waits for {age(seconds)}, longer than "
+            f"{pipeline.open_max_age:g} s.",
+            "`python manage.py reconcile` says where each of them is, and whether one is missing.",
+            section=f"{pipeline.many.capitalize()} stay {pipeline.open_label}",
+            model=pipeline.model,
+            row=str(row),
+        )
+
+
+def _dead_letters(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.dead_letters:
+        yield Problem(
+            "waiting",
+            f"{capped(snapshot.dead_letters, CAP)} {'message' if snapshot.dead_letters == 1 else 'messages'} could not "
+            f"be handled and {'waits' if snapshot.dead_letters == 1 else 'wait'} for a decision.",
+            "Open the failure group, mend the cause, replay: a canary first.",
+            section="Dead letters",
+            model="messaging.deadletter",
+        )
+
+
+def _replays(snapshot: Snapshot) -> Iterator[Problem]:
+    for replay in snapshot.replays:
+        if replay.state == "stopped":
+            yield Problem(
+                "waiting",
+                f"Replay {replay.id} has stopped by itself.",
+                f"{replay.reason} Look at its outcomes, then resume or cancel it.".strip(),
+                section="Dead letters",
+                model="messaging.replay",
+                row=str(replay.id),
+            )
