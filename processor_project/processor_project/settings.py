@@ -78,6 +78,9 @@ DASHBOARD = {"PIPELINE": "processing.overview.PIPELINE"}
 # --- Links between the two services' admins
 ORDERS_ADMIN_URL = env.str("ORDERS_ADMIN_URL", default="http://localhost:8000/admin/")
 
+# --- Timelines: what this service tells of an order. It asks nobody: the order service puts both halves together
+TIMELINE = {"STORY": "processing.timeline.story"}
+
 # --- The application
 ROOT_URLCONF = "processor_project.urls"
 WSGI_APPLICATION = "processor_project.wsgi.application"

@@ -37,7 +37,14 @@ def test_the_schema_is_valid_openapi_3_1_without_a_warning(schema, tmp_path):
 
 
 def test_the_schema_names_every_operation_and_how_to_sign_in(schema):
-    assert set(operations(schema)) == {"listOrders", "placeOrder", "placeOrders", "readOrder", "readLedger"}
+    assert set(operations(schema)) == {
+        "listOrders",
+        "placeOrder",
+        "placeOrders",
+        "readOrder",
+        "readOrderTimeline",
+        "readLedger",
+    }
     for operation_id, operation in operations(schema).items():
         assert operation["tags"] == (["Ledger"] if operation_id == "readLedger" else ["Orders"])
         assert operation["summary"]

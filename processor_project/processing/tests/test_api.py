@@ -287,7 +287,7 @@ def test_the_schema_describes_the_operations_with_examples_that_hold(client: Cli
     schema = client.get("/schema", headers={"Accept": "application/vnd.oai.openapi+json"}).json()
 
     assert schema["openapi"].startswith("3.1")
-    assert schema["paths"].keys() == {"/records", "/records/{order_id}", "/ledger"}
+    assert schema["paths"].keys() == {"/records", "/records/{order_id}", "/records/{order_id}/timeline", "/ledger"}
     (listed,) = client.get("/records").json()["results"]
     answered = client.get(f"/records/{record.order_id}").json()
     documented = schema["components"]["schemas"]["RecordDetail"]["properties"]

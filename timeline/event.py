@@ -1,0 +1,83 @@
+"""What a timeline is made of."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Literal
+
+SERVICES: Mapping[str, str] = {"orders": "order service", "processor": "processor"}
+"""The services as people call them, by the names under which they send messages."""
+
+KINDS = (
+    "accepted", "sent_again", "outbox", "refused", "published", "received", "tried", "dead_letter", "settled",
+    "action", "replay", "decided", "restored", "final",
+)  # fmt: skip
+"""What can happen to an order. Of what happened at the same moment, the earlier one here came first."""
+
+type Severity = Literal["info", "good", "warning", "error"]
+type Detail = Mapping[str, str | int | float | bool | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened to an order. Never holds a body or a traceback: it goes over the API."""
+
+    at: datetime
+    service: str
+    """Where it happened: one of SERVICES."""
+    kind: str
+    """One of KINDS."""
+    title: str
+    severity: Severity = "info"
+    detail: Detail = field(default_factory=dict)
+    link: str = ""
+    """The page about it, below the admin of its service; empty when there is none."""
+
+    @property
+    def order(self) -> tuple[datetime, int]:
+        return self.at, KINDS.index(self.kind)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """What an order that is not final waits for."""
+
+    service: str
+    text: str
+    """A sentence."""
+    link: str = ""
+    """As in an event."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Story:
+    """What one service knows of an order."""
+
+    status: str
+    """`pending`, `completed` or `failed`; for the processor, what it has decided."""
+    correlation_id: str
+    summary: str = ""
+    """How it ended, in a sentence; empty while it is pending."""
+    events: Sequence[Event] = ()
+    waits_for: Waiting | None = None
+    """What it waits for in this service; None where it is not here."""
+    notes: Sequence[str] = ()
+    """What is missing from this story, a sentence each."""
+
+
+def spell(seconds: float) -> str:
+    """`350 ms`, `1.25 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`: a duration as people read it."""
+    if seconds < 1:
+        return f"{max(seconds, 0) * 1000:.0f} ms"
+    if seconds < 10:
+        return f"{seconds:.2f} s"
+    for unit, name, smaller, small_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= unit:
+            whole, rest = divmod(int(seconds), unit)
+            return f"{whole} {name} {rest // smaller} {small_name}" if rest // smaller else f"{whole} {name}"
+    return f"{seconds:.0f} s"
+
+
+def moment(value: datetime) -> str:
+    """As the API writes times."""
+    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

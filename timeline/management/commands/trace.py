@@ -1,0 +1,61 @@
+from argparse import ArgumentParser
+from typing import Any
+from uuid import UUID
+
+import orjson
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from messaging.display import printable, table
+from timeline.assembly import Step, Timeline, as_json, timeline_of
+from timeline.event import SERVICES, spell
+
+_SHOWN = ("error", "place", "reason", "why", "last_error", "next_try_at", "took_ms", "lines", "found_by")
+"""What a line shows of an event's detail; all of it is in the JSON."""
+
+
+class Command(BaseCommand):
+    help = (
+        "Tells what happened to an order, step by step, with the time between. The order service asks the processor "
+        "for its half; the processor tells its own alone. Ends with 1 when this service does not know the order."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("order_id", help="the id of the order")
+        parser.add_argument("--json", action="store_true", help="one JSON object, as the API answers it")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            timeline = timeline_of(UUID(options["order_id"]))
+        except ValueError:
+            raise CommandError(f"{printable(options['order_id'])} is no order id.", returncode=1) from None
+        # The processor answers for any id; one that it knows nothing of is no order to it.
+        if timeline is None or not timeline.steps:
+            raise CommandError(f"This service knows no order {options['order_id']}.", returncode=1)
+        if options["json"]:
+            self.stdout.write(orjson.dumps(as_json(timeline), option=orjson.OPT_INDENT_2).decode())
+        else:
+            self._tell(timeline)
+
+    def _tell(self, timeline: Timeline) -> None:
+        self.stdout.write(f"Order {timeline.order_id}: {timeline.status}")
+        if timeline.correlation_id:
+            self.stdout.write(f"Correlation id: {printable(timeline.correlation_id)}")
+        self.stdout.write(printable(timeline.summary))
+        for note in timeline.notes:
+            self.stdout.write(f"Note: {printable(note)}")
+        if not settings.TIMELINE.get("PEER"):
+            self.stdout.write("This is the processor's half; the order service's `manage.py trace` tells the whole.")
+        self.stdout.write("")
+        header = ("AT", "AFTER", "SERVICE", "WHAT", "")
+        for line in table(header, [_line(step) for step in timeline.steps]):
+            self.stdout.write(line)
+
+
+def _line(step: Step) -> tuple[str, ...]:
+    event = step.event
+    at = f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S.%f}"[:-3]
+    after = "" if step.seconds is None else f"+{spell(step.seconds)}"
+    shown = [f"{name}: {event.detail[name]}" for name in _SHOWN if name in event.detail]
+    return at, after, SERVICES[event.service], printable(event.title), " ".join(printable("; ".join(shown)).split())

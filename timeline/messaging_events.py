@@ -1,0 +1,379 @@
+"""What messaging's tables tell of one order, the same in both services.
+
+Everything is found by an index, but for the outbox: it has none on what it could be searched by, since each row would
+pay for it, and rows rarely stay for a second. So it is searched only while the order waits for something, and no longer
+than OUTBOX_MS.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import OperationalError, connection, transaction
+from django.db.models import Model, QuerySet
+from django.utils import timezone
+
+from messaging.conf import config, delay_seconds
+from messaging.display import one_line, printable
+from messaging.errors import ConfigurationError
+from messaging.health import ALIVE_WITHIN
+from messaging.models import (
+    DeadLetter,
+    FailedAttempt,
+    FailureGroup,
+    InboxMessage,
+    OperatorAction,
+    OutboxMessage,
+    Process,
+    ReplayedMessage,
+)
+from timeline.event import SERVICES, Event, Severity, Waiting, spell
+
+MOST = 100
+"""Of each table so many rows are told of, the newest."""
+OUTBOX_MS = 1000
+_SAME_REQUEST = 1000
+"""A request may have brought a thousand orders, so among so many rows of its correlation id this order's are sought."""
+_LONGEST_ERROR = 1000
+_QUERY_CANCELED = "57014"
+_BY_REQUEST = "its correlation id alone: it may be about another order of the same request"
+
+
+@dataclass(slots=True)
+class Found:
+    """What was found, and what the order waits for here."""
+
+    events: list[Event] = field(default_factory=list)
+    waits_for: Waiting | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def collect(
+    *,
+    subject: str,
+    correlation_id: str,
+    sender: str,
+    message_ids: Collection[UUID] = (),
+    is_handled: bool,
+    may_wait_in_outbox: bool,
+    not_before: datetime | None = None,
+) -> Found:
+    """All that is known of the order's messages in this service, in no order.
+
+    `subject` is the order's id, `sender` the service that its messages come from, `message_ids` those that are known
+    to be about it. With `is_handled` nothing that failed is waited for any more. What stands in the outbox is told as
+    not earlier than `not_before`. Tables that cannot be searched in time become notes.
+    """
+    found = Found()
+    attempts = _rows(found, FailedAttempt.objects.all(), subject, correlation_id, by="-at")
+    letters = _rows(
+        found,
+        DeadLetter.objects.defer("body", "headers", "traceback"),
+        subject,
+        correlation_id,
+        by="-last_failed_at",
+    )
+    actions = _actions(found, subject, [letter.pk for letter in letters if letter.subject != subject])
+    replayed = _newest(
+        found,
+        ReplayedMessage.objects.filter(subject=subject).select_related("replay"),
+        by="-id",
+    )
+    handle = [attempt for attempt in attempts if attempt.step == FailedAttempt.Step.HANDLE]
+    ids = {*message_ids, *(row.message_id for row in handle), *(row.message_id for row in letters)}
+    handled = {row.message_id: row for row in InboxMessage.objects.filter(pk__in=ids)}
+
+    found.events += _tries(attempts, subject)
+    found.events += _letters(letters, actions, subject)
+    found.events += _done(actions)
+    found.events += _replays(replayed)
+    for row in handled.values():
+        failed_at = [a.at for a in handle if a.message_id == row.message_id]
+        failed_at += [d.first_failed_at for d in letters if d.message_id == row.message_id]
+        found.events += _arrival(row, sender, first_failed_at=min(failed_at, default=None))
+    if may_wait_in_outbox:
+        correlation_ids = {correlation_id, *(letter.correlation_id for letter in letters)}
+        _search_outbox(found, subject, correlation_ids, not_before)
+    if not is_handled and found.waits_for is None:
+        open_letters = [letter for letter in letters if letter.message_id not in handled]
+        open_tries = [attempt for attempt in handle if attempt.message_id not in handled]
+        found.waits_for = _waiting(open_letters, open_tries, replayed)
+    return found
+
+
+def consumer_is_missing() -> bool:
+    """Whether no consumer of this service has given a sign of life lately."""
+    return not _alive("consume")
+
+
+def _rows[M: Model](found: Found, rows: QuerySet[M], subject: str, correlation_id: str, *, by: str) -> list[M]:
+    """Those about the subject; and of those about no subject, which nothing else can find, the ones of its request."""
+    about = _newest(found, rows.filter(subject=subject), by=by)
+    if correlation_id:
+        same_request = rows.filter(correlation_id=correlation_id).order_by().values("pk")[:_SAME_REQUEST]
+        about += _newest(found, rows.filter(subject="", pk__in=same_request), by=by)
+    return about
+
+
+def _newest[M: Model](found: Found, rows: QuerySet[M], *, by: str) -> list[M]:
+    newest = list(rows.order_by(by)[: MOST + 1])
+    if len(newest) > MOST:
+        name = rows.model._meta.verbose_name_plural
+        found.notes.append(f"The {SERVICES[_service()]} has more than {MOST} {name} of it; the newest are shown.")
+    return newest[:MOST]
+
+
+def _actions(found: Found, subject: str, letter_ids: Sequence[int]) -> list[OperatorAction]:
+    actions = _newest(found, OperatorAction.objects.filter(subject=subject).defer("detail"), by="-at")
+    if letter_ids:
+        of_letters = OperatorAction.objects.filter(dead_letter_id__in=letter_ids).defer("detail")
+        actions += _newest(found, of_letters.exclude(subject=subject), by="-at")
+    return actions
+
+
+def _tries(attempts: Sequence[FailedAttempt], subject: str) -> Iterable[Event]:
+    fingerprints = {attempt.fingerprint for attempt in attempts if attempt.fingerprint}
+    groups = dict(FailureGroup.objects.filter(fingerprint__in=fingerprints).values_list("fingerprint", "pk"))
+    for attempt in attempts:
+        detail = {
+            "error": _error(attempt.error_type, attempt.error_message),
+            "place": printable(attempt.place),
+            "type": printable(attempt.type),
+            "message_id": str(attempt.message_id),
+            "try": attempt.attempt,
+            **_doubt(attempt.subject, subject),
+        }
+        group = groups.get(attempt.fingerprint) if attempt.fingerprint else None
+        severity: Severity = "warning"
+        if attempt.step == FailedAttempt.Step.PUBLISH:
+            title, kind = "The broker took it back", "refused"
+        elif attempt.retry_in:
+            title, kind = f"Try {attempt.attempt} failed, waits {attempt.retry_in}", "tried"
+            detail["waits"] = attempt.retry_in
+        else:
+            title, kind, severity = f"Try {attempt.attempt} failed, given up", "tried", "error"
+        yield _event(
+            attempt.at, kind, title, severity, detail, link=f"messaging/failuregroup/{group}/change/" if group else ""
+        )
+
+
+def _letters(letters: Sequence[DeadLetter], actions: Sequence[OperatorAction], subject: str) -> Iterable[Event]:
+    # Who settled it is told by the action; letters from before actions were recorded tell it themselves.
+    told = {action.dead_letter_id for action in actions}
+    for letter in letters:
+        waits = letter.status == DeadLetter.Status.WAITING
+        yield _event(
+            letter.last_failed_at,
+            "dead_letter",
+            f"Dead letter {letter.pk}" + (" waits for somebody" if waits else f", {letter.status} since"),
+            "error" if waits else "warning",
+            {
+                "error": _error(letter.error_type, letter.error_message),
+                "type": printable(letter.type),
+                "message_id": str(letter.message_id),
+                "tries": letter.attempts,
+                "times_here": letter.occurrences,
+                **_doubt(letter.subject, subject),
+            },
+            link=_letter_page(letter.pk),
+        )
+        if letter.settled_at and letter.pk not in told:
+            title = f"Dead letter {letter.pk} {letter.status} by {printable(letter.settled_by)}"
+            yield _event(letter.settled_at, "settled", title, link=_letter_page(letter.pk))
+
+
+def _done(actions: Sequence[OperatorAction]) -> Iterable[Event]:
+    for action in actions:
+        link = ""
+        if action.dead_letter_id is not None:
+            link = _letter_page(action.dead_letter_id)
+        elif action.replay_id is not None:
+            link = _replay_page(action.replay_id)
+        detail: dict[str, Any] = {"reason": printable(action.reason)} if action.reason else {}
+        detail |= {"dead_letter": action.dead_letter_id} if action.dead_letter_id is not None else {}
+        detail |= {"replay": action.replay_id} if action.replay_id is not None else {}
+        title = f"{printable(action.action).capitalize()} by {printable(action.by)}"
+        yield _event(action.at, "action", title, detail=detail, link=link)
+
+
+def _replays(replayed: Sequence[ReplayedMessage]) -> Iterable[Event]:
+    severities: dict[str, Severity] = {"handled": "good", "failed": "error", "skipped": "warning"}
+    for row in replayed:
+        detail = {"asked_for_by": printable(row.replay.created_by), "message_id": str(row.message_id)}
+        link = _replay_page(row.replay_id)
+        if row.sent_at:
+            yield _event(row.sent_at, "replay", f"Sent again by replay {row.replay_id}", detail=detail, link=link)
+        elif row.outcome == ReplayedMessage.Outcome.WAITING:
+            title = f"In replay {row.replay_id}, not sent yet"
+            yield _event(row.replay.created_at, "replay", title, detail=detail, link=link)
+        if row.settled_at:
+            title = f"Replay {row.replay_id}: {row.get_outcome_display().lower()}"
+            if row.detail:
+                detail = detail | {"why": _cut(row.detail)}
+            yield _event(row.settled_at, "replay", title, severities.get(row.outcome, "info"), detail, link=link)
+
+
+def _arrival(row: InboxMessage, sender: str, *, first_failed_at: datetime | None) -> Iterable[Event]:
+    ids = {"type": printable(row.type), "message_id": str(row.message_id)}
+    if row.published_at:
+        # Once it has failed here, it was this service's own relay that sent it again.
+        is_replay = first_failed_at is not None and first_failed_at < row.published_at
+        yield Event(
+            at=row.published_at,
+            service=_service() if is_replay else sender,
+            kind="published",
+            title="Published again" if is_replay else f"Published {ids['type']}",
+            detail=ids,
+        )
+    yield _event(row.processed_at, "received", f"Received {ids['type']}", detail=ids)
+
+
+_SEARCH = """
+    SELECT id, message_id, type, exchange, created_at, attempts, available_at, last_error
+    FROM messaging_outboxmessage
+    WHERE correlation_id = ANY (%s) AND position(%s::bytea IN body) > 0
+    ORDER BY id LIMIT 10"""
+
+
+def _search_outbox(found: Found, subject: str, correlation_ids: Collection[str], not_before: datetime | None) -> None:
+    name = SERVICES[_service()]
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(OUTBOX_MS)])
+            rows = list(OutboxMessage.objects.raw(_SEARCH, [list(correlation_ids), subject.encode()]))
+            cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
+    except OperationalError as error:
+        if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
+            raise
+        found.notes.append(f"The {name}'s outbox is too long to be searched for it: it may still wait there.")
+        return
+    now = timezone.now()
+    for row in rows:
+        again = row.exchange != config().exchange
+        detail: dict[str, Any] = {"type": printable(row.type), "message_id": str(row.message_id)}
+        if row.attempts:
+            detail |= {"taken_back": row.attempts, "last_error": _cut(row.last_error)}
+            detail |= {"next_try_at": row.available_at.isoformat()}
+        found.events.append(
+            _event(
+                max(row.created_at, not_before or row.created_at),
+                "outbox",
+                "Waits in the outbox" + (" to be sent again" if again else ""),
+                "warning" if row.attempts else "info",
+                detail,
+                link=f"messaging/outboxmessage/{row.pk}/change/",
+            )
+        )
+    if rows:
+        row = rows[0]
+        text = f"It waits in the {name}'s outbox for {spell((now - row.created_at).total_seconds())}: {_why(row, now)}"
+        found.waits_for = Waiting(service=_service(), text=text, link=f"messaging/outboxmessage/{row.pk}/change/")
+
+
+def _why(row: OutboxMessage, now: datetime) -> str:
+    if row.attempts:
+        soon = spell((row.available_at - now).total_seconds())
+        tried = f"the broker has taken it back {_times(row.attempts)} ({one_line(row.last_error, width=120)})"
+        return f"{tried}, next try in {soon}." if row.available_at > now else f"{tried}, next try at once."
+    relays = _alive("relay")
+    if not relays:
+        return "no relay of that service is running."
+    if all(relays):
+        return f"its relay waits for the {relays[0]}."
+    return "the relay has not come to it yet."
+
+
+def _waiting(
+    letters: Sequence[DeadLetter], tries: Sequence[FailedAttempt], replayed: Sequence[ReplayedMessage]
+) -> Waiting | None:
+    """What a message that failed here waits for, from the newest that is known of it."""
+    name = SERVICES[_service()]
+    waiting = [letter for letter in letters if letter.status == DeadLetter.Status.WAITING]
+    if waiting:
+        planned = {row.dead_letter_id: row for row in replayed if row.outcome == ReplayedMessage.Outcome.WAITING}
+        for letter in waiting:
+            if (row := planned.get(letter.pk)) and row.replay.state in ("running", "paused"):
+                text = f"Replay {row.replay_id} of the {name} is to send it again, and is {row.replay.state}."
+                return Waiting(service=_service(), text=text, link=_replay_page(row.replay_id))
+        error = one_line(_error(waiting[0].error_type, waiting[0].error_message), width=160)
+        text = f"A dead letter of the {name} waits for somebody: {error}"
+        return Waiting(service=_service(), text=text, link=_letter_page(waiting[0].pk))
+    now = timezone.now()
+    last = max(tries, key=lambda attempt: attempt.at, default=None)
+    settled = max(
+        (letter for letter in letters if letter.settled_at), key=lambda letter: letter.settled_at or now, default=None
+    )
+    if settled and settled.settled_at and not (last and last.at > settled.settled_at):
+        by, ago = printable(settled.settled_by), spell((now - settled.settled_at).total_seconds())
+        if settled.status == DeadLetter.Status.DISCARDED:
+            text = f"A dead letter of the {name} was discarded by {by} {ago} ago: nothing happens by itself any more."
+        else:
+            text = f"The {name} has sent it to itself again {ago} ago, for {by}; nothing has come of that yet."
+        return Waiting(service=_service(), text=text, link=_letter_page(settled.pk))
+    if last is None:
+        return None
+    tried = f"The {name} has tried it {_times(last.attempt)} ({one_line(last.error_type, width=80)})"
+    return Waiting(service=_service(), text=f"{tried}{_next(last, now)}")
+
+
+def _next(last: FailedAttempt, now: datetime) -> str:
+    if not last.retry_in:
+        return " and given it up: it is on its way to the dead letters."
+    try:
+        due = last.at + timedelta(seconds=delay_seconds(last.retry_in))
+    except ConfigurationError:  # from a release that wrote delays otherwise
+        return f", the next try comes after {last.retry_in}."
+    if due > now:
+        return f", next try in {spell((due - now).total_seconds())}."
+    missing = ": no consumer of it is running." if consumer_is_missing() else "."
+    return f", the next try was due {spell((now - due).total_seconds())} ago{missing}"
+
+
+def _alive(role: str) -> list[str]:
+    """What each living process of this role waits for; empty for one that waits for nothing."""
+    since = timezone.now() - timedelta(seconds=ALIVE_WITHIN)
+    return list(Process.objects.filter(role=role, seen_at__gt=since).values_list("circuit", flat=True))
+
+
+def _event(
+    at: datetime,
+    kind: str,
+    title: str,
+    severity: Severity = "info",
+    detail: dict[str, Any] | None = None,
+    *,
+    link: str = "",
+) -> Event:
+    detail = {name: value for name, value in (detail or {}).items() if value not in ("", None)}
+    return Event(at=at, service=_service(), kind=kind, title=title, severity=severity, detail=detail, link=link)
+
+
+def _doubt(found: str, wanted: str) -> dict[str, str]:
+    return {} if found == wanted else {"found_by": _BY_REQUEST}
+
+
+def _error(type_: str, message: str) -> str:
+    return _cut(f"{type_}: {message}" if message else type_)
+
+
+def _cut(text: str) -> str:
+    shown = printable(text[: _LONGEST_ERROR + 1])
+    return shown if len(shown) <= _LONGEST_ERROR else shown[: _LONGEST_ERROR - 1] + "…"
+
+
+def _letter_page(pk: int) -> str:
+    return f"messaging/deadletter/{pk}/change/"
+
+
+def _replay_page(pk: int) -> str:
+    return f"messaging/replay/{pk}/change/"
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number} times"
+
+
+def _service() -> str:
+    return config().service
