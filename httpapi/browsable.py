@@ -119,8 +119,8 @@ def _rows(value: Any) -> list[Mapping[str, Any]] | None:
 
 
 def _shown(name: str, value: Any, of: Mapping[str, Any], page: Page) -> Shown:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
     show = page.cells.get(name)
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and show in (None, money)
     return Shown(label(name), show(value, of) if show and value is not None else plain(value), number)
 
 
@@ -260,6 +260,8 @@ def _control(name: str, one: Any, value: str, error: str) -> Control:
         case serializers.DateTimeField():
             at = moment(value)
             common["label"] += " (UTC)"
+            # How a program writes one is of no interest to whoever picks it from a calendar.
+            common["help"] = re.sub(r" \([^)]*\)", "", common["help"])
             # What such a control cannot hold stays text: it would show as empty, and be lost.
             if value and (at is None or at.microsecond or error):
                 return Control(**common, kind="text", value=value)

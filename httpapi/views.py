@@ -34,11 +34,30 @@ def health(request: HttpRequest) -> HttpResponse:
     answer = observability.health(request)
     if not wants_html(request) or "checks" not in (body := _json(answer)):
         return answer
-    table = browsable.table_of("checks", [{"check": name, **found} for name, found in body["checks"].items()], _HEALTH)
+    rows = [
+        {"check": name, "status": found["status"], "what it says": _words(found)}
+        for name, found in body["checks"].items()
+    ]
+    table = browsable.table_of("checks", rows, _HEALTH)
     context = {"status": body["status"], "table": table}
     page = render(request, "httpapi/health.html", context, status=answer.status_code)
     page.headers["Cache-Control"] = answer.headers["Cache-Control"]
     return page
+
+
+def _words(found: dict[str, Any]) -> str:
+    """What a check says beside its status: its sentence, its figures, its processes."""
+    said = []
+    for name, value in found.items():
+        if name == "status" or value in (None, "", []):
+            continue
+        if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+            said.append("; ".join(_words(one) for one in value))
+        else:
+            at = browsable.moment(value)
+            text = f"{at:%H:%M:%S}" if at else str(value)
+            said.append(text if name in ("detail", "name") else f"{name.replace('_', ' ')} {text}")
+    return ", ".join(said)
 
 
 def _json(answer: HttpResponse) -> dict[str, Any]:

@@ -49,10 +49,11 @@ def _order(value: Any, of: Mapping[str, Any]) -> str:
 
 
 def _links(order: Mapping[str, Any]) -> list[Link]:
-    if "status" not in order:
-        return []
+    if "results" in order:  # the list
+        return [Link("Place many at once", reverse("order-batch"), "up to 1000 in one request")]
     admin = reverse("admin:orders_order_change", args=[order["id"]])
     return [
+        Link("Timeline", reverse("order-timeline", args=[order["id"]]), "everything that happened to it"),
         Link("In the admin", admin, "for operators, with everything around it"),
         Link("All orders of this customer", f"{reverse('orders')}?{urlencode({'customer_id': order['customer_id']})}"),
     ]

@@ -41,7 +41,7 @@ _CELLS = {"outcome": _outcome, "order_id": _order_id, "total_amount": money, "pr
 
 RECORDS = Page(
     filters=RecordFilters,
-    columns={"results": ["finished_at", "outcome", "order_id", "customer_id", "total_amount", "attempts", "reason"]},
+    columns={"results": ["finished_at", "outcome", "order_id", "customer_id", "total_amount", "reason"]},
     cells=_CELLS,
 )
 
