@@ -52,6 +52,8 @@ class MessagingConfig:
     """How long a message may wait to be published before it counts as back-pressure."""
     backpressure: str = "warn"
     """What the services do about it: "off" nothing, "warn" a line in the log, "refuse" takes nothing new."""
+    release: str = ""
+    """What runs here; dead letters and failure groups are marked with it."""
     retention_days: int = 30
     """How long `purge` keeps inbox rows and settled dead letters."""
 

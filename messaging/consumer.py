@@ -18,7 +18,7 @@ from typing import Any
 from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
-from messaging import dead_letters, envelope, failpoints, inbox, metrics, replays, topology
+from messaging import dead_letters, envelope, failpoints, failures, inbox, metrics, replays, topology
 from messaging.batching import rest_after
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
@@ -28,8 +28,10 @@ from messaging.envelope import Delivery
 from messaging.errors import BrokerUnavailableError, InvalidMessageError, PermanentError
 from messaging.heartbeat import Heartbeat
 from messaging.message import Message
+from messaging.models import FailedAttempt
 from messaging.publisher import Fate, Publication, Publisher
 from messaging.stopping import Stop
+from messaging.storable import storable_text
 
 logger = logging.getLogger(__name__)
 
@@ -221,17 +223,55 @@ class Consumer:
             return moves
         failpoints.reach("consume.moved")
         left: list[Move] = []
+        moved: list[Failure] = []
         for move, receipt in zip(moves, receipts, strict=True):
             if receipt.fate is Fate.CONFIRMED:
                 delivery, failure, _ = move
                 work.ack_each([delivery])
                 self._note_failure(delivery, failure)
+                moved.append((delivery, failure))
             else:
                 self._broker.failed(BrokerUnavailableError(receipt.reason))
                 left.append(move)
         if not left:
             self._broker.worked()
+        self._record(moved)
         return left
+
+    def _record(self, moved: Sequence[Failure]) -> None:
+        """Writes down the tries that failed, once their messages are safe and acknowledged.
+
+        Waits while the database is away, as handling would. A crash or a stop before it is back loses these rows; no
+        message hangs on them, so neither does anything else that goes wrong here.
+        """
+        if not moved:
+            return
+        rows = [self._attempt(*failure) for failure in moved]
+        try:
+            self._while_database_away(lambda: FailedAttempt.objects.bulk_create(rows))
+        except DatabaseFailure:
+            logger.exception("failed attempts could not be recorded", extra={"attempts": len(rows)})
+
+    def _attempt(self, delivery: Delivery, error: Exception) -> FailedAttempt:
+        type_ = delivery.type_among(self._handlers)
+        place = failures.place_of(error)
+        error_type = storable_text(type(error).__name__, 255)
+        return FailedAttempt(
+            step=FailedAttempt.Step.HANDLE,
+            message_id=delivery.message_id,
+            type=storable_text(type_, 255),
+            subject=delivery.subject_among(self._handlers),
+            correlation_id=delivery.correlation_id,
+            attempt=delivery.failures + 1,
+            error_type=error_type,
+            error_message=storable_text(str(error), envelope.MAX_ERROR_MESSAGE),
+            place=place,
+            fingerprint=failures.fingerprint_of(error_type, place, type_),
+            retry_in="" if self._is_given_up(delivery, error) else self._config.retry_delays[delivery.failures],
+        )
+
+    def _is_given_up(self, delivery: Delivery, error: Exception) -> bool:
+        return isinstance(error, PermanentError) or delivery.failures >= len(self._config.retry_delays)
 
     def _destination(self, delivery: Delivery, error: Exception) -> Publication:
         rung = None if isinstance(error, PermanentError) else envelope.next_rung(delivery, self._config)
@@ -246,7 +286,7 @@ class Consumer:
             "attempt": delivery.failures + 1,
             "error": f"{type(error).__name__}: {error}",
         }
-        if isinstance(error, PermanentError) or envelope.next_rung(delivery, self._config) is None:
+        if self._is_given_up(delivery, error):
             metrics.DEAD_LETTERED.labels(type(error).__name__).inc()
             logger.error("message dead-lettered", extra=extra)
         else:

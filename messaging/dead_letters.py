@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,11 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Length, Now
 
-from messaging import outbox
+from messaging import failures, outbox
 from messaging.conf import config
 from messaging.message import OutgoingMessage
 from messaging.models import DeadLetter
+from messaging.storable import storable_text
 from messaging.topology import retry_exchange
 
 _FINGERPRINTS = uuid.UUID("0f9c4a51-3d0e-5f0b-8a55-6d1d9a3c2b10")
@@ -46,6 +46,12 @@ class FailedMessage:
     """When it was given up. Travels with the message: the same delivery again has the same time."""
     first_failed_at: datetime
     """When its first attempt failed."""
+    place: str = ""
+    """Module and function of ours that raised the error, where that is known."""
+    release: str = ""
+    """The release that gave it up, where that is known."""
+    subject: str = ""
+    """The business key, where the body has one."""
 
 
 # `newest` keeps one row of each fingerprint, because ON CONFLICT DO UPDATE refuses to touch a row twice. Ordered, so
@@ -56,10 +62,10 @@ _STORE = """
     WITH failed AS (
         SELECT * FROM unnest(
             %s::uuid[], %s::uuid[], %s::text[], %s::text[], %s::text[], %s::bytea[], %s::text[], %s::text[],
-            %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[]
+            %s::text[], %s::text[], %s::int[], %s::timestamptz[], %s::timestamptz[], %s::text[], %s::bigint[]
         ) AS f (
             fingerprint, message_id, type, queue, headers, body, correlation_id, error_type,
-            error_message, traceback, attempts, failed_at, first_failed_at
+            error_message, traceback, attempts, failed_at, first_failed_at, subject, group_id
         )
     ), times AS (
         SELECT fingerprint, count(DISTINCT failed_at) AS occurrences, min(first_failed_at) AS first_failed_at
@@ -69,11 +75,11 @@ _STORE = """
     )
     INSERT INTO messaging_deadletter AS kept (
         fingerprint, message_id, type, queue, headers, body, correlation_id, error_type, error_message, traceback,
-        attempts, occurrences, first_failed_at, last_failed_at, status, settled_by
+        attempts, occurrences, first_failed_at, last_failed_at, status, settled_by, subject, group_id
     )
     SELECT
         fingerprint, message_id, type, queue, headers::jsonb, body, correlation_id, error_type, error_message,
-        traceback, attempts, times.occurrences, times.first_failed_at, failed_at, 'waiting', ''
+        traceback, attempts, times.occurrences, times.first_failed_at, failed_at, 'waiting', '', subject, group_id
     FROM newest JOIN times USING (fingerprint)
     ORDER BY fingerprint
     ON CONFLICT (fingerprint) DO UPDATE SET
@@ -93,9 +99,14 @@ _STORE = """
         last_failed_at = greatest(kept.last_failed_at, excluded.last_failed_at),
         status = 'waiting',
         settled_at = NULL,
-        settled_by = ''
+        settled_by = '',
+        subject = excluded.subject,
+        group_id = excluded.group_id
     WHERE excluded.last_failed_at > kept.last_failed_at
         OR (kept.status <> 'waiting' AND excluded.last_failed_at <> kept.last_failed_at)"""
+_KNOWN = """
+    SELECT fingerprint, last_failed_at, status FROM messaging_deadletter
+    WHERE fingerprint = ANY (%s) ORDER BY fingerprint FOR UPDATE"""
 
 
 def store(failed: Sequence[FailedMessage]) -> None:
@@ -103,14 +114,65 @@ def store(failed: Sequence[FailedMessage]) -> None:
 
     The same message (same id, same body) that fails again is the same row: one more occurrence, the newer error, and
     waiting again. The same delivery once more (a crash between this and the acknowledgement) changes nothing.
+    Each new occurrence is counted in its failure group, which opens again when it was resolved.
     Whatever the broker can deliver is kept: what PostgreSQL refuses (NUL, lone surrogates, NaN) is replaced, text too
     long for its column is cut; the body is kept byte for byte.
     A crash in here: nothing is kept, and the broker delivers again.
     """
+    if not failed:
+        return
+    rows = [
+        _Row(f, _occurrence(f), fingerprint(message_id=f.message_id, body=f.body), _aware(f.failed_at)) for f in failed
+    ]
+    rows.sort(key=lambda row: (row.fingerprint, row.failed_at))
     with transaction.atomic(), connection.cursor() as cursor:
-        # One statement, unless the bodies are huge: PostgreSQL takes at most 1 GB in one.
-        for chunk in _chunks(failed, size=lambda f: len(f.body)):
-            cursor.execute(_STORE, _columns(chunk))
+        # The groups first, so that everybody takes the locks in one order.
+        tally = failures.Tally([row.occurrence for row in rows])
+        # One chunk, unless the bodies are huge: PostgreSQL takes at most 1 GB in one statement.
+        for chunk in _chunks(rows, size=lambda row: len(row.failed.body)):
+            cursor.execute(_KNOWN, [[row.fingerprint for row in chunk]])
+            known = {fingerprint: (last, status) for fingerprint, last, status in cursor.fetchall()}
+            for row in _new(chunk, known):
+                tally.count(row.occurrence)
+            cursor.execute(_STORE, _columns(chunk, tally))
+        tally.close()
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    failed: FailedMessage
+    occurrence: failures.Occurrence
+    fingerprint: uuid.UUID
+    failed_at: datetime
+
+
+def _occurrence(f: FailedMessage) -> failures.Occurrence:
+    return failures.Occurrence(
+        error_type=f.error_type,
+        place=f.place,
+        type=f.type,
+        error_message=f.error_message,
+        release=f.release,
+        failed_at=_aware(f.failed_at),
+    )
+
+
+def _new(rows: Sequence[_Row], known: dict[uuid.UUID, tuple[datetime, str]]) -> Iterator[_Row]:
+    """Those that `_STORE` counts as occurrences, by the same rules."""
+    # A later one of the same message and time is the same delivery again.
+    by_message: dict[uuid.UUID, dict[datetime, _Row]] = {}
+    for row in rows:
+        by_message.setdefault(row.fingerprint, {})[row.failed_at] = row
+    for fingerprint, times in by_message.items():
+        if fingerprint not in known:
+            yield from times.values()
+            continue
+        last, status = known[fingerprint]
+        newer = [row for failed_at, row in times.items() if failed_at > last]
+        newest = max(times)
+        if not newer and status != DeadLetter.Status.WAITING and newest != last:
+            newer = [times[newest]]
+        yield from newer
 
 
 def fingerprint(*, message_id: uuid.UUID, body: bytes) -> uuid.UUID:
@@ -135,7 +197,7 @@ def replay(*, dead_letters: QuerySet[DeadLetter], by: str, on_settled: OnSettled
     """
 
     def settle(chunk: Sequence[DeadLetter]) -> None:
-        outbox.add([_again(dead_letter) for dead_letter in chunk])
+        outbox.add([again(dead_letter) for dead_letter in chunk])
         if on_settled:
             on_settled(chunk)
 
@@ -176,7 +238,7 @@ def _settle(
             chunk = list(waiting.only(*fields).order_by("pk").select_for_update(skip_locked=True))
             settle(chunk)
             DeadLetter.objects.filter(pk__in=[dead_letter.pk for dead_letter in chunk]).update(
-                status=status, settled_at=Now(), settled_by=_text(by, 255)
+                status=status, settled_at=Now(), settled_by=storable_text(by, 255)
             )
         settled += len(chunk)
     return settled
@@ -195,25 +257,29 @@ def _chunks[T](items: Iterable[T], *, size: Callable[[T], int]) -> Iterator[list
         yield chunk
 
 
-def _columns(failed: Sequence[FailedMessage]) -> list[list[Any]]:
+def _columns(rows: Sequence[_Row], tally: failures.Tally) -> list[list[Any]]:
+    failed = [row.failed for row in rows]
     return [
-        [fingerprint(message_id=f.message_id, body=f.body) for f in failed],
+        [row.fingerprint for row in rows],
         [f.message_id for f in failed],
-        [_text(f.type, 255) for f in failed],
-        [_text(f.queue, 255) for f in failed],
+        [storable_text(f.type, 255) for f in failed],
+        [storable_text(f.queue, 255) for f in failed],
         [json.dumps(_json_safe(f.headers)) for f in failed],
         [f.body for f in failed],
-        [_text(f.correlation_id, 255) for f in failed],
-        [_text(f.error_type, 255) for f in failed],
-        [_text(f.error_message) for f in failed],
-        [_text(f.traceback) for f in failed],
+        [storable_text(f.correlation_id, 255) for f in failed],
+        [storable_text(f.error_type, 255) for f in failed],
+        [storable_text(f.error_message) for f in failed],
+        [storable_text(f.traceback) for f in failed],
         [min(max(f.attempts, 0), 2**31 - 1) for f in failed],
-        [_aware(f.failed_at) for f in failed],
+        [row.failed_at for row in rows],
         [_aware(f.first_failed_at) for f in failed],
+        [storable_text(f.subject, 64) for f in failed],
+        [tally.group_id(row.occurrence.fingerprint) for row in rows],
     ]
 
 
-def _again(dead_letter: DeadLetter) -> OutgoingMessage:
+def again(dead_letter: DeadLetter) -> OutgoingMessage:
+    """The message on its way to the work queue again: with its own id, type, correlation id and headers."""
     traceparent = dead_letter.headers.get("traceparent")
     return OutgoingMessage(
         message_id=dead_letter.message_id,
@@ -227,14 +293,6 @@ def _again(dead_letter: DeadLetter) -> OutgoingMessage:
         exchange=retry_exchange(config()),
         routing_key=config().queue,
     )
-
-
-_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
-
-
-def _text(value: str, limit: int | None = None) -> str:
-    # By one byte: a longer one would make names longer than AMQP takes when the message is replayed.
-    return _NOT_STORABLE.sub("?", value)[:limit]
 
 
 def _aware(value: datetime) -> datetime:
@@ -252,8 +310,8 @@ def _json_safe(value: Any, depth: int = 0) -> Any:
         case float():
             return value if math.isfinite(value) else str(value)
         case dict():
-            return {_text(str(key)): _json_safe(item, depth + 1) for key, item in value.items()}
+            return {storable_text(str(key)): _json_safe(item, depth + 1) for key, item in value.items()}
         case list() | tuple():
             return [_json_safe(item, depth + 1) for item in value]
         case _:
-            return _text(str(value))
+            return storable_text(str(value))

@@ -5,10 +5,11 @@ as well: its id is derived from its bytes, its type from the routing key.
 """
 
 import json
+import time
 import traceback
 import uuid
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pika
@@ -17,9 +18,11 @@ from messaging.amqp import UNREADABLE_HEADERS
 from messaging.conf import MessagingConfig
 from messaging.dead_letters import FailedMessage
 from messaging.errors import InvalidMessageError
+from messaging.failures import place_of
 from messaging.message import Handler, Message
 from messaging.models import OutboxMessage
 from messaging.publisher import Publication
+from messaging.subject import subject_of
 from messaging.topology import DELIVERY_LIMIT, dead_letter_exchange, retry_exchange, retry_routing_key
 from observability import context
 
@@ -30,8 +33,12 @@ ERROR_MESSAGE = "x-error-message"
 ERROR_TRACEBACK = "x-error-traceback"
 FAILED_AT = "x-failed-at"
 SOURCE_QUEUE = "x-source-queue"
+ERROR_PLACE = "x-error-place"
+RELEASE = "x-release"
+PUBLISHED_AT = "published-at-ms"
 _OURS = {
     ATTEMPT, FIRST_FAILED_AT, ERROR_TYPE, ERROR_MESSAGE, ERROR_TRACEBACK, FAILED_AT, SOURCE_QUEUE, UNREADABLE_HEADERS,
+    ERROR_PLACE, RELEASE,
 }  # fmt: skip
 _BROKERS = {
     "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
@@ -42,7 +49,10 @@ _BROKERS = {
 # Headers travel in one frame of 128 KiB at most; whoever is above this loses them rather than the connection.
 _MAX_HEADERS = 48_000
 _MAX_TRACEBACK = 16_000
-_MAX_ERROR_MESSAGE = 4_000
+MAX_ERROR_MESSAGE = 4_000
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_YEAR_10000 = 253_402_300_800_000
 
 _DERIVED_IDS = uuid.UUID("6f0d8f2e-6b55-5c0e-9a3f-0b1f3d1c7e55")
 
@@ -94,6 +104,11 @@ class Delivery:
             return self.routing_key
         return next(iter(handlers))
 
+    def subject_among(self, handlers: dict[str, Handler[Any]]) -> str:
+        """The business key in the body; "" when there is none, or the type is not among the handlers."""
+        handler = handlers.get(self.type_among(handlers))
+        return subject_of(self.body, handler.subject) if handler else ""
+
 
 def read(delivery: Delivery, handlers: dict[str, Handler[Any]]) -> Message[Any]:
     """The message of a delivery. Raises InvalidMessageError when the envelope or the body does not hold."""
@@ -120,11 +135,19 @@ def read(delivery: Delivery, handlers: dict[str, Handler[Any]]) -> Message[Any]:
         correlation_id=delivery.correlation_id,
         traceparent=traceparent if isinstance(traceparent, str) else "",
         attempt=delivery.failures + 1,
+        published_at=_published_at(headers),
     )
 
 
+def _published_at(headers: dict[str, Any]) -> datetime | None:
+    given = headers.get(PUBLISHED_AT)
+    if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given < _YEAR_10000:
+        return None
+    return _EPOCH + timedelta(milliseconds=given)
+
+
 def announcement(row: OutboxMessage, *, service: str) -> Publication:
-    """What an outbox row is on the wire."""
+    """What an outbox row is on the wire when it is sent now."""
     return Publication(
         row.exchange,
         row.routing_key,
@@ -137,7 +160,7 @@ def announcement(row: OutboxMessage, *, service: str) -> Publication:
             correlation_id=row.correlation_id or None,
             content_type="application/json",
             delivery_mode=2,
-            headers=row.headers,
+            headers={**row.headers, PUBLISHED_AT: time.time_ns() // 1_000_000},
         ),
     )
 
@@ -160,11 +183,13 @@ def dead_letter(delivery: Delivery, error: BaseException, config: MessagingConfi
     now = datetime.now(UTC)
     failure = {
         ERROR_TYPE: type(error).__name__,
-        ERROR_MESSAGE: str(error)[:_MAX_ERROR_MESSAGE],
+        ERROR_MESSAGE: str(error)[:MAX_ERROR_MESSAGE],
         ERROR_TRACEBACK: trace[-_MAX_TRACEBACK:],
         FAILED_AT: now.isoformat(),
         FIRST_FAILED_AT: _first_failed_at(delivery, now).isoformat(),
         SOURCE_QUEUE: config.queue,
+        ERROR_PLACE: place_of(error),
+        RELEASE: config.release[:64],
     }
     return Publication(dead_letter_exchange(config), config.queue, delivery.body, _again(delivery, config, failure))
 
@@ -231,10 +256,9 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
     death = death[0] if isinstance(death, list) and death and isinstance(death[0], dict) else {}
     attempts = max(1, delivery.failures)
     now = datetime.now(UTC)
-    if ERROR_TYPE in headers:
-        error_type, message = str(headers[ERROR_TYPE]), str(headers.get(ERROR_MESSAGE, ""))
-        failed_at = _parse_time(headers.get(FAILED_AT), now)
-    elif death.get("reason") == "delivery_limit":
+    place, release = "", config.release
+    # First what the broker says: our headers are not on what it has dead-lettered, unless a sender has set them.
+    if death.get("reason") == "delivery_limit":
         error_type = "DeliveryLimitExceeded"
         message = (
             f"Delivered {DELIVERY_LIMIT + 1} times and never answered: "
@@ -242,6 +266,10 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
         )
         attempts = DELIVERY_LIMIT + 1
         failed_at = _parse_time(death.get("time"), now)
+    elif ERROR_TYPE in headers:
+        error_type, message = str(headers[ERROR_TYPE]), str(headers.get(ERROR_MESSAGE, ""))
+        place, release = str(headers.get(ERROR_PLACE, "")), str(headers.get(RELEASE, ""))
+        failed_at = _parse_time(headers.get(FAILED_AT), now)
     else:
         reason = str(death.get("reason", "")) or "published straight to the dead-letter queue"
         error_type, message = "DeadLetteredByBroker", f"RabbitMQ dead-lettered it: {reason}"
@@ -259,6 +287,9 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
         attempts=attempts,
         failed_at=failed_at,
         first_failed_at=_first_failed_at(delivery, failed_at),
+        place=place,
+        release=release,
+        subject=delivery.subject_among(config.handler_table),
     )
 
 

@@ -7,8 +7,8 @@ from messaging.database import execute_prepared
 from messaging.message import Message
 
 _ADMIT = """
-    INSERT INTO messaging_inboxmessage (message_id, type, correlation_id)
-    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[])
+    INSERT INTO messaging_inboxmessage (message_id, type, correlation_id, published_at)
+    SELECT * FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::timestamptz[])
     ON CONFLICT DO NOTHING
     RETURNING message_id"""
 
@@ -22,7 +22,12 @@ def admit(messages: Sequence[Message[Any]]) -> list[Message[Any]]:
     """
     # Sorted, so that two consumers with the same messages wait for each other instead of deadlocking.
     ordered = sorted(messages, key=lambda message: message.id)
-    columns = [[m.id for m in ordered], [m.type for m in ordered], [m.correlation_id for m in ordered]]
+    columns = [
+        [m.id for m in ordered],
+        [m.type for m in ordered],
+        [m.correlation_id for m in ordered],
+        [m.published_at for m in ordered],
+    ]
     new = {message_id for (message_id,) in execute_prepared(_ADMIT, columns)}
     fresh = []
     for message in messages:

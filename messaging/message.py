@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +20,8 @@ class Message[T]:
     traceparent: str
     attempt: int
     """1 on the first delivery, one more after each retry rung."""
+    published_at: datetime | None = None
+    """When the sender's relay sent it; None when the sender does not say so."""
 
 
 @dataclass(frozen=True, slots=True)

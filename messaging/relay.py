@@ -11,20 +11,23 @@ from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 from django.utils import timezone
 
-from messaging import envelope, failpoints, metrics, outbox, topology
+from messaging import envelope, failpoints, failures, metrics, outbox, topology
 from messaging.batching import rest_after
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
 from messaging.database import database_is_away
 from messaging.errors import BrokerUnavailableError
 from messaging.heartbeat import Heartbeat
-from messaging.models import OutboxMessage
+from messaging.models import FailedAttempt, OutboxMessage
 from messaging.publisher import Fate, Publisher, Receipt
 from messaging.stopping import Stop
+from messaging.storable import storable_text
 
 logger = logging.getLogger(__name__)
 
 _LONGEST_RETRY = timedelta(minutes=5)
+# From then on it is tried every five minutes, maybe for days. Its row in the outbox tells how often and why.
+_RECORDED_ATTEMPTS = 10
 
 
 class Relay:
@@ -115,7 +118,9 @@ class Relay:
                 [envelope.announcement(row, service=self._config.service) for row in rows]
             )
             failpoints.reach("relay.confirmed")
-            outbox.put_back(_to_put_back(rows, receipts, now=timezone.now()))
+            if back := _to_put_back(rows, receipts, now=timezone.now()):
+                outbox.put_back(back)
+                FailedAttempt.objects.bulk_create(_attempts(rows, receipts))
         seconds = time.monotonic() - started
         metrics.BATCH_SECONDS.labels("publish").observe(seconds)
         metrics.BATCH_SIZE.labels("publish").observe(len(rows))
@@ -153,10 +158,32 @@ def _to_put_back(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt], *, 
         if receipt.fate is Fate.REFUSED:
             row.attempts += 1
             row.last_error = receipt.reason
-            row.available_at = now + min(timedelta(seconds=2.0 ** min(row.attempts - 1, 10)), _LONGEST_RETRY)
+            row.available_at = now + _pause(row.attempts)
         if receipt.fate is not Fate.CONFIRMED:
             back.append(row)
     return back
+
+
+def _attempts(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt]) -> list[FailedAttempt]:
+    return [
+        FailedAttempt(
+            step=FailedAttempt.Step.PUBLISH,
+            message_id=row.message_id,
+            type=row.type,
+            subject=failures.subject_among_ours(bytes(row.body), row.type),
+            correlation_id=row.correlation_id,
+            attempt=row.attempts,
+            error_type="Refused",
+            error_message=storable_text(receipt.reason),
+            retry_in=f"{_pause(row.attempts).total_seconds():.0f}s",
+        )
+        for row, receipt in zip(rows, receipts, strict=True)
+        if receipt.fate is Fate.REFUSED and row.attempts <= _RECORDED_ATTEMPTS
+    ]
+
+
+def _pause(attempts: int) -> timedelta:
+    return min(timedelta(seconds=2.0 ** min(attempts - 1, 10)), _LONGEST_RETRY)
 
 
 class Alarm:

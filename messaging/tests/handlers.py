@@ -30,4 +30,4 @@ def decode(body: bytes) -> dict[str, Any]:
 
 
 recorder = Recorder()
-HANDLERS = {"thing.happened": Handler(decode=decode, handle=recorder)}
+HANDLERS = {"thing.happened": Handler(decode=decode, handle=recorder, subject="thing")}

@@ -1,19 +1,21 @@
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pika.exceptions
 import pytest
-from django.db import OperationalError, connection
+from django.db import DataError, OperationalError, connection
 
-from messaging import topology
+from messaging import dead_letters, topology
 from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
 from messaging.errors import ConfigurationError, PermanentError, TransientError
 from messaging.message import Message
-from messaging.models import DeadLetter, InboxMessage
+from messaging.models import DeadLetter, FailedAttempt, FailureGroup, InboxMessage
+from messaging.relay import Relay
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
 from messaging.tests.handlers import Recorder
@@ -343,3 +345,104 @@ def test_it_puts_back_what_it_holds_when_it_is_stopped(
     running.stop()
     eventually(lambda: broker.count(config.queue) == 1)
     assert not InboxMessage.objects.exists()
+
+
+def test_each_try_that_failed_is_recorded(broker: Broker, recorder: Recorder, start: Any) -> None:
+    def fail(messages: Sequence[Message[Any]]) -> None:
+        raise TransientError(f"not the {messages[0].attempt}. time")
+
+    recorder.before = fail
+    message_id = uuid.uuid4()
+    broker.publish(b'{"thing": "t-1"}', type="thing.happened", message_id=str(message_id), correlation_id="request-1")
+    start()
+    letter = eventually(DeadLetter.objects.select_related("group").first)
+    eventually(lambda: FailedAttempt.objects.count() == 3)
+    attempts = FailedAttempt.objects.order_by("attempt")
+    assert [(one.attempt, one.retry_in, one.error_message) for one in attempts] == [
+        (1, "100ms", "not the 1. time"), (2, "200ms", "not the 2. time"), (3, "", "not the 3. time"),
+    ]  # fmt: skip
+    for one in attempts:
+        assert (one.step, one.message_id, one.type, one.subject) == ("handle", message_id, "thing.happened", "t-1")
+        assert (one.error_type, one.correlation_id) == ("TransientError", "request-1")
+        assert one.place.endswith("test_each_try_that_failed_is_recorded.fail")
+        assert one.fingerprint == letter.group.fingerprint
+    assert (letter.subject, letter.group.place) == ("t-1", attempts[0].place)
+
+
+def test_a_batch_of_failures_is_recorded_in_one_statement(broker: Broker, start: Any, recorder: Recorder) -> None:
+    bad = [b"[%d]\x00" % number for number in range(60)]
+    for body in bad:
+        broker.publish(body, type="thing.happened")
+    start()
+    eventually(lambda: FailedAttempt.objects.count() == 60)
+    assert {one.error_type for one in FailedAttempt.objects.all()} == {"InvalidMessageError"}
+    # Rows of one statement have one time.
+    assert FailedAttempt.objects.values("at").distinct().count() < 30
+    eventually(lambda: DeadLetter.objects.count() == 60)
+    group = FailureGroup.objects.get()
+    assert (group.place, group.type, group.occurrences) == ("messaging.envelope.read", "thing.happened", 60)
+
+
+def test_what_cannot_be_recorded_is_handled_nevertheless(
+    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = iter([OperationalError("gone"), OperationalError("gone"), DataError("a bug")])
+    record = FailedAttempt.objects.bulk_create
+
+    def gone(rows: Any) -> Any:
+        if error := next(away, None):
+            raise error
+        return record(rows)
+
+    monkeypatch.setattr(FailedAttempt.objects, "bulk_create", gone)
+
+    def fail_once(messages: Sequence[Message[Any]]) -> None:
+        if messages[0].attempt == 1:
+            raise TransientError("not yet")
+
+    recorder.before = fail_once
+    broker.publish_thing(1)
+    start()
+    eventually(lambda: numbers(recorder) == [1])
+    assert recorder.batches[0][0].attempt == 2
+    broker.publish_thing(2)
+    eventually(lambda: numbers(recorder) == [1, 2])
+    assert FailedAttempt.objects.count() == 1
+    assert not DeadLetter.objects.exists()
+
+
+def test_the_inbox_knows_when_a_message_was_sent(broker: Broker, recorder: Recorder, start: Any) -> None:
+    at = datetime(2026, 5, 1, 12, 0, 0, 250_000, tzinfo=UTC)
+    broker.publish_thing(1, headers={"published-at-ms": int(at.timestamp() * 1000)})
+    for number, given in enumerate(["1777636800250", -1, 2**62, True, [1], datetime(2026, 5, 1, tzinfo=UTC)], start=2):
+        broker.publish_thing(number, headers={"published-at-ms": given})
+    broker.publish_thing(8)
+    start()
+    eventually(lambda: len(numbers(recorder)) == 8)
+    eventually(lambda: InboxMessage.objects.count() == 8)
+    assert {message.payload["number"]: message.published_at for batch in recorder.batches for message in batch} == {
+        1: at, **dict.fromkeys(range(2, 9)),
+    }  # fmt: skip
+    assert list(InboxMessage.objects.exclude(published_at=None).values_list("published_at", flat=True)) == [at]
+
+
+def test_a_retry_keeps_the_time_and_a_replay_has_its_own(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+) -> None:
+    sent: list[datetime | None] = []
+
+    def fail(messages: Sequence[Message[Any]]) -> None:
+        sent.append(messages[0].published_at)
+        if len(sent) < 4:
+            raise TransientError("not yet")
+
+    recorder.before = fail
+    broker.publish_thing(1, headers={"published-at-ms": 1_000})
+    start()
+    eventually(DeadLetter.objects.first)
+    assert sent == [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)] * 3
+    dead_letters.replay(dead_letters=DeadLetter.objects.all(), by="anna")
+    Relay(config, Stop()).publish_batch()
+    eventually(lambda: numbers(recorder) == [1])
+    assert sent[3] is not None
+    assert sent[3].year > 2000

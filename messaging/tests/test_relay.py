@@ -1,3 +1,4 @@
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,7 +13,7 @@ from messaging import outbox
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError
 from messaging.message import OutgoingMessage
-from messaging.models import OutboxMessage
+from messaging.models import FailedAttempt, OutboxMessage
 from messaging.relay import Relay
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
@@ -166,3 +167,47 @@ def test_a_message_too_large_for_the_broker_holds_back_no_other(
     eventually(delivered)
     [row] = OutboxMessage.objects.all()
     assert row.headers == headers | {"schema-version": 1}
+
+
+def test_a_message_says_when_it_was_sent_and_not_when_it_was_sent_before(
+    broker: Broker, relay: Relay, config: MessagingConfig
+) -> None:
+    begin = time.time_ns() // 1_000_000
+    add(headers={"published-at-ms": 1})
+    relay.publish_batch()
+    found = broker.get(config.queue)
+    assert found is not None
+    assert begin <= found[0].headers["published-at-ms"] <= time.time_ns() // 1_000_000
+
+
+def test_what_the_broker_returns_is_recorded_as_a_failed_attempt(broker: Broker, relay: Relay) -> None:
+    with transaction.atomic():
+        outbox.add([OutgoingMessage(type="nobody.listens", body=b'{"thing": "t-1"}', correlation_id="request-1")])
+    add(3)
+    relay.publish_batch()
+    OutboxMessage.objects.update(available_at=timezone.now())
+    relay.publish_batch()
+    row = OutboxMessage.objects.get()
+    first, second = FailedAttempt.objects.order_by("id")
+    assert (first.step, first.message_id, first.type) == ("publish", row.message_id, "nobody.listens")
+    assert (first.subject, first.correlation_id) == ("t-1", "request-1")
+    assert "nobody.listens" in first.error_message
+    assert [(one.attempt, one.retry_in) for one in (first, second)] == [(1, "1s"), (2, "2s")]
+    assert "published-at-ms" not in row.headers
+
+
+def test_what_is_returned_for_ever_does_not_fill_the_table(broker: Broker, relay: Relay) -> None:
+    with transaction.atomic():
+        outbox.add([OutgoingMessage(type="nobody.listens", body=b"{}")])
+    OutboxMessage.objects.update(attempts=10)
+    relay.publish_batch()
+    assert OutboxMessage.objects.get().attempts == 11
+    assert not FailedAttempt.objects.exists()
+
+
+def test_a_broker_that_is_away_is_no_failed_attempt(config: MessagingConfig) -> None:
+    add()
+    away = Relay(replace(config, url="amqp://guest:guest@127.0.0.1:1/"), Stop())
+    with pytest.raises(BrokerUnavailableError):
+        away.publish_batch()
+    assert not FailedAttempt.objects.exists()

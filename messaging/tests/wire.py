@@ -110,7 +110,8 @@ values: st.SearchStrategy[Value] = st.recursive(
 _KNOWN = st.sampled_from([
     b"x-attempt", b"x-first-failed-at", b"x-error-type", b"x-error-message", b"x-error-traceback", b"x-failed-at",
     b"x-source-queue", b"x-dropped-headers", b"schema-version", b"traceparent", b"x-death",
-    b"x-delivery-count", b"x-first-death-reason", b"x-unreadable-headers",
+    b"x-delivery-count", b"x-first-death-reason", b"x-unreadable-headers", b"x-error-place", b"x-release",
+    b"published-at-ms",
 ])  # fmt: skip
 tables: st.SearchStrategy[Table] = st.dictionaries(shorts | _KNOWN, values, max_size=6)
 properties = st.fixed_dictionaries(
