@@ -77,7 +77,12 @@ DASHBOARD = {"PIPELINE": "orders.overview.PIPELINE"}
 PROCESSOR_ADMIN_URL = env.str("PROCESSOR_ADMIN_URL", default="http://localhost:8001/admin/")
 
 # --- Timelines: what this service tells of an order, and where the other one's half is asked for (at LEDGER's address)
-TIMELINE = {"STORY": "orders.timeline.story", "PEER": "processor", "PEER_PATH": "/records/{order_id}/timeline"}
+TIMELINE = {
+    "STORY": "orders.timeline.story",
+    "PEER": "processor",
+    "PEER_PATH": "/records/{order_id}/timeline",
+    "PEER_ADMIN": PROCESSOR_ADMIN_URL,
+}
 
 # --- The application
 ROOT_URLCONF = "order_project.urls"

@@ -20,6 +20,7 @@ from httpapi.badges import Kind, badge
 from messaging.admin_support import ReadOnlyAdmin
 from orders.models import Order, OrderBatch, OrderItem
 from orders.openapi import NEW_ORDER
+from timeline.page import TimelineAdmin
 
 _BADGES: dict[str, Kind] = {
     Order.Status.PENDING: "waiting",
@@ -51,13 +52,13 @@ class ItemInline(TabularInline):
 
 
 @admin.register(Order)
-class OrderAdmin(ReadOnlyAdmin):
+class OrderAdmin(TimelineAdmin, ReadOnlyAdmin):
     list_title = "Orders: what was accepted, and what became of it"
     empty_list = "No order matches."
     newest_first = ("-created_at", "-id")
     not_listed = ("correlation_id", "idempotency_key", "request_digest")
     change_list_template = "admin/orders/order/change_list.html"
-    list_display = ("id", "status_badge", "customer_id", "total_amount", "accepted_at", "error_message")
+    list_display = ("id", "status_badge", "customer_id", "total_amount", "accepted_at", "timeline", "error_message")
     list_filter = ("status",)
     list_filter_options: ClassVar = {"status": {"label": "Status", "horizontal": True}}
     found_by = ("id",)
@@ -69,7 +70,7 @@ class OrderAdmin(ReadOnlyAdmin):
     inlines = (ItemInline,)
     fieldsets = (
         (None, {"fields": (("id", "status_badge"), "error_message", ("customer_id", "total_amount"))}),
-        ("Timeline", {"fields": (("accepted_at", "final_at", "took"),)}),
+        ("Timeline", {"fields": (("accepted_at", "final_at", "took"), "timeline")}),
         ("Where to look further", {"fields": ("processing_record", "correlation_id", "placed_by", "idempotency_key")}),
     )
 
@@ -91,6 +92,10 @@ class OrderAdmin(ReadOnlyAdmin):
         if order.status == Order.Status.PENDING:
             return "not yet"
         return f"{(order.updated_at - order.created_at).total_seconds():.2f} s"
+
+    @admin.display(description="what happened")
+    def timeline(self, order: Order) -> SafeString:
+        return format_html('<a class="desk-link" href="{}">Timeline</a>', self.timeline_page(order.pk))
 
     @admin.display(description="processing record")
     def processing_record(self, order: Order) -> SafeString:

@@ -43,7 +43,7 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
         (None, {"fields": ("order_id", "outcome_badge", "reason", "customer_id", "total_amount", "item_count")}),
         ("Processing", {"fields": ("attempts", "started", "finished", "took", "restored_at")}),
         ("The order as it was announced", {"fields": ("ordered", "items")}),
-        ("Where to look further", {"fields": ("order_link", "correlation_id", "message_id")}),
+        ("Where to look further", {"fields": ("timeline", "order_link", "correlation_id", "message_id")}),
     )
 
     @admin.display(description="outcome")
@@ -77,6 +77,11 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
     def order_link(self, record: ProcessingRecord) -> SafeString:
         url = f"{settings.ORDERS_ADMIN_URL}orders/order/{record.order_id}/change/"
         return format_html('<a class="desk-link" href="{}">The order in the order service</a>', url)
+
+    @admin.display(description="what happened")
+    def timeline(self, record: ProcessingRecord) -> SafeString:
+        url = f"{settings.ORDERS_ADMIN_URL}orders/order/{record.order_id}/timeline/"
+        return format_html('<a class="desk-link" href="{}">Timeline of the order, in both services</a>', url)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProcessingRecord]:
         return IndexedDates(ProcessingRecord)

@@ -1,0 +1,166 @@
+"""The timeline as a page of an admin."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin import ModelAdmin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+
+from messaging.conf import config
+from messaging.display import one_line
+from timeline.assembly import Timeline, timeline_of
+from timeline.event import SERVICES, Event, spell
+
+LONG = 10
+"""A time between two steps (seconds) that the page points at."""
+_FIRST_LINE = ("error", "reason", "why", "last_error")
+_PAGES = {
+    "order": "The order",
+    "processingrecord": "Processing record",
+    "outboxmessage": "Outbox message",
+    "deadletter": "Dead letter",
+    "failuregroup": "Failure group",
+    "replay": "Replay",
+}
+_BADGES = {"pending": "waiting", "completed": "good", "failed": "bad"}
+_WORDS = {"info": "", "good": "", "warning": "Warning", "error": "Error"}
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    text: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A step as the page shows it."""
+
+    id: str
+    """The same whenever the page is loaded."""
+    event: Event
+    service: str
+    """In words."""
+    day: str
+    """When it is another one than that of the step before."""
+    clock: str
+    gap: str
+    is_long: bool
+    word: str
+    """The severity, where it matters."""
+    line: str
+    """What of the detail one wants to see first."""
+    detail: list[tuple[str, str]]
+    link: Link | None
+
+
+class TimelineAdmin(ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
+    """For the admin of what timelines are about: a page at `<id>/timeline/`, named `<app>_<model>_timeline`.
+
+    Whoever may see the row may see it. Costs what `timeline_of` costs.
+    """
+
+    def get_urls(self) -> list[URLPattern]:
+        name = f"{self.opts.app_label}_{self.opts.model_name}_timeline"
+        view = self.admin_site.admin_view(self.timeline_view)
+        return [path("<path:object_id>/timeline/", view, name=name), *super().get_urls()]
+
+    def timeline_page(self, pk: Any) -> str:
+        """Where the page of this row is."""
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_timeline"
+        return reverse(name, args=[pk], current_app=self.admin_site.name)
+
+    def timeline_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        row: Any = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        timeline = timeline_of(row.pk) if row is not None else None
+        if timeline is None:
+            raise Http404(f"There is no {self.opts.verbose_name} with this id.")
+        context = {
+            **self.admin_site.each_context(request),
+            **shown(timeline),
+            "title": f"Timeline of {self.opts.verbose_name} {row.pk}",
+            "opts": self.opts,
+            "original": row,
+        }
+        return TemplateResponse(request, "admin/timeline/timeline.html", context)
+
+
+def shown(timeline: Timeline) -> dict[str, Any]:
+    """What the template needs of it."""
+    now = timezone.now()
+    is_pending = timeline.status == "pending"
+    since = (now - timeline.steps[-1].event.at).total_seconds() if timeline.steps else 0.0
+    waits_for = timeline.waits_for
+    return {
+        "timeline": timeline,
+        "services": SERVICES,
+        "rows": list(_rows(timeline)),
+        "badge": _BADGES[timeline.status],
+        "is_pending": is_pending,
+        "waits_link": _link(waits_for.service, waits_for.link) if waits_for and waits_for.link else None,
+        "now_clock": _clock(now),
+        "now_gap": spell(since),
+        "now_is_long": since >= LONG,
+        "seconds": 5,
+    }
+
+
+def _rows(timeline: Timeline) -> Iterator[Row]:
+    seen: Counter[str] = Counter()
+    day = ""
+    for step in timeline.steps:
+        event = step.event
+        name = f"{event.kind}-{event.at.timestamp():.6f}".replace(".", "-")
+        seen[name] += 1
+        today = f"{timezone.localtime(event.at):%Y-%m-%d}"
+        yield Row(
+            id=f"{name}-{seen[name]}",
+            event=event,
+            service=SERVICES[event.service],
+            day="" if today == day else today,
+            clock=_clock(event.at),
+            gap="" if step.seconds is None else spell(step.seconds),
+            is_long=step.seconds is not None and step.seconds >= LONG,
+            word=_WORDS[event.severity],
+            line=next(
+                (one_line(str(event.detail[name]), width=200) for name in _FIRST_LINE if name in event.detail), ""
+            ),
+            detail=[(name.replace("_", " "), _value(value)) for name, value in event.detail.items()],
+            link=_link(event.service, event.link) if event.link else None,
+        )
+        day = today
+
+
+def _link(service: str, below: str) -> Link:
+    """A page of this admin, or of the other one."""
+    is_own = service == config().service
+    root = reverse("admin:index") if is_own else settings.TIMELINE["PEER_ADMIN"]
+    model = below.split("/")[1] if below.count("/") > 1 else ""
+    text = _PAGES.get(model, "More about it")
+    return Link(text if is_own else f"{text}, in the {SERVICES[service]}'s admin", f"{root}{below}")
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        try:
+            return f"{timezone.localtime(datetime.fromisoformat(value)):%Y-%m-%d %H:%M:%S}" if "T" in value else value
+        except ValueError:
+            return value
+    return str(value)
+
+
+def _clock(at: datetime) -> str:
+    return f"{timezone.localtime(at):%H:%M:%S.%f}"[:-3]
