@@ -5,9 +5,9 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from gunicorn.glogging import Logger as GunicornLogger  # type: ignore[import-untyped]
-from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
 from observability.garbage import spare_what_is_loaded
+from observability.parking import ParkingWorker
 
 _STAY = 1000  # milliseconds
 
@@ -23,7 +23,7 @@ class Logger(GunicornLogger):
         return False
 
 
-class Worker(ThreadWorker):
+class Worker(ParkingWorker):
     """gunicorn's threads, half of which stay with their connection and wait there for its next request.
 
     Handing a connection back to the main thread and out again takes as long as reading a request and answering it:
@@ -33,17 +33,20 @@ class Worker(ThreadWorker):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         # The others are there for whoever comes.
-        self._places = BoundedSemaphore(max(1, self.cfg.threads // 2))
+        self._free = BoundedSemaphore(max(1, self.cfg.threads // 2))
 
     def handle(self, conn: Any) -> Any:
         """Answers requests of the connection; True when it is to be kept for more of them."""
+        came_back = self.came_back(conn)
         keep = super().handle(conn)
-        if self.cfg.threads > 1 and self._places.acquire(blocking=False):
+        if came_back:
+            return keep  # those who wait behind it are let in one by one
+        if self.cfg.threads > 1 and self._free.acquire(blocking=False):
             try:
                 while keep is True and self.alive and self._has_next_request(conn):
                     keep = super().handle(conn)
             finally:
-                self._places.release()
+                self._free.release()
         return keep
 
     def _has_next_request(self, conn: Any) -> bool:

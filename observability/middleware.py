@@ -10,6 +10,7 @@ from django.http.response import HttpResponseBase
 from prometheus_client import Counter, Histogram
 
 from observability.context import bind, is_correlation_id, is_traceparent, new_correlation_id, new_traceparent
+from observability.parked import PARKED, RESUMED, WAITED, Parked
 
 logger = logging.getLogger("observability.request")
 
@@ -30,6 +31,9 @@ class CorrelationMiddleware:
 
     Must be the first middleware, so that whatever the others do or log is inside. Health, metrics and static files
     are logged at DEBUG: they say nothing about the shop and come every few seconds.
+
+    A request that waits is recorded once, when it is answered. Its wait is in the line; the metric, which is to show
+    when the service becomes slow, is without it.
     """
 
     def __init__(self, get_response: GetResponse) -> None:
@@ -47,10 +51,17 @@ class CorrelationMiddleware:
         trace = request.META.get("HTTP_TRACEPARENT", "")
         if not trace or not is_traceparent(trace):
             trace = new_traceparent()
+        if RESUMED in request.META:
+            before: Parked = request.META[RESUMED]
+            started, correlation_id, trace = before.started, before.correlation_id, before.traceparent
         with bind(correlation_id=correlation_id, traceparent=trace):
             response = self._get_response(request)
             response.headers["X-Request-ID"] = correlation_id
-            self._record(request, response, perf_counter() - started)
+            if PARKED in request.META:
+                parked: Parked = request.META[PARKED]
+                parked.started, parked.correlation_id, parked.traceparent = started, correlation_id, trace
+            else:
+                self._record(request, response, perf_counter() - started)
         return response
 
     def _record(self, request: HttpRequest, response: HttpResponseBase, seconds: float) -> None:
@@ -67,8 +78,9 @@ class CorrelationMiddleware:
         if metrics is None:
             metrics = (REQUESTS.labels(method, route, status), DURATIONS.labels(method, route))
             self._metrics[key] = metrics
+        waited = request.META.get(WAITED, 0.0)
         metrics[0].inc()
-        metrics[1].observe(seconds)
+        metrics[1].observe(max(0.0, seconds - waited))
         level = logging.DEBUG if request.path.startswith(self._quiet) else logging.INFO
         if logger.isEnabledFor(level):
             logger.log(
@@ -80,5 +92,6 @@ class CorrelationMiddleware:
                     "route": route,
                     "status": status,
                     "duration_ms": round(seconds * 1000, 2),
+                    **({"waited_ms": round(waited * 1000, 2)} if waited else {}),
                 },
             )

@@ -1,5 +1,7 @@
 """A service as small as can be, for the tests that start a real gunicorn."""
 
+import os
+
 from observability.logs import logging_config
 
 DEBUG = False
@@ -13,3 +15,7 @@ USE_TZ = True
 LOGGING = logging_config(service="things", level="INFO", log_format="json")
 HEALTH_CHECKS = {"fine": "observability.tests.checks.fine"}
 READINESS_CHECKS = ["fine"]
+WAITING = {
+    "READY": "observability.tests.waiting.ready",
+    "MAX_CLIENTS": int(os.environ.get("WAITING_MAX_CLIENTS", 1000)),
+}

@@ -6,6 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.urls import include, path
 
 from observability.context import current_correlation_id, current_traceparent
+from observability.tests import waiting
 
 
 def ids(request: HttpRequest) -> JsonResponse:
@@ -29,5 +30,7 @@ urlpatterns = [
     path("pids/<str:name>", pid),
     path("fail", fail),
     path("missing", missing),
+    path("wait/<str:name>", waiting.wait),
+    path("stream/<str:name>", waiting.stream),
     path("", include("observability.urls")),
 ]
