@@ -117,6 +117,10 @@ def _message(event: type[Event]) -> dict[str, Any]:
                     "description": "Version of the body; taken as 1 when it is absent.",
                 },
                 "traceparent": {"type": "string", "description": "W3C trace context."},
+                "published-at-ms": {
+                    "type": "integer",
+                    "description": "When it was sent, in milliseconds since 1970.",
+                },
             },
         },
         "payload": {"$ref": f"#/components/schemas/{event.__name__}"},

@@ -9,6 +9,7 @@ from pathlib import Path
 from httpapi import settings as httpapi_settings
 from httpapi.environment import Environment
 from observability.logs import logging_config
+from observability.release import installed_release
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 Environment.read_env(BASE_DIR / ".env")
@@ -48,6 +49,7 @@ MESSAGING = {
     "BACKPRESSURE": env.choice("MESSAGING_BACKPRESSURE", ("off", "warn", "refuse"), default="warn"),
     "OUTBOX_MAX_AGE": env.int("MESSAGING_OUTBOX_MAX_AGE", default=60),
     "RETENTION_DAYS": env.int("MESSAGING_RETENTION_DAYS", default=30),
+    "RELEASE": env.str("RELEASE", default="") or installed_release(),
 }
 
 # --- Observability
