@@ -13,6 +13,7 @@ from rest_framework.authtoken.admin import TokenAdmin
 from rest_framework.authtoken.models import TokenProxy
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 _LONGEST = {"year": timedelta(days=366), "month": timedelta(days=31), "day": timedelta(days=1)}
 
@@ -59,6 +60,11 @@ class _PeopleAdmin(ModelAdmin):
         choices = default_choices or [("", "Select action")]
         return super(ModelAdmin, self).get_action_choices(request, choices, action_location)
 
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        # Two lists beside each other do not fit on a phone, and say little to a screen reader.
+        kwargs.setdefault("widget", UnfoldAdminCheckboxSelectMultipleWidget())
+        return super().formfield_for_manytomany(db_field, request, **kwargs)
+
 
 # They are registered by the modules that are imported above.
 admin.site.unregister([User, Group, TokenProxy])
@@ -69,11 +75,14 @@ class OperatorAdmin(UserAdmin, _PeopleAdmin):
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
+    filter_horizontal = ()
+    # The application notes them; nobody makes them up.
+    readonly_fields = ("last_login", "date_joined")
 
 
 @admin.register(Group)
 class OperatorGroupAdmin(GroupAdmin, _PeopleAdmin):
-    pass
+    filter_horizontal = ()
 
 
 @admin.register(TokenProxy)

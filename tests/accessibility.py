@@ -1,0 +1,56 @@
+"""Asks axe-core whether everybody can use a page."""
+
+from pathlib import Path
+from typing import Any
+
+import axe_selenium_python
+
+from tests.browser import Browser
+
+_AXE = Path(axe_selenium_python.__file__).parent / "node_modules" / "axe-core" / "axe.min.js"
+_RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"]
+_RUN = """
+const done = arguments[arguments.length - 1];
+axe.run(document, {runOnly: arguments[0], resultTypes: ["violations"]})
+    .then(results => done(results.violations), error => done(String(error)));
+"""
+WIDE, NARROW = 1440, 390
+
+
+def assert_accessible(browser: Browser) -> None:
+    """The page that is shown, as it looks now, breaks no rule of WCAG 2.1 A and AA, nor of axe's best practice."""
+    browser.driver.execute_script(_AXE.read_text())
+    violations = browser.driver.execute_async_script(_RUN, _RULES)
+    assert isinstance(violations, list), violations
+    told = "\n".join(f"{violation['id']}: {violation['help']}\n{_places(violation)}" for violation in violations)
+    assert not violations, f"{browser.url} is not for everybody:\n{told}"
+
+
+def assert_accessible_everywhere(browser: Browser) -> None:
+    """The page that is shown is accessible in light and dark, wide and narrow, and never scrolls sideways as a whole."""
+    size = browser.driver.get_window_size()
+    url = browser.url
+    try:
+        for theme in ("dark", "light"):
+            browser.driver.execute_script("localStorage.setItem('adminTheme', JSON.stringify(arguments[0]))", theme)
+            for width in (WIDE, NARROW):
+                browser.driver.set_window_size(width, size["height"])
+                browser.open(url)
+                browser.find("h1")
+                where = f"{url}, {theme}, {width} wide"
+                try:
+                    assert_accessible(browser)
+                except AssertionError as error:
+                    raise AssertionError(f"{where}: {error}") from None
+                wanted = browser.driver.execute_script("return document.documentElement.scrollWidth")
+                assert wanted <= width, f"{where} scrolls sideways: it is {wanted} wide"
+    finally:
+        browser.driver.set_window_size(size["width"], size["height"])
+
+
+def _places(violation: dict[str, Any]) -> str:
+    return "\n".join(
+        f"    {' '.join(map(str, node['target']))}\n        {node['failureSummary'].replace(chr(10), ' ')}\n"
+        f"        {node['html'][:200]}"
+        for node in violation["nodes"]
+    )
