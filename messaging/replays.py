@@ -370,6 +370,7 @@ def _send(replay: Replay, *, now: datetime) -> None:
 
     def note(chunk: Sequence[DeadLetter]) -> None:
         sent.extend(dead_letter.pk for dead_letter in chunk)
+        actions.record(action="replay", by=replay.created_by, reason=replay.reason, dead_letters=chunk, replay=replay)
 
     # What somebody else holds at this moment is left out and comes with the next call.
     dead_letters.replay(

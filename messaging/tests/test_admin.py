@@ -4,7 +4,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
@@ -14,7 +13,8 @@ from django.utils import timezone
 
 from messaging import admin, dead_letters
 from messaging.admin_support import CappedPaginator
-from messaging.models import DeadLetter, InboxMessage, OutboxMessage, Process
+from messaging.models import DeadLetter, InboxMessage, OperatorAction, OutboxMessage, Process, Replay
+from messaging.tests.handlers import Recorder
 from messaging.tests.letters import LATER, stored
 
 pytestmark = pytest.mark.django_db
@@ -57,10 +57,13 @@ def ask(client: Client, verb: str, *rows: DeadLetter, path: str = LETTERS, **mor
     return client.post(path, data, follow=True)
 
 
-def confirm(client: Client, question: Any) -> str:
-    """Sends the form of the confirmation page as it stands."""
-    fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', question.content.decode()))
-    answer: str = client.post(LETTERS, fields, follow=True).content.decode()
+HIDDEN = r'<input type="hidden" name="(\w+)" value="([^"]*)">'
+
+
+def confirm(client: Client, question: Any, **filled: Any) -> str:
+    """Sends the form of the confirmation page, filled in."""
+    fields = dict(re.findall(HIDDEN, question.content.decode()))
+    answer: str = client.post(LETTERS, {"rate": 50, **fields, **filled}, follow=True).content.decode()
     return answer
 
 
@@ -203,32 +206,92 @@ class TestReplayAndDiscard:
         assert "Replay 1 dead letter?" in question.content.decode()
         assert str(row.message_id) in question.content.decode()
         assert DeadLetter.objects.get().status == "waiting"
-        assert not OutboxMessage.objects.exists()
+        assert not Replay.objects.exists()
 
-    def test_a_confirmed_replay_is_sent_and_logged(self, client: Client) -> None:
+    def test_a_confirmed_replay_begins_and_is_shown(self, client: Client) -> None:
         first, second, other = stored(), stored(), stored()
-        page = confirm(client, ask(client, "replay", first, second))
-        assert "Replayed 2 dead letters." in page
-        assert set(OutboxMessage.objects.values_list("message_id", flat=True)) == {first.message_id, second.message_id}
-        assert list(LogEntry.objects.values_list("object_id", "change_message", "user__username").order_by("id")) == [
-            (str(row.pk), "Replayed.", "admin") for row in (first, second)
-        ]
-        assert DeadLetter.objects.get(pk=first.pk).settled_by == "admin"
-        assert DeadLetter.objects.get(status="waiting").pk == other.pk
+        page = confirm(client, ask(client, "replay", first, second), reason="repaired", canary="on", rate=7)
+        replay = Replay.objects.get()
+        assert f"Replay {replay.pk} of 2 dead letters has begun." in page
+        assert (replay.created_by, replay.reason, replay.canary, replay.rate) == ("admin", "repaired", True, 7)
+        assert set(replay.messages.values_list("dead_letter_id", flat=True)) == {first.pk, second.pk}
+        assert OperatorAction.objects.get().action == "start replay"
+        assert DeadLetter.objects.filter(status="waiting").count() == 3, "nothing is sent before a consumer does it"
+        assert other.pk not in replay.messages.values_list("dead_letter_id", flat=True)
+
+    def test_a_canary_is_proposed_for_several_and_not_for_one(self, client: Client) -> None:
+        one, several = ask(client, "replay", stored()), ask(client, "replay", stored(), stored())
+        checkbox = r'<input type="checkbox" name="canary"[^>]*?>'
+        assert " checked>" not in re.findall(checkbox, one.content.decode())[0]
+        assert " checked>" in re.findall(checkbox, several.content.decode())[0]
+
+    def test_a_rate_that_is_none_is_refused(self, client: Client) -> None:
+        question = ask(client, "replay", stored())
+        page = confirm(client, question, rate=0)
+        assert "greater than or equal to 1" in page
+        assert not Replay.objects.exists()
+        assert "has begun" in confirm(client, question, rate=1)
+
+    def test_the_question_shows_a_dry_run(self, client: Client, recorder: Recorder) -> None:
+        good, bad = stored(), stored(body=b"[1]")
+        page = ask(client, "replay", good, bad).content.decode()
+        assert "Dry run: 1 would pass, 1 would fail" in page
+        assert "not an object" in page
+        assert "It would be a dead letter again at once." in page
+        assert not OutboxMessage.objects.exists()
+        assert not InboxMessage.objects.exists()
+
+    def test_a_page_tries_25_at_most_and_says_so(self, client: Client, recorder: Recorder) -> None:
+        rows = [stored() for _ in range(27)]
+        page = ask(client, "dry_run", *rows).content.decode()
+        assert "Dry run of 27 dead letters" in page
+        assert "25 would pass" in page
+        assert "2 further were not tried" in page
+        assert len(recorder.batches) == 25
+
+    def test_a_dry_run_changes_nothing_and_leads_to_the_question(self, client: Client, recorder: Recorder) -> None:
+        row = stored()
+        page = ask(client, "dry_run", row)
+        assert "Dry run of 1 dead letter" in page.content.decode()
+        fields = dict(re.findall(HIDDEN, page.content.decode()))
+        question = client.post(LETTERS, fields)
+        assert "Replay 1 dead letter?" in question.content.decode()
+        assert DeadLetter.objects.values_list("status").get() == ("waiting",)
+        assert not OperatorAction.objects.exists()
 
     def test_a_confirmed_discard_sends_nothing(self, client: Client) -> None:
         row = stored()
-        assert "Discarded 1 dead letter." in confirm(client, ask(client, "discard", row))
+        page = confirm(client, ask(client, "discard", row), reason="a test order")
+        assert "Discarded 1 dead letter." in page
         assert DeadLetter.objects.get().status == "discarded"
-        assert LogEntry.objects.get().change_message == "Discarded."
+        action = OperatorAction.objects.get()
+        assert (action.action, action.by, action.reason, action.dead_letter_id) == (
+            "discard", "admin", "a test order", row.pk,
+        )  # fmt: skip
         assert not OutboxMessage.objects.exists()
+        history = text(client, f"{LETTERS}{row.pk}/change/")
+        assert "a test order" in history
+
+    def test_a_discard_needs_a_reason(self, client: Client) -> None:
+        question = ask(client, "discard", stored())
+        assert "This field is required." in confirm(client, question, reason=" ")
+        assert DeadLetter.objects.get().status == "waiting"
 
     def test_confirming_twice_replays_once(self, client: Client) -> None:
         question = ask(client, "replay", stored())
         confirm(client, question)
-        assert "1 dead letter had been settled meanwhile and was left alone." in confirm(client, question)
-        assert OutboxMessage.objects.count() == 1
-        assert LogEntry.objects.count() == 1
+        again = confirm(client, question)
+        replay = Replay.objects.get()
+        assert f"They are being replayed already: replay {replay.pk}, started by admin." in again
+        assert f"{replay.pk}/progress/" in again, "whoever comes second lands where the first one did"
+        assert OperatorAction.objects.count() == 1
+
+    def test_confirming_twice_discards_once(self, client: Client) -> None:
+        question = ask(client, "discard", stored())
+        confirm(client, question, reason="r")
+        page = confirm(client, question, reason="r")
+        assert "1 dead letter was settled, or is part of another replay, and left alone." in page
+        assert OperatorAction.objects.count() == 1
 
     def test_what_was_asked_is_what_is_done(self, client: Client) -> None:
         asked = [stored(), stored()]
@@ -236,7 +299,8 @@ class TestReplayAndDiscard:
         assert "Replay 2 dead letters?" in question.content.decode()
         came_later = stored()
         confirm(client, question)
-        assert DeadLetter.objects.get(status="waiting").pk == came_later.pk
+        assert came_later.pk not in Replay.objects.get().messages.values_list("dead_letter_id", flat=True)
+        assert Replay.objects.get().total == 2
 
     def test_what_does_not_wait_is_not_asked_about(self, client: Client) -> None:
         row = stored()
@@ -253,28 +317,45 @@ class TestReplayAndDiscard:
     def test_the_page_of_one_has_buttons_that_ask(self, client: Client) -> None:
         row = stored()
         page = text(client, f"{LETTERS}{row.pk}/change/")
-        form = re.search(r'<form class="settle" method="post" action="([^"]+)">(.*?)</form>', page, re.DOTALL)
+        form = re.search(
+            r'<form class="desk-actions" method="post" action="([^"]+)"[^>]*>(.*?)</form>', page, re.DOTALL
+        )
         assert form
         assert form[1] == LETTERS
-        assert re.findall(r'name="action" value="(\w+)"', form[2]) == ["replay_selected", "discard_selected"]
+        assert re.findall(r'name="action" value="(\w+)"', form[2]) == [
+            "dry_run_selected", "replay_selected", "discard_selected",
+        ]  # fmt: skip
         assert f'name="_selected_action" value="{row.pk}"' in form[2]
+        assert f'href="{LETTERS}{row.pk}/edit/"' in form[2]
         assert "Discard 1 dead letter?" in ask(client, "discard", row).content.decode()
 
     def test_who_may_only_look_can_neither_ask_nor_confirm(self, client: Client) -> None:
         row = stored()
-        looker = staff_with("view_deadletter")
-        assert "Replay…" not in text(looker, f"{LETTERS}{row.pk}/change/")
-        ask(looker, "replay", row)
-        ask(looker, "replay", row, ids=str(row.pk), confirmed="yes")
+        looker = staff_with("view_deadletter", "view_replay", "change_deadletter")
+        page = text(looker, f"{LETTERS}{row.pk}/change/")
+        for button in ("Dry run", "Replay…", "Edit and replay…", "Discard…"):
+            assert button not in page
+        for verb in ("dry_run", "replay", "discard"):
+            ask(looker, verb, row)
+            ask(looker, verb, row, ids=str(row.pk), confirmed="yes", rate=1, reason="r")
+            assert looker.post(f"{LETTERS}group/{row.group_id}/{verb}/").status_code == 403
+        assert looker.get(f"{LETTERS}{row.pk}/edit/").status_code == 403
         assert DeadLetter.objects.get().status == "waiting"
-        assert not OutboxMessage.objects.exists()
+        assert not Replay.objects.exists()
+        assert not OperatorAction.objects.exists()
 
-    def test_staff_who_may_change_them_may_settle_them(self) -> None:
-        operator = staff_with("view_deadletter", "change_deadletter")
+    @pytest.mark.parametrize("may", ["replay", "edit", "discard"])
+    def test_each_power_has_a_permission_of_its_own(self, may: str) -> None:
+        operator = staff_with("view_deadletter", "view_replay", f"{may}_deadletter")
         row = stored()
-        assert "Replay…" in text(operator, f"{LETTERS}{row.pk}/change/")
-        confirm(operator, ask(operator, "replay", row))
-        assert OutboxMessage.objects.count() == 1
+        page = text(operator, f"{LETTERS}{row.pk}/change/")
+        shown = {"replay": "Replay…</button>", "edit": "Edit and replay…</a>", "discard": "Discard…</button>"}
+        assert [verb for verb, button in shown.items() if button in page] == [may]
+        assert (operator.get(f"{LETTERS}{row.pk}/edit/").status_code == 200) == (may == "edit")
+        ask(operator, "replay", row, ids=str(row.pk), confirmed="yes", rate=1)
+        assert Replay.objects.exists() == (may == "replay")
+        ask(operator, "discard", row, ids=str(row.pk), confirmed="yes", reason="r")
+        assert DeadLetter.objects.filter(status="discarded").exists() == (may == "discard")
 
     def test_staff_without_permission_see_nothing(self) -> None:
         assert staff_with().get(LETTERS).status_code == 403

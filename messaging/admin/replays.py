@@ -1,0 +1,199 @@
+"""Replays as operators see them: how far each is, what became of each message, and how to hold it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from messaging import replays
+from messaging.admin_support import ReadOnlyAdmin, badge
+from messaging.display import one_line
+from messaging.health import ALIVE_WITHIN
+from messaging.models import OperatorAction, Process, Replay, ReplayedMessage
+
+State = Replay.State
+Outcome = ReplayedMessage.Outcome
+
+PAGE = 50
+"""So many messages are shown at once."""
+REFRESH_SECONDS = 2
+SHOWN_HISTORY = 50
+STATE_KINDS = {
+    State.RUNNING: "waiting",
+    State.PAUSED: "waiting",
+    State.STOPPED: "bad",
+    State.CANCELLED: "quiet",
+    State.FINISHED: "good",
+}
+OUTCOME_KINDS = {
+    Outcome.FAILED: "bad",
+    Outcome.SENT: "waiting",
+    Outcome.SKIPPED: "quiet",
+    Outcome.WAITING: "quiet",
+    Outcome.HANDLED: "good",
+}
+"""In the order in which they are shown: problems first."""
+_POSSIBLE = {
+    "pause": {State.RUNNING},
+    "resume": {State.PAUSED, State.STOPPED},
+    "cancel": {State.RUNNING, State.PAUSED, State.STOPPED},
+}
+_DO: dict[str, Callable[..., None]] = {
+    "pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel,
+}  # fmt: skip
+
+
+@admin.register(Replay)
+class ReplayAdmin(ReadOnlyAdmin):
+    list_title = "Replays: dead letters that were sent again, and what became of them"
+    empty_list = "Nothing has been replayed yet. Choose dead letters in their list, and there Replay…"
+    newest_first = ("-id",)
+    list_display = ("id", "shown_state", "total", "created", "created_by", "why", "how")
+    sortable_by = ("id",)
+    list_filter = ("state",)
+    list_filter_options: ClassVar = {"state": {"label": "State", "horizontal": True}}
+    search_fields = ("created_by",)
+    search_help_text = "Who started it, exactly."
+    found_by = ("id",)
+
+    def has_replay_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("messaging.replay_deadletter")
+
+    @admin.display(description="state")
+    def shown_state(self, row: Replay) -> SafeString:
+        return badge(row.get_state_display(), STATE_KINDS[State(row.state)])
+
+    @admin.display(description="started")
+    def created(self, row: Replay) -> str:
+        return f"{timezone.localtime(row.created_at):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="reason")
+    def why(self, row: Replay) -> str:
+        return one_line(row.reason, width=100) or "–"
+
+    @admin.display(description="how it stands")
+    def how(self, row: Replay) -> str:
+        return one_line(row.state_reason, width=200) or "–"
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        term = search_term.strip()
+        return (queryset.filter(created_by=term) if term else queryset), False
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("<path:object_id>/progress/", view(self.progress_view), name="messaging_replay_progress"),
+            *[
+                path(f"<path:object_id>/{verb}/", view(self.hold_view), {"verb": verb}, name=f"messaging_replay_{verb}")
+                for verb in _DO
+            ],
+            *super().get_urls(),
+        ]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        replay = self._replay(request, object_id)
+        if request.method != "GET":
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            **self._state_of(request, replay),
+            "title": f"Replay {replay.pk}",
+            "history": OperatorAction.objects.filter(replay_id=replay.pk, dead_letter_id=None)[:SHOWN_HISTORY],
+            "refresh_milliseconds": REFRESH_SECONDS * 1000,
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/messaging/replay/change_form.html", context)
+
+    def progress_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """What of the page changes, for the script that asks again and again."""
+        context = self._state_of(request, self._replay(request, object_id))
+        return TemplateResponse(request, "admin/messaging/replay/progress.html", context)
+
+    def hold_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
+        """Pauses, resumes or cancels it, unless somebody else was faster."""
+        replay = self._replay(request, object_id)
+        if not self.has_replay_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            reason = request.POST.get("reason", "").replace("\x00", "")[:1000].strip()
+            try:
+                _DO[verb](replay_id=replay.pk, by=request.user.get_username(), reason=reason)
+            except replays.ReplayError as error:
+                self.message_user(request, str(error), messages.WARNING)
+        return HttpResponseRedirect(reverse("admin:messaging_replay_change", args=[replay.pk]))
+
+    def _replay(self, request: HttpRequest, object_id: str) -> Replay:
+        replay: Replay | None = self.get_object(request, unquote(object_id))  # type: ignore[assignment]
+        if not self.has_view_permission(request, replay):
+            raise PermissionDenied
+        if replay is None:
+            raise Http404
+        return replay
+
+    def _state_of(self, request: HttpRequest, replay: Replay) -> dict[str, Any]:
+        progress = replays.progress(replay)
+        counts = {outcome: getattr(progress, outcome.value) for outcome in OUTCOME_KINDS}
+        only = request.GET.get("outcome", "")
+        chosen = [outcome for outcome in OUTCOME_KINDS if only in ("", outcome)]
+        number = sum(counts[outcome] for outcome in chosen)
+        pages = max(1, -(-number // PAGE))
+        given = request.GET.get("page", "")
+        page = min(max(int(given), 1), pages) if given.isascii() and given.isdecimal() and len(given) < 10 else 1
+        return {
+            "opts": self.opts,
+            "replay": replay,
+            "state_kind": STATE_KINDS[State(replay.state)],
+            "progress": progress,
+            "parts": [
+                {
+                    "outcome": outcome,
+                    "label": outcome.label,
+                    "kind": kind,
+                    "number": counts[outcome],
+                    "percent": round(100 * counts[outcome] / max(progress.total, 1), 2),
+                }
+                for outcome, kind in OUTCOME_KINDS.items()
+            ],
+            "rows": _messages(replay, chosen, counts, start=(page - 1) * PAGE),
+            "only": only,
+            "page": page,
+            "pages": pages,
+            "number": number,
+            "is_live": replay.watched,
+            "now": timezone.localtime(),
+            "missing": _missing() if replay.watched else [],
+            "possible": [
+                verb
+                for verb, states in _POSSIBLE.items()
+                if replay.state in states and self.has_replay_permission(request)
+            ],
+        }
+
+
+def _messages(
+    replay: Replay, outcomes: list[Outcome], counts: dict[Outcome, int], *, start: int
+) -> list[tuple[ReplayedMessage, str]]:
+    """A page of messages, those of one outcome after those of the other, each part read by the index."""
+    rows: list[tuple[ReplayedMessage, str]] = []
+    for outcome in outcomes:
+        if start < counts[outcome] and len(rows) < PAGE:
+            part = replay.messages.filter(outcome=outcome).order_by("position")
+            rows += [(row, OUTCOME_KINDS[outcome]) for row in part[start : start + PAGE - len(rows)]]
+        start = max(0, start - counts[outcome])
+    return rows
+
+
+def _missing() -> list[str]:
+    """The roles of which nobody is alive, without whom a replay does not get on."""
+    alive = Process.objects.filter(seen_at__gt=timezone.now() - timedelta(seconds=ALIVE_WITHIN))
+    return sorted({"consume", "relay"} - set(alive.values_list("role", flat=True)))
