@@ -14,6 +14,11 @@ const done = arguments[arguments.length - 1];
 axe.run(document, {runOnly: arguments[0], resultTypes: ["violations"]})
     .then(results => done(results.violations), error => done(String(error)));
 """
+# As the switch in the admin does it. Colours that fade would be measured on their way.
+_THEME = """
+document.documentElement.classList.toggle("dark", arguments[0]);
+document.head.insertAdjacentHTML("beforeend", "<style>* { transition: none !important; }</style>");
+"""
 WIDE, NARROW = 1440, 390
 
 
@@ -27,23 +32,20 @@ def assert_accessible(browser: Browser) -> None:
 
 
 def assert_accessible_everywhere(browser: Browser) -> None:
-    """The page that is shown is accessible in light and dark, wide and narrow, and never scrolls sideways as a whole."""
+    """The page that is shown is accessible in light and dark, wide and narrow, and scrolls sideways in none of them."""
     size = browser.driver.get_window_size()
-    url = browser.url
     try:
-        for theme in ("dark", "light"):
-            browser.driver.execute_script("localStorage.setItem('adminTheme', JSON.stringify(arguments[0]))", theme)
-            for width in (WIDE, NARROW):
-                browser.driver.set_window_size(width, size["height"])
-                browser.open(url)
-                browser.find("h1")
-                where = f"{url}, {theme}, {width} wide"
+        for width in (WIDE, NARROW):
+            browser.driver.set_window_size(width, size["height"])
+            for dark in (True, False):
+                browser.driver.execute_script(_THEME, dark)
+                where = f"{width} wide, {'dark' if dark else 'light'}"
                 try:
                     assert_accessible(browser)
                 except AssertionError as error:
                     raise AssertionError(f"{where}: {error}") from None
                 wanted = browser.driver.execute_script("return document.documentElement.scrollWidth")
-                assert wanted <= width, f"{where} scrolls sideways: it is {wanted} wide"
+                assert wanted <= width, f"{browser.url}, {where}, scrolls sideways: it is {wanted} wide"
     finally:
         browser.driver.set_window_size(size["width"], size["height"])
 

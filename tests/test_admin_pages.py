@@ -1,8 +1,11 @@
 """The admin of both services, as an operator works with it in a browser."""
 
 import pytest
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 from dev.environment import ORDER, PROCESSOR, Service
+from tests.accessibility import assert_accessible, assert_accessible_everywhere
 from tests.broker import PROCESSOR_QUEUE
 from tests.browser import Browser
 from tests.system import ADMIN_PASSWORD, ADMIN_USER, System
@@ -20,7 +23,7 @@ def browser(the_browser: Browser, system: System) -> Browser:
         the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
         the_browser.screenshot(f"{service.name}-admin-login")
         the_browser.click("[type=submit]")
-        the_browser.find("#user-tools", text=ADMIN_USER.upper())
+        the_browser.find("#content")
     return the_browser
 
 
@@ -36,12 +39,83 @@ def test_the_admin_shows_what_the_service_keeps(system: System, browser: Browser
         "outbox": "messaging/outboxmessage/",
         "inbox": "messaging/inboxmessage/",
         "dead-letters": "messaging/deadletter/",
+        "processes": "messaging/process/",
+        "app": "messaging/",
+        "users": "auth/user/",
+        "user": "auth/user/1/change/",
+        "new-user": "auth/user/add/",
+        "password-of-a-user": "auth/user/1/password/",
+        "groups": "auth/group/",
+        "new-group": "auth/group/add/",
+        "tokens": "authtoken/tokenproxy/",
+        "new-token": "authtoken/tokenproxy/add/",
+        "password": "password_change/",
+        "nothing-found": "messaging/inboxmessage/?q=nothing",
     }
     for name, path in pages.items():
         browser.open(admin(system, service) + path)
         browser.find("#content")
+        assert_accessible_everywhere(browser)
         browser.screenshot(f"{service.name}-admin-{name}")
     browser.assert_complete(host=HOST)
+
+
+@BOTH
+def test_the_login_is_for_everybody(system: System, the_browser: Browser, service: Service) -> None:
+    the_browser.forget()
+    the_browser.open(admin(system, service))
+    the_browser.find("[name=username]")
+    assert_accessible_everywhere(the_browser)
+    the_browser.fill(username=ADMIN_USER, password="wrong")
+    the_browser.click("[type=submit]")
+    the_browser.wait_for_text("Please enter the correct username and password")
+    assert_accessible_everywhere(the_browser)
+
+
+@BOTH
+def test_the_sidebar_leads_everywhere_and_to_the_other_service(
+    system: System, browser: Browser, service: Service
+) -> None:
+    other = PROCESSOR if service is ORDER else ORDER
+    browser.open(admin(system, service))
+    browser.click("#sidebar-toggle")  # at this width it is closed
+    assert_accessible_everywhere(browser)
+    links = [str(link.get_attribute("href")) for link in browser.all("#nav-sidebar-apps a")]
+    assert f"{admin(system, service)}messaging/deadletter/" in links
+    assert admin(system, other) in links
+    for link in links:
+        browser.open(link)
+        browser.find("h1")
+    browser.assert_complete(host=HOST)
+
+
+def test_an_order_is_found_from_any_page_with_the_keyboard(system: System, browser: Browser) -> None:
+    order = system.post_order()
+    browser.open(f"{admin(system, ORDER)}messaging/outboxmessage/")
+    browser.find("#content")
+
+    ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys("k").key_up(Keys.CONTROL).perform()
+    browser.find("#search-input-command").send_keys(order["id"])
+    browser.find("#command-results", text=order["id"])
+    assert_accessible(browser)
+    browser.screenshot("order-admin-search")
+    browser.find("#search-input-command").send_keys(Keys.ARROW_DOWN, Keys.ENTER)
+
+    browser.wait_for_text("espresso-beans-1kg")
+    assert order["id"] in browser.url
+    browser.assert_complete(host=HOST)
+
+
+def test_the_dark_theme_stays_until_it_is_switched_back(system: System, browser: Browser) -> None:
+    browser.open(admin(system, ORDER))
+    for theme in ("Dark", "Light"):
+        browser.driver.set_window_size(1440, 1000)
+        browser.click("#user-tools")
+        assert_accessible_everywhere(browser)
+        browser.driver.set_window_size(1440, 1000)
+        browser.click("nav[aria-label=Account] button", text=theme)
+        browser.open(f"{admin(system, ORDER)}orders/order/")
+        browser.find("html.dark" if theme == "Dark" else "html:not(.dark)")
 
 
 def test_an_order_leads_to_its_processing_record_and_back(system: System, browser: Browser) -> None:
@@ -52,11 +126,13 @@ def test_an_order_leads_to_its_processing_record_and_back(system: System, browse
 
     browser.open(f"{admin(system, ORDER)}orders/order/")
     browser.find("#result_list", text=order["customer_id"])
+    assert_accessible_everywhere(browser)
     browser.screenshot("order-admin-orders")
     browser.open(f"{admin(system, ORDER)}orders/order/?q={order['id']}")
     assert len(browser.all("#result_list tbody tr")) == 1
     browser.click("#result_list tbody tr a")
     browser.wait_for_text("espresso-beans-1kg")
+    assert_accessible_everywhere(browser)
     browser.screenshot("order-admin-order")
 
     browser.click("#content a[href*='/processing/processingrecord/']")
@@ -67,6 +143,7 @@ def test_an_order_leads_to_its_processing_record_and_back(system: System, browse
         assert len(browser.all("#result_list tbody tr")) == 1
         browser.click("#result_list tbody tr a")
     browser.wait_for_text(order["customer_id"])
+    assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-record")
 
     browser.click("#content a[href*='/orders/order/']")
@@ -74,6 +151,7 @@ def test_an_order_leads_to_its_processing_record_and_back(system: System, browse
     assert browser.url.startswith(admin(system, ORDER))
     browser.open(f"{admin(system, ORDER)}orders/order/{failed['id']}/change/")
     browser.wait_for_text("limit")
+    assert_accessible_everywhere(browser)
     browser.screenshot("order-admin-order-failed")
     browser.assert_complete(host=HOST)
 
@@ -88,16 +166,20 @@ def test_a_dead_letter_is_found_read_and_replayed(system: System, browser: Brows
 
     browser.open(f"{letters}?q={correlation_id}")
     assert len(browser.all("#result_list tbody tr")) == 1
+    assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letters-found")
     browser.click("#result_list tbody tr a")
     browser.wait_for_text(f"Simulated failure of order {order['id']}")
+    assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letter")
 
     browser.open(f"{letters}?q={correlation_id}")
     browser.click("#result_list .action-select")
     browser.click("select[name=action] option", text="Replay selected")
+    assert_accessible_everywhere(browser)
     browser.click("button[name=index]")
     browser.wait_for_text("Replay 1 dead letter?")
+    assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letter-confirm")
     assert system.record(order["id"]) is None
     browser.click("#content [type=submit]")
@@ -107,6 +189,7 @@ def test_a_dead_letter_is_found_read_and_replayed(system: System, browser: Brows
     system.wait_for_status(order["id"], "completed")
     browser.open(f"{letters}{letter['id']}/change/")
     browser.wait_for_text(f"Replayed by {ADMIN_USER}")
+    assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letter-settled")
     browser.assert_complete(host=HOST)
 
@@ -123,9 +206,11 @@ def test_what_was_garbage_is_shown_harmlessly(system: System, browser: Browser) 
 
     browser.open(f"{admin(system, PROCESSOR)}messaging/deadletter/")
     browser.wait_for_text("<script>")
+    assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letters-garbage")
     browser.open(f"{admin(system, PROCESSOR)}messaging/deadletter/{letter['id']}/change/")
     browser.wait_for_text("taken over")
+    assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letter-garbage")
 
     assert browser.driver.title != "taken over"  # had the script run, it would be just that
