@@ -12,9 +12,11 @@ from itertools import accumulate
 _WIDTH = 1.05
 _SHORTEST = 0.001  # milliseconds
 
-BUCKET_SQL = (
-    f"floor(ln(greatest(date_part('epoch', took) * 1000, {_SHORTEST})) / {math.log(_WIDTH)!r}::float8)::integer"
-)
+# PostgreSQL's `greatest` passes over a null.
+BUCKET_SQL = f"""
+    CASE WHEN took IS NOT NULL THEN
+        floor(ln(greatest(date_part('epoch', took) * 1000, {_SHORTEST})) / {math.log(_WIDTH)!r}::float8)::integer
+    END"""
 """The bucket of the interval `took`; null for none."""
 
 type Histogram = Counter[int]

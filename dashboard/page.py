@@ -153,9 +153,10 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
 
 def _times(title: str, percentile: Any, url: str) -> Card:
     figures = [
-        Figure(f"p{share:.0%}, last {label}".replace("%", ""), duration(percentile(share, minutes=minutes)), url)
+        Figure(f"p{share * 100:.0f}, last {label}", duration(time), url if time is not None else "")
         for minutes, label in ((MINUTES, "hour"), (5, "5 min"))
         for share in (0.5, 0.95)
+        for time in [percentile(share, minutes=minutes)]
     ]
     return Card(title, tuple(figures))
 
@@ -173,7 +174,7 @@ def _messaging_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
                 Figure(
                     "the oldest waits for",
                     UNKNOWN if outbox is None else outbox_age,
-                    outbox_url,
+                    outbox_url if snapshot.outbox_age is not None else "",
                     "waiting" if is_old else "",
                 ),
             ),

@@ -13,7 +13,7 @@ from dashboard.words import duration
 HEIGHT = 100.0
 COLUMN = 10.0
 _GAP = 1.5
-_LEAST = 1.5  # one failed order among thousands must still be seen
+_LEAST = 1.0  # one failed order among thousands must still be seen
 
 type Link = Callable[[Minute, str], str]
 """The address of the rows of a minute, of one status or (with an empty one) of all."""
@@ -79,7 +79,7 @@ def bars(minutes: list[Minute], pipeline: Pipeline, link: Link) -> Plot:
         if highest
         else f"Nothing in the last {len(minutes)} minutes."
     )
-    return Plot(tuple(columns), (Line(50, f"{top / 2:,.3g}"), Line(100, f"{top:,.10g}")), description)
+    return Plot(tuple(columns), (Line(50, _plain(top / 2)), Line(100, _plain(top))), description)
 
 
 def times(minutes: list[Minute], which: Callable[[Minute], Histogram], pipeline: Pipeline, link: Link) -> Plot:
@@ -128,6 +128,10 @@ def _said(minute: Minute, pipeline: Pipeline) -> str:
 
 def _clock(moment: datetime) -> str:
     return f"{moment:%H:%M}"
+
+
+def _plain(number: float) -> str:
+    return f"{number:,.0f}" if number == int(number) else f"{number:,}"
 
 
 def _round_up(number: int) -> float:

@@ -15,6 +15,7 @@ _EFFECTS = {
     "relay": "What is committed stays in the outbox",
     "consume": "Messages stay in the work queue",
 }
+_SECTIONS = {"relay": "The outbox grows", "consume": "Orders stay pending"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,7 @@ def _processes(snapshot: Snapshot) -> Iterator[Problem]:
                 f"No {_NAMES[role]} runs.",
                 f"None has given a sign of life for {ALIVE_WITHIN} s. {_EFFECTS[role]} until one runs: start "
                 f"`{_COMMANDS[role]}` in this service's folder.",
-                section="Where to look",
+                section=_SECTIONS[role],
                 model="messaging.process",
             )
         waiting = [process["circuit"] for process in alive if process["circuit"] != "closed"]
@@ -118,10 +119,11 @@ def _processes(snapshot: Snapshot) -> Iterator[Problem]:
 def _missing_queues(snapshot: Snapshot) -> Iterator[Problem]:
     missing = [queue.name for queue in snapshot.broker.queues if queue.messages is None]
     if missing:
+        others = f", {missing[0]} and others" if len(missing) > 1 else f", {missing[0]}"
         yield Problem(
             "waiting",
-            f"{number_of(len(missing), 'queue')} of this service {'is' if len(missing) == 1 else 'are'} not on the "
-            f"broker: {', '.join(missing)}.",
+            f"{len(missing)} of the {len(snapshot.broker.queues)} queues of this service{others}, "
+            f"{'is' if len(missing) == 1 else 'are'} not on the broker.",
             "`python manage.py consume` declares them when it starts; `python manage.py topology apply` does it now.",
             section="The outbox grows",
         )

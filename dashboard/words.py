@@ -2,14 +2,16 @@
 
 
 def duration(milliseconds: float | None) -> str:
-    """`0.4 ms`, `12 ms`, `1.3 s`, `4 min 10 s`; a dash for none."""
+    """`0.4 ms`, `12 ms`, `1.3 s`, `10 s`, `4 min 10 s`; a dash for none."""
     if milliseconds is None:
         return "–"
     if milliseconds < 10:
         return f"{milliseconds:.2g} ms"
     if milliseconds < 999.5:
         return f"{milliseconds:.0f} ms"
-    return f"{milliseconds / 1000:.1f} s" if milliseconds < 59_950 else age(milliseconds / 1000)
+    if milliseconds < 59_950:
+        return f"{milliseconds / 1000:.1f} s".replace(".0 s", " s")
+    return age(milliseconds / 1000)
 
 
 def age(seconds: float) -> str:

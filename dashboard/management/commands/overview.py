@@ -1,0 +1,52 @@
+import json
+import shutil
+import sys
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from dashboard import text
+from dashboard.pipeline import pipeline
+from dashboard.snapshot import take
+from dashboard.verdict import judge
+
+EVERY = 5.0
+"""Seconds between two looks of --watch."""
+
+_CLEAR = "\x1b[H\x1b[2J\x1b[3J"
+
+
+class Command(BaseCommand):
+    """Ends with 0 when all is well, with 1 when something is to be looked at; --watch with 0 on Ctrl-C."""
+
+    help = "Says how the pipeline stands, as the first page of the admin does. Ends with 1 when all is not well."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="one JSON object; with --watch one a line")
+        parser.add_argument("--watch", action="store_true", help=f"again every {EVERY:g} s, until Ctrl-C")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            while True:
+                is_well = self._look(as_json=options["json"], clear=options["watch"] and sys.stdout.isatty())
+                if not options["watch"]:
+                    break
+                time.sleep(EVERY)
+        except KeyboardInterrupt:
+            return
+        if not is_well:
+            raise SystemExit(1)
+
+    def _look(self, *, as_json: bool, clear: bool) -> bool:
+        snapshot = take(pipeline())
+        verdict = judge(snapshot)
+        if as_json:
+            self.stdout.write(json.dumps(text.as_json(snapshot, verdict)))
+        else:
+            width = min(100, shutil.get_terminal_size((100, 24)).columns)
+            lines = "\n".join(text.as_text(snapshot, verdict, width=width))
+            self.stdout.write((_CLEAR if clear else "") + lines)
+        self.stdout.flush()
+        return verdict.is_well

@@ -1,0 +1,211 @@
+"""How things are, in words."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from dashboard import snapshot as snapshots
+from dashboard.snapshot import take
+from dashboard.tests.pipelines import PIPELINE
+from dashboard.verdict import Verdict, judge
+from messaging import health
+from messaging.depth import QueueDepth
+from messaging.models import DeadLetter, FailureGroup, OutboxMessage, Process, Replay, ReplayedMessage
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def well(make, broker, processes):
+    """A service with one thing, that is done."""
+    make()
+    return make
+
+
+def verdict() -> Verdict:
+    return judge(take(PIPELINE))
+
+
+def only_problem() -> str:
+    (problem,) = verdict().problems
+    return f"{problem.what} {problem.remedy}"
+
+
+def keep_letter(**fields: Any) -> DeadLetter:
+    now = timezone.now()
+    return DeadLetter.objects.create(
+        fingerprint=uuid4(),
+        message_id=uuid4(),
+        queue="things.events.v1",
+        body=b"{}",
+        error_type="ValueError",
+        first_failed_at=now,
+        last_failed_at=now,
+        **fields,
+    )
+
+
+def wait_in_outbox(seconds: float) -> OutboxMessage:
+    return OutboxMessage.objects.create(
+        message_id=uuid4(),
+        exchange="things",
+        routing_key="thing.happened",
+        body=b"{}",
+        created_at=timezone.now() - timedelta(seconds=seconds),
+    )
+
+
+def test_all_is_well_when_nothing_is_wrong(well):
+    assert verdict().is_well
+    assert verdict().line == "All is well."
+
+
+def test_without_a_relay_it_says_which_command_to_start(well):
+    Process.objects.filter(role="relay").update(seen_at=timezone.now() - timedelta(seconds=61))
+
+    assert verdict().line == "No relay runs."
+    assert "`python manage.py relay`" in only_problem()
+
+
+def test_without_a_consumer_it_says_which_command_to_start(well):
+    Process.objects.filter(role="consume").delete()
+
+    assert verdict().line == "No consumer runs."
+    assert "`python manage.py consume`" in only_problem()
+
+
+def test_a_relay_that_waits_for_the_broker_is_told(well):
+    Process.objects.filter(role="relay").update(circuit="broker")
+
+    assert verdict().line == "1 of 1 relay cannot go on: the broker is away."
+
+
+def test_a_broker_that_is_away_is_told_with_the_reason_and_that_nothing_is_lost(well, broker):
+    broker.is_away()
+
+    assert verdict().line == "RabbitMQ does not answer."
+    assert "Connection refused" in only_problem()
+    assert "Nothing is lost" in only_problem()
+
+
+def test_a_queue_that_is_not_there_is_told(well, broker):
+    broker.says(QueueDepth("things.events.v1", None, 0), QueueDepth("things.events.v1.dlq", 0, 0))
+
+    assert "things.events.v1, is not on the broker" in only_problem()
+    assert "topology apply" in only_problem()
+
+
+@pytest.mark.parametrize(("seconds", "is_old"), [(55, False), (65, True)])
+def test_an_old_outbox_is_told_when_health_warns_of_it(well, seconds, is_old):
+    wait_in_outbox(seconds)
+
+    assert (health.outbox().get("status") == "warning") is is_old
+    assert ("outbox" in verdict().line) is is_old
+
+
+@pytest.mark.parametrize(("seconds", "is_stuck"), [(55, False), (70, True)])
+def test_a_thing_that_waits_too_long_is_told(well, make, seconds, is_stuck):
+    make("waiting", at=timezone.now() - timedelta(seconds=seconds))
+
+    assert ("oldest waiting thing waits for" in verdict().line) is is_stuck
+    assert verdict().is_well is not is_stuck
+
+
+def test_dead_letters_that_wait_are_told_and_settled_ones_are_not(well):
+    letter = keep_letter()
+    assert verdict().line == "1 message could not be handled and waits for a decision."
+
+    DeadLetter.objects.filter(pk=letter.pk).update(status="discarded")
+    assert verdict().is_well
+
+
+def test_a_replay_that_stopped_by_itself_is_told_and_one_that_runs_is_not(well):
+    replay = Replay.objects.create(created_by="ann", total=3, state="running")
+    ReplayedMessage.objects.bulk_create(
+        ReplayedMessage(replay=replay, position=n, dead_letter_id=n, message_id=uuid4(), outcome=what)
+        for n, what in enumerate(["handled", "failed", "waiting"])
+    )
+
+    assert verdict().is_well
+    (shown,) = take(PIPELINE).replays
+    assert (shown.sent, shown.total, shown.failed) == (2, 3, 1)
+
+    Replay.objects.update(state="stopped", state_reason="The same failure came back.")
+    assert verdict().line == f"Replay {replay.id} has stopped by itself."
+    assert "The same failure came back." in only_problem()
+
+    Replay.objects.update(state="finished")
+    assert verdict().is_well
+    assert take(PIPELINE).replays == []
+
+
+def test_several_problems_are_counted_and_causes_come_first(well, broker):
+    broker.is_away()
+    wait_in_outbox(100)
+    keep_letter()
+
+    assert verdict().line == "RabbitMQ does not answer. And 2 more things to look at."
+
+
+def test_a_database_that_takes_too_long_is_told_and_the_rest_is_still_shown(well, monkeypatch):
+    monkeypatch.setattr(snapshots, "TIMEOUT_MS", 100)
+    monkeypatch.setattr(snapshots, "_MESSAGING", "SELECT 1, 1, count(pg_sleep(10)) -- %(cap)s %(waiting)s")
+
+    snapshot = take(PIPELINE)
+
+    assert "the database did not answer within 0.1 s" in judge(snapshot).line
+    assert snapshot.dead_letters is None
+    assert snapshot.outbox_count is None
+    assert snapshot.counts == {"done": 1}
+    assert snapshot.processes
+
+
+def test_a_table_that_is_missing_breaks_no_other_figure(broker, processes):
+    snapshot = take(PIPELINE)
+
+    assert "dashboard_test_thing" in judge(snapshot).line
+    assert "migrate" in judge(snapshot).problems[0].remedy
+    assert snapshot.outbox_count == 0
+
+
+def test_groups_show_the_five_with_the_most_that_wait_and_no_resolved_one(well):
+    now = timezone.now()
+    for number in range(1, 8):
+        group = FailureGroup.objects.create(
+            fingerprint=uuid4(),
+            error_type=f"Error{number}",
+            first_seen_at=now,
+            last_seen_at=now,
+            state="resolved" if number == 7 else "open",
+        )
+        for _ in range(number):
+            keep_letter(group=group)
+
+    snapshot = take(PIPELINE)
+
+    assert [(group.error_type, group.waiting) for group in snapshot.groups] == [
+        ("Error6", 6), ("Error5", 5), ("Error4", 4), ("Error3", 3), ("Error2", 2),
+    ]  # fmt: skip
+    assert snapshot.dead_letters == 28
+
+
+def test_counts_stop_at_their_limit(well, monkeypatch):
+    monkeypatch.setattr(snapshots, "CAP", 2)
+    for _ in range(5):
+        keep_letter()
+        wait_in_outbox(1)
+
+    snapshot = take(PIPELINE)
+
+    assert snapshot.dead_letters == 3
+    assert snapshot.outbox_count == 3
+
+
+def test_a_look_asks_a_bounded_number_of_questions(well, django_assert_max_num_queries):
+    with django_assert_max_num_queries(90):
+        take(PIPELINE)
+    assert connection.in_atomic_block  # nothing was rolled back
