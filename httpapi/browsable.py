@@ -70,6 +70,8 @@ class Table:
     title: str
     columns: list[Shown]
     rows: list[list[Shown]]
+    wide: bool
+    """Too much for a narrow screen, which then shows each row as a card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def table_of(key: str, rows: Sequence[Mapping[str, Any]], page: Page) -> Table:
         Shown(label(name), "", number=bool(cells) and all(row[at].number for row in cells))
         for at, name in enumerate(names)
     ]
-    return Table(label(key), columns, cells)
+    return Table(label(key), columns, cells, wide=key in page.columns or len(names) > 4)
 
 
 def _rows(value: Any) -> list[Mapping[str, Any]] | None:
@@ -132,15 +134,17 @@ def label(name: str) -> str:
 
 def plain(value: Any) -> str:
     """A value that nobody has said anything about."""
+    if value is None or value in ("", [], {}):
+        return mark_safe('<span class="quiet">–</span>')
     match value:
-        case None | "" | [] | {}:
-            return mark_safe('<span class="quiet">–</span>')
         case bool():
             return "yes" if value else "no"
         case UUID():
             return format_html("<code>{}</code>", value)
         case list() if not any(isinstance(one, (list, Mapping)) for one in value):
             return ", ".join(map(str, value))
+        case Mapping() if not any(isinstance(one, (list, Mapping)) for one in value.values()):
+            return ", ".join(f"{name.replace('_', ' ')} {one}" for name, one in value.items())
         case list() | Mapping():
             return format_html("<code>{}</code>", json.dumps(value, default=str, ensure_ascii=False))
     at = moment(value)

@@ -100,7 +100,7 @@ def _readable(response: Any, data: Any, page: Page, view: Any, request: Any) -> 
         if page.unfinished(data):
             context["follow"] = location or request.get_full_path()
     if request.method == "GET" and data.keys() == {"next", "previous", "results"}:
-        context["reach"] = browsable.reach_of(data, getattr(view, "ordering", ()), request)
+        context["reach"] = browsable.reach_of(data, view.paginator.ordering, request)
         context["table"] = browsable.table_of("results", data["results"], page)
     elif request.method != "OPTIONS":
         context["part"] = browsable.part_of(data, page)
@@ -153,3 +153,9 @@ def _sent(view: Any, request: Any) -> str | None:
     """The body of the request, as far as it is text and was read."""
     body = getattr(request._request, "_body", b"")
     return body.decode(errors="replace") if body else None
+
+
+class EventStreamRenderer(JSONRenderer):
+    """For views that answer with server-sent events themselves: this writes their errors, which are JSON."""
+
+    media_type = "text/event-stream"

@@ -7,6 +7,7 @@ from httpapi.views import health, home
 # No OPTIONS: REST framework would describe the view, and a page has no template for that.
 PAGE = ["get", "head"]
 
+swagger = SpectacularSwaggerView.as_view(template_name="httpapi/swagger.html", http_method_names=PAGE)
 redoc = SpectacularRedocView.as_view(template_name="httpapi/redoc.html", http_method_names=PAGE)
 
 urlpatterns = [
@@ -14,8 +15,6 @@ urlpatterns = [
     # Before that of observability, which it asks: there it is for programs alone.
     path("health", health, name="health"),
     path("schema", SpectacularAPIView.as_view(), name="schema"),
-    path("docs", SpectacularSwaggerView.as_view(http_method_names=PAGE), name="docs"),
-    path(
-        "redoc", SpectacularRedocView.as_view(template_name="httpapi/redoc.html", http_method_names=PAGE), name="redoc"
-    ),
+    path("docs", swagger, name="docs"),
+    path("redoc", redoc, name="redoc"),
 ]

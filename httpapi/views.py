@@ -10,6 +10,7 @@ from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
 from httpapi import browsable
+from httpapi.badges import Kind
 from httpapi.problems import wants_html
 from httpapi.service import service
 from observability import views as observability
@@ -65,5 +66,5 @@ def _json(answer: HttpResponse) -> dict[str, Any]:
     return read
 
 
-_KINDS: dict[str, browsable.Kind] = {"ok": "good", "warning": "waiting", "failed": "bad"}
+_KINDS: dict[str, Kind] = {"ok": "good", "warning": "waiting", "failed": "bad"}
 _HEALTH = browsable.Page(cells={"status": lambda value, of: browsable.badge(value, _KINDS.get(value, "quiet"))})

@@ -8,6 +8,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from httpapi.browsable import Page
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from timeline import openapi
@@ -19,6 +20,7 @@ class TimelineView(APIView):
     """What this service knows of what happened to an order, and the other service, if it is asked."""
 
     not_found: ClassVar[str]
+    page = Page(columns={"events": ["at", "seconds_since_previous", "service", "title", "detail"]})
 
     def get_view_name(self) -> str:
         return "Timeline"

@@ -98,7 +98,13 @@ class Users(View, generics.ListAPIView[User]):
     ordering = "-id"
 
 
+class UserByDateSerializer(UserSerializer):
+    class Meta(UserSerializer.Meta):
+        fields = ["id", "username", "date_joined"]
+
+
 class UsersByDate(Users):
+    serializer_class = UserByDateSerializer
     ordering = "-date_joined"
 
 
