@@ -247,9 +247,9 @@ def test_who_is_signed_in_can_sign_out_of_the_page(client, page):
 
 
 @pytest.mark.django_db
-def test_the_admin_names_the_service_and_leads_everywhere(client, page):
+def test_the_admin_names_the_service_and_leads_to_the_front_page(client, page):
     client.force_login(User.objects.create_superuser("ann"))
     html = page("/admin/")
     assert "Things" in html
     assert "Django administration" not in html
-    assert links(html) >= {"/things", "/docs", "/health"}
+    assert "/" in links(html)
