@@ -19,5 +19,4 @@ class FragmentView(View):
         response = TemplateResponse(request, "dashboard/overview.html", context(request))
         # So the script knows it from a page that asks for a login.
         response["X-Overview"] = "1"
-        response["Cache-Control"] = "no-store"
         return response

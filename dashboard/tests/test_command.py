@@ -1,0 +1,93 @@
+"""`manage.py overview`."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+
+from dashboard.management.commands import overview
+
+pytestmark = pytest.mark.django_db
+
+
+def run(*arguments: str) -> tuple[int, str]:
+    output = StringIO()
+    try:
+        call_command("overview", *arguments, stdout=output)
+    except SystemExit as end:
+        return int(end.code or 0), output.getvalue()
+    return 0, output.getvalue()
+
+
+def test_it_says_that_all_is_well_and_ends_with_0(make, broker, processes):
+    make("done", number=5, took=0.5)
+
+    code, said = run()
+
+    assert code == 0
+    assert said.startswith("All is well.\n")
+    assert "5 done, 0 broken, 0 waiting" in said
+    assert "p50 5" in said
+    assert "█" in said
+    assert "things.events.v1.retry.5s" in said
+
+
+def test_it_says_what_is_wrong_and_what_to_do_and_ends_with_1(make, broker):
+    broker.is_away()
+
+    code, said = run()
+
+    assert code == 1
+    assert said.startswith("RabbitMQ does not answer. And 2 more things to look at.")
+    assert "python manage.py relay" in said
+    assert "“The broker is away” in docs/operations.md" in " ".join(said.split())
+    assert "No thing yet." in said
+    assert "make thing" in said
+
+
+def test_json_is_one_object_with_the_same_figures(make, broker, processes):
+    make("done", number=2, took=0.5)
+    make("waiting")
+
+    code, said = run("--json")
+
+    found: dict[str, Any] = json.loads(said)
+    assert code == 0
+    assert (found["well"], found["line"], found["problems"]) == (True, "All is well.", [])
+    assert found["last_hour"]["counts"] == {"done": 2, "broken": 0, "waiting": 1}
+    assert found["last_hour"]["p95_ms"] == pytest.approx(500, rel=0.03)
+    assert len(found["last_hour"]["minutes"]) == 60
+    assert found["open"] == 1
+    assert found["outbox"] == {"waiting": 0, "oldest_age_seconds": None}
+    assert len(found["processes"]["relay"]) == 1
+    assert found["queues"][0] == {"name": "things.events.v1", "messages": 0, "consumers": 1}
+
+
+def test_json_tells_a_broker_that_is_away_from_empty_queues(make, broker, processes):
+    broker.is_away()
+
+    code, said = run("--json")
+
+    found = json.loads(said)
+    assert code == 1
+    assert found["queues"] is None
+    assert "Connection refused" in found["broker_error"]
+
+
+def test_watch_goes_on_until_it_is_interrupted_and_ends_with_0(make, broker, monkeypatch):
+    pauses = []
+
+    def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(overview.time, "sleep", sleep)
+
+    code, said = run("--watch", "--json")
+
+    assert code == 0
+    assert pauses == [5.0, 5.0, 5.0]
+    assert len(said.splitlines()) == 3
