@@ -21,11 +21,15 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 @register
 def check_dotted_paths(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """observability.E002: a health check or metrics collector that cannot be imported."""
+    """observability.E002: a health check, a metrics collector or what tells who may stop waiting, that cannot be imported."""
     health = {**settings.HEALTH_CHECKS, **getattr(settings, "HEALTH_REPORTS", {})}
-    paths = [*health.values(), *getattr(settings, "METRICS_COLLECTORS", ())]
+    waiting = [settings.WAITING["READY"]] if hasattr(settings, "WAITING") else []
+    paths = [*health.values(), *getattr(settings, "METRICS_COLLECTORS", ()), *waiting]
     return [
-        Error(f"{path} in HEALTH_CHECKS or METRICS_COLLECTORS cannot be imported: {problem}", id="observability.E002")
+        Error(
+            f"{path} in HEALTH_CHECKS, METRICS_COLLECTORS or WAITING cannot be imported: {problem}",
+            id="observability.E002",
+        )
         for path in paths
         if (problem := _import_problem(path))
     ]

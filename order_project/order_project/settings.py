@@ -52,6 +52,14 @@ MESSAGING = {
     "RELEASE": env.str("RELEASE", default="") or installed_release(),
 }
 
+# --- Customers who wait for an order's end (observability.waiting)
+WAITING = {
+    "READY": "orders.waiting.which_are_final",
+    "MAX_CLIENTS": env.int("WAITING_MAX_CLIENTS", default=1000),
+}
+WAITING_MAX_SECONDS = env.int("WAITING_MAX_SECONDS", default=60)
+WAITING_STREAM_SECONDS = env.int("WAITING_STREAM_SECONDS", default=300)
+
 # --- Observability
 LOGGING = logging_config(
     service="orders",

@@ -11,17 +11,22 @@ from contracts.events import MAX_TEXT, MONEY_DIGITS, MONEY_PLACES
 
 @register
 def limits(**kwargs: Any) -> list[CheckMessage]:
-    """The limits of an order lie within what the database can keep."""
+    """The limits of an order lie within what the database can keep, those of waiting within what a client can mean."""
     found: list[CheckMessage] = []
     for name, least, most, check_id in (
         ("MAX_ITEMS_PER_ORDER", 1, 100_000, "orders.E001"),
         ("MAX_TEXT_LENGTH", 1, MAX_TEXT, "orders.E002"),
         ("MAX_MONEY_DIGITS", MONEY_PLACES + 1, MONEY_DIGITS, "orders.E003"),
         ("API_MAX_BODY_BYTES", 1, 100 * 1024 * 1024, "orders.E004"),
+        ("WAITING_MAX_SECONDS", 0, 3600, "orders.E006"),
+        ("WAITING_STREAM_SECONDS", 1, 24 * 3600, "orders.E007"),
     ):
         value = getattr(settings, name)
         if not least <= value <= most:
             found.append(Error(f"{name} is {value}; it must lie between {least} and {most}.", id=check_id))
+    clients = settings.WAITING["MAX_CLIENTS"]
+    if not 0 <= clients <= 100_000:
+        found.append(Error(f"WAITING_MAX_CLIENTS is {clients}; it must lie between 0 and 100000.", id="orders.E008"))
     return found
 
 

@@ -1,7 +1,9 @@
 """What the API's documentation says about each operation: examples, headers, errors."""
 
+import json
 from typing import Any
 
+from django.conf import settings
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiResponse, extend_schema
 
@@ -173,22 +175,77 @@ place_orders = extend_schema(
     ],
 )
 
+_ORDER_ID = OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="As `POST` answered it.")
+_WHOLE_SECONDS = f"It must be a whole number of seconds, 0 to {settings.WAITING_MAX_SECONDS}."
+
 read_order = extend_schema(
     operation_id="readOrder",
     tags=["Orders"],
     summary="Read an order",
+    description="With `wait` it answers as soon as the order is final, or, still `pending`, when the time is up. Most "
+    "orders are final within a second, so this is the simplest way to learn the outcome.",
     parameters=[
-        OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="As `POST` answered it."),
+        _ORDER_ID,
+        OpenApiParameter(
+            "wait",
+            {"type": "integer", "minimum": 0, "maximum": settings.WAITING_MAX_SECONDS, "default": 0},
+            description="Seconds to wait at most until the order is final.",
+        ),
+        header(
+            "Prefer",
+            "`wait=20` is the same as `?wait=20`, as RFC 7240 has it. One that asks for more than the most gets that; "
+            "one that cannot be read is not heard.",
+        ),
+        header(
+            "Preference-Applied",
+            "Only with `Prefer: wait`: for how long it would have waited.",
+            of=[200],
+            pattern="^wait=[0-9]+$",
+        ),
         retry_after(503),
         *REQUEST_ID,
     ],
     responses={
         200: OpenApiResponse(OrderSerializer, "The order."),
-        **problem_responses(401, 404, 503, details={404: "Order not found"}),
+        **problem_responses(400, 401, 404, 503, details={400: f"?wait: {_WHOLE_SECONDS}", 404: "Order not found"}),
     },
     examples=[
         OpenApiExample("Pending", _PENDING, response_only=True, status_codes=["200"]),
         OpenApiExample("Completed", _COMPLETED, response_only=True, status_codes=["200"]),
         OpenApiExample("Failed", _FAILED, response_only=True, status_codes=["200"]),
+    ],
+)
+
+follow_order = extend_schema(
+    operation_id="followOrder",
+    tags=["Orders"],
+    summary="Follow an order",
+    description="Server-sent events, for `EventSource` in a browser: an event `status` with the order as it is, then "
+    "one with the order as it ended, and the end. Both have the order as JSON. A comment every 15 seconds keeps the "
+    f"connection open, for {settings.WAITING_STREAM_SECONDS} seconds at most; a client that comes again then, as "
+    "`EventSource` does by itself, hears nothing twice.",
+    parameters=[
+        _ORDER_ID,
+        header("Last-Event-ID", "The id of the last event that the client has seen, which is the order's status."),
+        header("Cache-Control", "Always `no-cache`.", of=[200], enum=["no-cache"], required=True),
+        retry_after(503),
+        *REQUEST_ID,
+    ],
+    responses={
+        (200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, "The events."),
+        204: OpenApiResponse(description="The client has seen the last event. `EventSource` comes no more."),
+        **problem_responses(401, 404, 503, details={404: "Order not found"}),
+    },
+    examples=[
+        OpenApiExample(
+            "Completed while somebody followed it",
+            "".join(
+                f"id: {order['status']}\nevent: status\ndata: {json.dumps(order, separators=(',', ':'))}\n\n"
+                for order in (_PENDING, _COMPLETED)
+            ),
+            response_only=True,
+            status_codes=["200"],
+            media_type="text/event-stream",
+        ),
     ],
 )

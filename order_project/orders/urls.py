@@ -8,5 +8,6 @@ urlpatterns = [
     # Before the orders themselves: no id is this word.
     path("orders/batch", views.OrderBatchView.as_view(), name="order-batch"),
     path("orders/<str:order_id>", views.OrderView.as_view(), name="order"),
+    path("orders/<str:order_id>/events", views.OrderEventsView.as_view(), name="order-events"),
     path("orders/<str:order_id>/timeline", OrderTimelineView.as_view(), name="order-timeline"),
 ]

@@ -1,10 +1,14 @@
-"""The API of orders: /orders, /orders/batch and /orders/{order_id}."""
+"""The API of orders: /orders, /orders/batch, /orders/{order_id} and its events."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from django.utils.cache import patch_vary_headers
 from drf_spectacular.utils import extend_schema_view
 from rest_framework.generics import ListAPIView, RetrieveAPIView
 from rest_framework.request import Request
@@ -14,7 +18,9 @@ from rest_framework.views import APIView
 from contracts.events import OrderLine
 from httpapi.problems import Problem
 from httpapi.query import parse_query
-from orders import batches, openapi, pages, services
+from httpapi.renderers import EventStreamRenderer, JSONRenderer
+from observability.waiting import Full, came_back, stream, wait
+from orders import batches, openapi, pages, services, waiting
 from orders.models import Order
 from orders.serializers import (
     NewBatchSerializer,
@@ -108,6 +114,65 @@ class OrderView(RetrieveAPIView[Order]):
             return self.get_queryset().get(id=UUID(self.kwargs["order_id"]))
         except (ValueError, Order.DoesNotExist):
             raise Problem(404, "Order not found") from None
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        wish = waiting.wish_of(request)
+        order = self.get_object()
+        if wish.seconds and order.status == Order.Status.PENDING and not came_back(request):
+            try:
+                parked = wait(request, order.id, seconds=wish.seconds)
+            except Full:
+                raise waiting.no_place() from None
+            if parked is not None:
+                return parked
+            order = self.get_object()
+        answer = Response(self.get_serializer(order).data)
+        if wish.preferred:
+            answer.headers["Preference-Applied"] = f"wait={wish.seconds}"
+            patch_vary_headers(answer, ["Prefer"])
+        return answer
+
+
+class OrderEventsView(OrderView):
+    """What becomes of one order, as it happens: server-sent events."""
+
+    # The second one is for the documents: errors are JSON, whatever a client asks for.
+    renderer_classes = [EventStreamRenderer, JSONRenderer]
+
+    def get_view_name(self) -> str:
+        return "Events"
+
+    @openapi.follow_order
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+        order = self.get_object()
+        seen = request.META.get("HTTP_LAST_EVENT_ID")
+        parts: Iterable[bytes]
+        if order.status != Order.Status.PENDING and not came_back(request):
+            if seen == order.status:
+                return Response(status=204)  # this is how EventSource is told not to come again
+            parts = [waiting.beginning(order, seen=seen)]
+        elif request.method == "HEAD":
+            parts = []
+        else:
+            try:
+                parts = stream(
+                    request,
+                    order.id,
+                    seconds=settings.WAITING_STREAM_SECONDS,
+                    first=waiting.beginning(order, seen=seen),
+                    last=self._last_event,
+                )
+            except Full:
+                raise waiting.no_place() from None
+        return StreamingHttpResponse(
+            parts,
+            content_type=waiting.STREAM,
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},  # nginx would keep it to itself
+        )
+
+    def _last_event(self) -> bytes:
+        order = self.get_object()
+        return waiting.status_event(order) if order.status != Order.Status.PENDING else b""
 
 
 def _idempotency_key(request: Request) -> str | None:
