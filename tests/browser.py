@@ -89,6 +89,16 @@ class Browser:
     def wait_for_text(self, text: str) -> None:
         eventually(_patient(lambda: text in self.text), f"{text!r} on {self.url}", within=30)
 
+    def prefer(self, theme: str) -> None:
+        """As if the person had chosen `light` or `dark` for their whole system."""
+        self.driver.command_executor.add_command(  # type: ignore[union-attr]  # the stubs allow a text here
+            "executeCdpCommand", "POST", "/session/$sessionId/goog/cdp/execute"
+        )
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        self.driver.execute(
+            "executeCdpCommand", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
+        )
+
     def screenshot(self, name: str) -> None:
         """Kept in build/screenshots, the whole page in one picture."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
