@@ -21,7 +21,7 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 @register
 def check_dotted_paths(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """observability.E002: a health check, a metrics collector or what tells who may stop waiting, that cannot be imported."""
+    """observability.E002: a health check, a metrics collector, or WAITING's READY, that cannot be imported."""
     health = {**settings.HEALTH_CHECKS, **getattr(settings, "HEALTH_REPORTS", {})}
     waiting = [settings.WAITING["READY"]] if hasattr(settings, "WAITING") else []
     paths = [*health.values(), *getattr(settings, "METRICS_COLLECTORS", ()), *waiting]
