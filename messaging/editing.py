@@ -82,7 +82,7 @@ def edit_and_replay(*, dead_letter_id: int, body: bytes, by: str, reason: str, s
         outbox.add([dead_letters.again(edited(row, body))])
         row.status = DeadLetter.Status.SUPERSEDED
         row.settled_by = storable_text(by, 255)
-        row.settled_at = Now()  # type: ignore[assignment]
+        row.settled_at = Now()
         row.save(update_fields=["status", "settled_by", "settled_at"])
         actions.record(action="edit", by=by, reason=reason, dead_letters=[row], detail={"diff": difference})
     row.refresh_from_db()

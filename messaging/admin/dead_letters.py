@@ -85,8 +85,8 @@ class GroupFilter(admin.SimpleListFilter):
     recent = 1000
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        newest = DeadLetter.objects.order_by(*model_admin.newest_first).values_list("group", flat=True)[: self.recent]
-        ids = {group_id for group_id in newest if group_id is not None}
+        newest = DeadLetter.objects.order_by(*model_admin.newest_first).values_list("group", flat=True)
+        ids = set(newest[: self.recent])
         if (chosen := self._chosen()) is not None:
             ids.add(chosen)
         groups = FailureGroup.objects.filter(pk__in=ids).order_by("error_type", "place", "pk")

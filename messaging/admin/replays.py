@@ -133,7 +133,7 @@ class ReplayAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:messaging_replay_change", args=[replay.pk]))
 
     def _replay(self, request: HttpRequest, object_id: str) -> Replay:
-        replay: Replay | None = self.get_object(request, unquote(object_id))  # type: ignore[assignment]
+        replay: Replay | None = self.get_object(request, unquote(object_id))
         if not self.has_view_permission(request, replay):
             raise PermissionDenied
         if replay is None:

@@ -40,7 +40,7 @@ def nothing_changes() -> Iterator[None]:
     """No row of no table is there more or less afterwards, and none has changed."""
 
     def rows() -> dict[str, list[Any]]:
-        return {model.__name__: list(model.objects.order_by("pk").values()) for model in apps.get_models()}
+        return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in apps.get_models()}
 
     before = rows()
     yield

@@ -25,7 +25,7 @@ MENDED = b'{"thing": "a1", "number": 7}'
 
 
 def edit(row: DeadLetter, body: bytes = MENDED, **changes: Any) -> DeadLetter:
-    given = {"dead_letter_id": row.pk, "by": "anna", "reason": "a digit", "seen": editing.version_of(row)}
+    given: dict[str, Any] = {"dead_letter_id": row.pk, "by": "anna", "reason": "a digit", "seen": editing.version_of(row)}
     return editing.edit_and_replay(body=body, **(given | changes))
 
 
@@ -156,7 +156,7 @@ def test_of_original_and_edit_only_one_takes_effect_ever(
     row = stored(body=BODY)
     edit(row)
     # The worst that can happen: the original gets back on its way too, many times, and its copies come first and last.
-    original = {"type": row.type, "message_id": str(row.message_id)}
+    original: dict[str, Any] = {"type": row.type, "message_id": str(row.message_id)}
     for _ in range(3):
         broker.publish(BODY, **original)
     stop = Stop()
