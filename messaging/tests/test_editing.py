@@ -25,7 +25,12 @@ MENDED = b'{"thing": "a1", "number": 7}'
 
 
 def edit(row: DeadLetter, body: bytes = MENDED, **changes: Any) -> DeadLetter:
-    given: dict[str, Any] = {"dead_letter_id": row.pk, "by": "anna", "reason": "a digit", "seen": editing.version_of(row)}
+    given: dict[str, Any] = {
+        "dead_letter_id": row.pk,
+        "by": "anna",
+        "reason": "a digit",
+        "seen": editing.version_of(row),
+    }
     return editing.edit_and_replay(body=body, **(given | changes))
 
 
