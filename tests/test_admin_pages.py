@@ -5,7 +5,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from dev.environment import ORDER, PROCESSOR, Service
-from tests.accessibility import assert_accessible, assert_accessible_everywhere
+from tests.accessibility import assert_accessible_everywhere
 from tests.broker import PROCESSOR_QUEUE
 from tests.browser import Browser
 from tests.system import ADMIN_PASSWORD, ADMIN_USER, System
@@ -97,13 +97,26 @@ def test_an_order_is_found_from_any_page_with_the_keyboard(system: System, brows
     ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys("k").key_up(Keys.CONTROL).perform()
     browser.find("#search-input-command").send_keys(order["id"])
     browser.find("#command-results", text=order["id"])
-    assert_accessible(browser)
+    assert_accessible_everywhere(browser)
     browser.screenshot("order-admin-search")
     browser.find("#search-input-command").send_keys(Keys.ARROW_DOWN, Keys.ENTER)
 
     browser.wait_for_text("espresso-beans-1kg")
     assert order["id"] in browser.url
     browser.assert_complete(host=HOST)
+
+
+@BOTH
+def test_what_lies_above_a_page_is_for_everybody(system: System, browser: Browser, service: Service) -> None:
+    browser.open(f"{admin(system, service)}messaging/inboxmessage/")
+    browser.find("body").send_keys("?")
+    browser.wait_for_text("search this list")
+    assert_accessible_everywhere(browser)
+    browser.find("body").send_keys(Keys.ESCAPE)
+    browser.find("body").send_keys("f")
+    browser.wait_for_text("By processed at")
+    assert_accessible_everywhere(browser)
+    browser.screenshot(f"{service.name}-admin-filters")
 
 
 def test_the_dark_theme_stays_until_it_is_switched_back(system: System, browser: Browser) -> None:
