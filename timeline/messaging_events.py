@@ -5,18 +5,20 @@ pay for it, and rows rarely stay for a second. So it is searched only while the 
 than OUTBOX_MS.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.db import OperationalError, connection, transaction
 from django.db.models import Model, QuerySet
+from django.db.models.fields.json import KT
 from django.utils import timezone
 
 from messaging.conf import config, delay_seconds
 from messaging.display import one_line, printable
+from messaging.envelope import PUBLISHED_AT
 from messaging.errors import ConfigurationError
 from messaging.health import ALIVE_WITHIN
 from messaging.models import (
@@ -37,6 +39,7 @@ OUTBOX_MS = 1000
 _SAME_REQUEST = 1000
 """A request may have brought a thousand orders, so among so many rows of its correlation id this order's are sought."""
 _LONGEST_ERROR = 1000
+_SAME_FAILURE = timedelta(minutes=1)
 _QUERY_CANCELED = "57014"
 _BY_REQUEST = "its correlation id alone: it may be about another order of the same request"
 
@@ -70,7 +73,7 @@ def collect(
     attempts = _rows(found, FailedAttempt.objects.all(), subject, correlation_id, by="-at")
     letters = _rows(
         found,
-        DeadLetter.objects.defer("body", "headers", "traceback"),
+        DeadLetter.objects.defer("body", "headers", "traceback").annotate(sent=KT(f"headers__{PUBLISHED_AT}")),
         subject,
         correlation_id,
         by="-last_failed_at",
@@ -86,13 +89,22 @@ def collect(
     handled = {row.message_id: row for row in InboxMessage.objects.filter(pk__in=ids)}
 
     found.events += _tries(attempts, subject)
-    found.events += _letters(letters, actions, subject)
+    found.events += _letters(letters, actions, _given_up(handle), subject)
     found.events += _done(actions)
     found.events += _replays(replayed)
+    first_failures: dict[UUID, datetime] = {}
+    for id_, at in [
+        *((row.message_id, row.at) for row in handle),
+        *((row.message_id, row.first_failed_at) for row in letters),
+    ]:
+        first_failures[id_] = min(at, first_failures.get(id_, at))
     for row in handled.values():
-        failed_at = [a.at for a in handle if a.message_id == row.message_id]
-        failed_at += [d.first_failed_at for d in letters if d.message_id == row.message_id]
-        found.events += _arrival(row, sender, first_failed_at=min(failed_at, default=None))
+        if row.published_at:
+            found.events.append(_published(row, row.published_at, sender, first_failures.get(row.message_id)))
+        found.events.append(_received(row))
+    for letter in letters:
+        if letter.message_id not in handled and (sent := _sent_at(letter)):
+            found.events.append(_published(letter, sent, sender, first_failures[letter.message_id]))
     if may_wait_in_outbox:
         correlation_ids = {correlation_id, *(letter.correlation_id for letter in letters)}
         _search_outbox(found, subject, correlation_ids, not_before)
@@ -159,15 +171,28 @@ def _tries(attempts: Sequence[FailedAttempt], subject: str) -> Iterable[Event]:
         )
 
 
-def _letters(letters: Sequence[DeadLetter], actions: Sequence[OperatorAction], subject: str) -> Iterable[Event]:
+def _given_up(tries: Sequence[FailedAttempt]) -> Mapping[UUID, datetime]:
+    """When the newest try of each message failed that was the last."""
+    return {attempt.message_id: attempt.at for attempt in reversed(tries) if not attempt.retry_in}
+
+
+def _letters(
+    letters: Sequence[DeadLetter],
+    actions: Sequence[OperatorAction],
+    given_up: Mapping[UUID, datetime],
+    subject: str,
+) -> Iterable[Event]:
     # Who settled it is told by the action; letters from before actions were recorded tell it themselves.
     told = {action.dead_letter_id for action in actions}
     for letter in letters:
         waits = letter.status == DeadLetter.Status.WAITING
+        # Its time is from just before the try was written down, whose end it is.
+        last_try = given_up.get(letter.message_id, letter.last_failed_at)
+        is_its_end = abs(last_try - letter.last_failed_at) < _SAME_FAILURE
         yield _event(
-            letter.last_failed_at,
+            max(last_try, letter.last_failed_at) if is_its_end else letter.last_failed_at,
             "dead_letter",
-            f"Dead letter {letter.pk}" + (" waits for somebody" if waits else f", {letter.status} since"),
+            f"Became dead letter {letter.pk}" + (", which waits for somebody" if waits else f", {letter.status} since"),
             "error" if waits else "warning",
             {
                 "error": _error(letter.error_type, letter.error_message),
@@ -215,19 +240,31 @@ def _replays(replayed: Sequence[ReplayedMessage]) -> Iterable[Event]:
             yield _event(row.settled_at, "replay", title, severities.get(row.outcome, "info"), detail, link=link)
 
 
-def _arrival(row: InboxMessage, sender: str, *, first_failed_at: datetime | None) -> Iterable[Event]:
-    ids = {"type": printable(row.type), "message_id": str(row.message_id)}
-    if row.published_at:
-        # Once it has failed here, it was this service's own relay that sent it again.
-        is_replay = first_failed_at is not None and first_failed_at < row.published_at
-        yield Event(
-            at=row.published_at,
-            service=_service() if is_replay else sender,
-            kind="published",
-            title="Published again" if is_replay else f"Published {ids['type']}",
-            detail=ids,
-        )
-    yield _event(row.processed_at, "received", f"Received {ids['type']}", detail=ids)
+def _published(row: InboxMessage | DeadLetter, at: datetime, sender: str, first_failed_at: datetime | None) -> Event:
+    # Once it has failed here, it was this service's own relay that sent it again.
+    is_replay = first_failed_at is not None and first_failed_at < at
+    return Event(
+        at=at,
+        service=_service() if is_replay else sender,
+        kind="published",
+        title="Published again" if is_replay else f"Published {printable(row.type)}",
+        detail={"type": printable(row.type), "message_id": str(row.message_id)},
+    )
+
+
+def _received(row: InboxMessage) -> Event:
+    type_ = printable(row.type)
+    detail = {"type": type_, "message_id": str(row.message_id)}
+    return _event(row.processed_at, "received", f"Received {type_}", detail=detail)
+
+
+def _sent_at(letter: DeadLetter) -> datetime | None:
+    """When a relay last sent it, as its headers say; None when they do not, or anything."""
+    sent: object = getattr(letter, "sent", None)
+    try:
+        return datetime.fromtimestamp(int(str(sent)) / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 _SEARCH = """

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.contrib.admin import ModelAdmin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
@@ -15,6 +14,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
+from messaging.admin_support import ReadOnlyAdmin
 from messaging.conf import config
 from messaging.display import one_line
 from timeline.assembly import Timeline, timeline_of
@@ -63,7 +63,7 @@ class Row:
     link: Link | None
 
 
-class TimelineAdmin(ModelAdmin):  # type: ignore[type-arg]  # not generic when it runs
+class TimelineAdmin(ReadOnlyAdmin):
     """For the admin of what timelines are about: a page at `<id>/timeline/`, named `<app>_<model>_timeline`.
 
     Whoever may see the row may see it. Costs what `timeline_of` costs.
@@ -90,8 +90,8 @@ class TimelineAdmin(ModelAdmin):  # type: ignore[type-arg]  # not generic when i
             **self.admin_site.each_context(request),
             **shown(timeline),
             "title": f"Timeline of {self.opts.verbose_name} {row.pk}",
-            "opts": self.opts,
-            "original": row,
+            "model": self.opts,
+            "row": row,
         }
         return TemplateResponse(request, "admin/timeline/timeline.html", context)
 
@@ -105,7 +105,7 @@ def shown(timeline: Timeline) -> dict[str, Any]:
     return {
         "timeline": timeline,
         "services": SERVICES,
-        "rows": list(_rows(timeline)),
+        "steps": list(_rows(timeline)),
         "badge": _BADGES[timeline.status],
         "is_pending": is_pending,
         "waits_link": _link(waits_for.service, waits_for.link) if waits_for and waits_for.link else None,

@@ -52,7 +52,7 @@ class ItemInline(TabularInline):
 
 
 @admin.register(Order)
-class OrderAdmin(TimelineAdmin, ReadOnlyAdmin):
+class OrderAdmin(TimelineAdmin):
     list_title = "Orders: what was accepted, and what became of it"
     empty_list = "No order matches."
     newest_first = ("-created_at", "-id")

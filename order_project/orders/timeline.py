@@ -51,14 +51,10 @@ def _events(order: Any) -> list[Event]:
         title = f"Sent again with its Idempotency-Key {often}"
         events.append(Event(at=order.last_replayed_at, service="orders", kind="sent_again", title=title))
     if order.status == Order.Status.COMPLETED:
-        events.append(
-            Event(at=order.updated_at, service="orders", kind="final", title="Completed", severity="good", link=page)
-        )
+        events.append(Event(at=order.updated_at, service="orders", kind="final", title="Completed", severity="good"))
     elif order.status == Order.Status.FAILED:
         reason = {"reason": order.error_message}
-        events.append(
-            Event(at=order.updated_at, service="orders", kind="final", title="Failed", detail=reason, link=page)
-        )
+        events.append(Event(at=order.updated_at, service="orders", kind="final", title="Failed", detail=reason))
     return events
 
 

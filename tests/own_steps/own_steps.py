@@ -17,3 +17,9 @@ def crash(order: Any) -> None:
     """Takes its whole process along, as a fault in a C library does."""
     if order.customer_id.startswith("poison-"):
         os.kill(os.getpid(), signal.SIGKILL)
+
+
+def reserve(order: Any) -> None:
+    """Has a fault that nobody thought of."""
+    if order.customer_id.startswith("unlucky-"):
+        raise RuntimeError("The stock service answers with nothing")

@@ -216,13 +216,36 @@ def test_a_dead_letter_waits_for_somebody(client):
     timeline = read(client, order_id)
 
     assert event(timeline, "tried")["title"] == "Try 6 failed, given up"
-    assert event(timeline, "dead_letter")["title"] == f"Dead letter {kept.pk} waits for somebody"
+    assert event(timeline, "dead_letter")["title"] == f"Became dead letter {kept.pk}, which waits for somebody"
     assert timeline["waits_for"] == {
         "service": "processor",
         "text": "A dead letter of the processor waits for somebody: RuntimeError: the stock service is away",
         "link": f"messaging/deadletter/{kept.pk}/change/",
     }
     assert "secret" not in json.dumps(timeline)
+
+
+def test_a_dead_letter_comes_after_the_try_whose_end_it_is(client):
+    order_id = uuid7()
+    kept = letter(order_id, at=NOON)
+    attempt(order_id, retry_in="", at=NOON + timedelta(milliseconds=3), message_id=kept.message_id)
+
+    assert kinds(read(client, order_id)) == ["tried", "dead_letter"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"), [(1781524799000, ["published"]), (None, []), ("soon", []), (10**30, []), ({"a": 1}, [])]
+)
+def test_a_dead_letter_knows_when_it_was_published_if_its_sender_said_so(client, sent, told):
+    order_id = uuid7()
+    letter(order_id, at=NOON, headers={} if sent is None else {"published-at-ms": sent})
+
+    timeline = read(client, order_id)
+
+    assert kinds(timeline) == [*told, "dead_letter"]
+    if told:
+        published = event(timeline, "published")
+        assert (published["at"], published["service"]) == ("2026-06-15T11:59:59.000000Z", "orders")
 
 
 def test_a_message_that_was_given_up_and_is_not_kept_yet_is_on_its_way_there(client):
