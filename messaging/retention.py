@@ -1,4 +1,4 @@
-"""What messaging keeps only for a time: inbox rows, and dead letters that are settled."""
+"""What messaging keeps only for a time: inbox rows, what is settled, and the history of what failed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,12 +6,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
 
 from messaging.conf import MessagingConfig, delay_seconds
 from messaging.errors import ConfigurationError
-from messaging.models import DeadLetter
+from messaging.models import DeadLetter, FailureGroup, FailureHour
 
 BATCH_SIZE = 1000
+TREND = timedelta(days=30)
+"""How long the hours of a failure group's trend are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +23,11 @@ class Purge:
     inbox: int
     """Inbox rows."""
     dead_letters: int
-    """Replayed and discarded dead letters."""
+    """Dead letters that are settled."""
+    failed_attempts: int = 0
+    """Tries that failed."""
+    failure_groups: int = 0
+    """Resolved groups without dead letters."""
 
 
 # An inbox row outlives every dead letter of its message: a message may have taken effect and still have ended here (its
@@ -28,6 +36,9 @@ _OLD_INBOX = """
     FROM messaging_inboxmessage AS old
     WHERE processed_at < %(before)s AND processed_at >= %(position)s
         AND NOT EXISTS (SELECT FROM messaging_deadletter AS d WHERE d.message_id = old.message_id)"""
+_OLD_ATTEMPTS = """
+    FROM messaging_failedattempt AS old
+    WHERE at < %(before)s AND at >= %(position)s"""
 _OLD_DEAD_LETTERS = """
     FROM messaging_deadletter AS old
     WHERE status = %(status)s AND settled_at < %(before)s AND settled_at >= %(position)s"""
@@ -42,8 +53,12 @@ _DELETE_DEAD_LETTERS = f"""
     DELETE FROM messaging_deadletter WHERE id = ANY (ARRAY(
         SELECT id {_OLD_DEAD_LETTERS} ORDER BY settled_at LIMIT %(limit)s FOR UPDATE OF old SKIP LOCKED))
     RETURNING settled_at"""
+_DELETE_ATTEMPTS = f"""
+    DELETE FROM messaging_failedattempt WHERE id = ANY (ARRAY(
+        SELECT id {_OLD_ATTEMPTS} ORDER BY at LIMIT %(limit)s FOR UPDATE OF old SKIP LOCKED))
+    RETURNING at"""
 
-_SETTLED = [DeadLetter.Status.REPLAYED, DeadLetter.Status.DISCARDED]
+_SETTLED = [status for status in DeadLetter.Status if status != DeadLetter.Status.WAITING]
 _BEGINNING = "-infinity"
 
 
@@ -73,13 +88,23 @@ def expired(*, before: datetime) -> Purge:
         return Purge(
             inbox=count(_OLD_INBOX),
             dead_letters=sum(count(_OLD_DEAD_LETTERS, status=status) for status in _SETTLED),
+            failed_attempts=count(_OLD_ATTEMPTS),
+            failure_groups=_old_groups(before).count(),
         )
 
 
-def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[[int], object] | None = None) -> Purge:
-    """Deletes the inbox rows processed and the dead letters settled before a time; says how many.
+def _old_groups(before: datetime) -> QuerySet[FailureGroup]:
+    """Resolved since long, and nothing is left of them. One that is open stays: nobody has decided about it."""
+    return FailureGroup.objects.filter(
+        state=FailureGroup.State.RESOLVED, changed_at__lt=before, last_seen_at__lt=before, dead_letters=None
+    )
 
-    Dead letters that wait, and inbox rows of messages that are among the dead letters, are never touched.
+
+def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[[int], object] | None = None) -> Purge:
+    """Deletes the inbox rows processed and the dead letters settled before a time, and what failed; says how many.
+
+    Dead letters that wait, inbox rows of messages that are among the dead letters, failure groups that are not
+    resolved or have dead letters, and what operators did are never touched.
     In batches, each a transaction of its own; `on_batch` is called after each with the number of its rows.
     A crash undoes the current batch only. Several may run at once.
     """
@@ -94,7 +119,34 @@ def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[
 
     # Dead letters first: what they held back in the inbox goes with them.
     dead_letters = sum(delete(_DELETE_DEAD_LETTERS, status=status) for status in _SETTLED)
-    return Purge(inbox=delete(_DELETE_INBOX), dead_letters=dead_letters)
+    inbox = delete(_DELETE_INBOX)
+    failed_attempts = delete(_DELETE_ATTEMPTS)
+    groups = 0
+    for number in _batches_of_groups(before, batch_size):
+        groups += number
+        if on_batch:
+            on_batch(number)
+    FailureHour.objects.filter(hour__lt=timezone.now() - TREND).delete()
+    return Purge(inbox, dead_letters, failed_attempts, groups)
+
+
+def _batches_of_groups(before: datetime, batch_size: int) -> Iterator[int]:
+    position = 0
+    while True:
+        with transaction.atomic():
+            # The lock keeps a consumer from giving it a dead letter now: it makes the group anew.
+            old = FailureGroup.objects.filter(pk__in=_old_groups(before).values("pk"), pk__gt=position)
+            chosen = list(
+                old.order_by("pk").select_for_update(skip_locked=True).values_list("pk", flat=True)[:batch_size]
+            )
+            # Looked at once more, now that nobody can change it.
+            still_old = list(_old_groups(before).filter(pk__in=chosen).values_list("pk", flat=True))
+            FailureGroup.objects.filter(pk__in=still_old).delete()
+        if still_old:
+            yield len(still_old)
+        if len(chosen) < batch_size:
+            return
+        position = chosen[-1]
 
 
 def _batches(statement: str, parameters: dict[str, Any]) -> Iterator[int]:

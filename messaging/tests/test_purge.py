@@ -12,7 +12,17 @@ from django.utils import timezone
 
 from messaging import conf, retention
 from messaging.errors import ConfigurationError
-from messaging.models import DeadLetter, InboxMessage, OutboxMessage
+from messaging.models import (
+    DeadLetter,
+    FailedAttempt,
+    FailureGroup,
+    FailureHour,
+    InboxMessage,
+    OperatorAction,
+    OutboxMessage,
+    Replay,
+    ReplayedMessage,
+)
 from messaging.retention import Purge
 from messaging.tests.letters import stored
 
@@ -46,7 +56,10 @@ def test_it_removes_what_is_older_than_the_retention() -> None:
     settled(31, "replayed")
     settled(31, "discarded")
     kept_letter = settled(29)
-    assert run() == "Removed 1 inbox rows and 2 settled dead letters older than 30 days.\n"
+    assert run() == (
+        "Removed 1 inbox rows, 2 settled dead letters, 0 failed attempts and 0 resolved failure groups "
+        "older than 30 days.\n"
+    )
     assert InboxMessage.objects.get().pk == kept.pk
     assert DeadLetter.objects.get().pk == kept_letter.pk
 
@@ -87,7 +100,10 @@ def test_days_can_be_given() -> None:
 def test_a_dry_run_counts_and_removes_nothing() -> None:
     processed(31)
     settled(31)
-    assert run("--dry-run") == "Would remove 1 inbox rows and 1 settled dead letters older than 30 days.\n"
+    assert run("--dry-run") == (
+        "Would remove 1 inbox rows, 1 settled dead letters, 0 failed attempts and 0 resolved failure groups "
+        "older than 30 days.\n"
+    )
     assert (InboxMessage.objects.count(), DeadLetter.objects.count()) == (1, 1)
 
 
@@ -143,3 +159,86 @@ def test_impossible_numbers_are_refused(args: tuple[str, str]) -> None:
     with pytest.raises(CommandError) as caught:
         run(*args)
     assert caught.value.returncode == 2
+
+
+def test_a_dead_letter_that_an_edited_one_took_the_place_of_goes_as_well() -> None:
+    settled(31, "superseded")
+    run()
+    assert not DeadLetter.objects.exists()
+
+
+def attempted(days: float) -> FailedAttempt:
+    return FailedAttempt.objects.create(
+        step="handle", message_id=uuid4(), attempt=1, error_type="KeyError", at=days_ago(days)
+    )
+
+
+def test_tries_that_failed_are_forgotten() -> None:
+    for _ in range(5):
+        attempted(31)
+    kept = attempted(29)
+    assert retention.expired(before=days_ago(30)).failed_attempts == 5
+    assert retention.purge(before=days_ago(30), batch_size=2).failed_attempts == 5
+    assert FailedAttempt.objects.get().pk == kept.pk
+
+
+def grouped(days: float, state: str, **more: Any) -> FailureGroup:
+    when = days_ago(days)
+    group = FailureGroup.objects.create(
+        fingerprint=uuid4(), first_seen_at=when, last_seen_at=when, changed_at=when, state=state, **more
+    )
+    FailureHour.objects.create(group=group, hour=when, occurrences=1)
+    return group
+
+
+def test_resolved_groups_of_which_nothing_is_left_are_forgotten() -> None:
+    gone = [grouped(31, "resolved") for _ in range(5)]
+    replay = Replay.objects.create(created_by="anna", total=1)
+    ReplayedMessage.objects.create(replay=replay, position=0, dead_letter_id=1, message_id=uuid4(), group=gone[0])
+    kept = {grouped(29, "resolved"), grouped(1000, "open"), grouped(1000, "taken")}
+    with_a_letter = grouped(31, "resolved")
+    DeadLetter.objects.filter(pk=stored().pk).update(group=with_a_letter)
+    kept |= {with_a_letter, FailureGroup.objects.get(error_type="InvalidMessageError")}
+    assert retention.expired(before=days_ago(30)).failure_groups == 5
+    assert retention.purge(before=days_ago(30), batch_size=2).failure_groups == 5
+    assert set(FailureGroup.objects.all()) == kept
+    assert ReplayedMessage.objects.get().group is None
+
+
+def test_a_group_that_was_resolved_long_ago_and_came_back_late_stays() -> None:
+    group = grouped(31, "resolved")
+    FailureGroup.objects.filter(pk=group.pk).update(last_seen_at=days_ago(1))
+    run()
+    assert FailureGroup.objects.exists()
+
+
+def test_a_trend_is_kept_for_thirty_days() -> None:
+    group = grouped(31, "open")
+    FailureHour.objects.create(group=group, hour=days_ago(29))
+    run("--days", "365")
+    assert FailureHour.objects.get().hour > days_ago(30)
+
+
+def test_what_operators_did_stays() -> None:
+    OperatorAction.objects.create(at=days_ago(1000), by="anna", action="discard")
+    run()
+    assert OperatorAction.objects.exists()
+
+
+def test_a_group_that_gets_a_dead_letter_at_that_moment_is_kept_or_made_anew() -> None:
+    stored()
+    FailureGroup.objects.update(state="resolved", changed_at=days_ago(31), last_seen_at=days_ago(31))
+    DeadLetter.objects.all().delete()
+    done: list[Purge] = []
+
+    def purge() -> None:
+        done.append(retention.purge(before=days_ago(30)))
+        connection.close()
+
+    with transaction.atomic():
+        stored(failed_at=timezone.now())
+        thread = threading.Thread(target=purge)
+        thread.start()
+        thread.join()
+    assert done[0].failure_groups == 0
+    assert DeadLetter.objects.get().group == FailureGroup.objects.get()
