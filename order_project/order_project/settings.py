@@ -53,10 +53,8 @@ MESSAGING = {
 }
 
 # --- Customers who wait for an order's end (observability.waiting)
-WAITING = {
-    "READY": "orders.waiting.which_are_final",
-    "MAX_CLIENTS": env.int("WAITING_MAX_CLIENTS", default=1000),
-}
+WAITING_READY = "orders.waiting.which_are_final"
+WAITING_MAX_CLIENTS = env.int("WAITING_MAX_CLIENTS", default=1000)
 WAITING_MAX_SECONDS = env.int("WAITING_MAX_SECONDS", default=60)
 WAITING_STREAM_SECONDS = env.int("WAITING_STREAM_SECONDS", default=300)
 
@@ -138,6 +136,8 @@ UNFOLD = httpapi_settings.unfold_settings(
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
+DATE_FORMAT = "Y-m-d"
+DATETIME_FORMAT = "Y-m-d H:i:s"  # in the admin; an operator compares them with logs
 
 # --- Static files: served by the application itself. Without `collectstatic` they come straight from the packages.
 STATIC_URL = "/static/"
