@@ -29,6 +29,13 @@ def address(system: System, service: Service) -> str:
     return system.url(f"{service.name}-web")
 
 
+def open_the_form(system: System, browser: Browser) -> None:
+    """Of the list of orders. Where there is no order yet it is open from the beginning."""
+    browser.open(f"{address(system, ORDER)}/orders")
+    if browser.find("#send").get_attribute("open") is None:
+        browser.click("#send summary", text="Place an order")
+
+
 def assert_everybody_can_use(browser: Browser) -> None:
     """What is shown now, in light and dark, wide and narrow; and on no screen is it wider than that."""
     size = browser.driver.get_window_size()
@@ -87,8 +94,7 @@ def test_redoc_is_rendered_from_local_files(system: System, browser: Browser, se
 def test_an_order_is_placed_from_the_form_as_it_stands_and_followed_until_it_is_final(
     system: System, browser: Browser
 ) -> None:
-    browser.open(f"{address(system, ORDER)}/orders")
-    browser.click("#send summary", text="Place an order")
+    open_the_form(system, browser)
     browser.screenshot("order-browsable-list")
     browser.click("#send button", text="Place an order")
     browser.find("#outcome", text="201 Created")
@@ -109,9 +115,26 @@ def test_an_order_is_placed_from_the_form_as_it_stands_and_followed_until_it_is_
     browser.assert_complete(host=HOST)
 
 
+def test_the_page_of_an_order_that_waits_follows_it_until_it_is_final(system: System, browser: Browser) -> None:
+    system.stop("processor-consume")
+    order = system.post_order()
+    browser.open(f"{address(system, ORDER)}/orders/{order['id']}")
+    browser.find("#readable .badge", text="pending")
+    browser.find(".follow", text="the page follows it")
+    browser.find(".links a", text="Wait for the end")
+    browser.screenshot("order-browsable-pending")
+    assert_everybody_can_use(browser)
+
+    system.start("processor-consume")
+    browser.find("#readable .badge", text="completed")
+    browser.find(".follow", text="It has changed since the page was opened.")
+    browser.find("#answer .json", text='"completed"')
+    assert "pending" not in browser.text
+    browser.assert_complete(host=HOST)
+
+
 def test_the_example_above_the_limit_fails_and_the_page_says_why(system: System, browser: Browser) -> None:
-    browser.open(f"{address(system, ORDER)}/orders")
-    browser.click("#send summary", text="Place an order")
+    open_the_form(system, browser)
     browser.click("#send button", text="Above the limit")
     browser.click("#send button.primary")
     browser.find("#readable .badge", text="failed")
@@ -121,8 +144,7 @@ def test_the_example_above_the_limit_fails_and_the_page_says_why(system: System,
 
 def test_a_body_that_is_refused_shows_where_it_is_wrong_and_stays_in_the_form(system: System, browser: Browser) -> None:
     before = system.orders.get("/orders").json()["results"]
-    browser.open(f"{address(system, ORDER)}/orders")
-    browser.click("#send summary", text="Place an order")
+    open_the_form(system, browser)
     browser.click("#send button", text="Two mistakes")
     browser.fill(_content='{"customer_id": "ann",\n"items": [\n{"product_id": "p", "price": 1,\n"quantity": 0}]}')
     browser.click("#send button.primary")
@@ -149,8 +171,7 @@ def test_a_body_that_is_refused_shows_where_it_is_wrong_and_stays_in_the_form(sy
 
 def test_the_form_sends_an_idempotency_key(system: System, browser: Browser) -> None:
     key = uuid4().hex
-    browser.open(f"{address(system, ORDER)}/orders")
-    browser.click("#send summary", text="Place an order")
+    open_the_form(system, browser)
     browser.find("[data-header='Idempotency-Key']").send_keys(key)
     browser.click("#send button.primary")
     browser.find("#outcome", text="201 Created")
@@ -164,8 +185,7 @@ def test_the_form_sends_an_idempotency_key(system: System, browser: Browser) -> 
 
 
 def test_a_form_that_gets_no_answer_says_so_and_keeps_what_was_typed(system: System, browser: Browser) -> None:
-    browser.open(f"{address(system, ORDER)}/orders")
-    browser.click("#send summary", text="Place an order")
+    open_the_form(system, browser)
     browser.driver.execute_script("document.querySelector('#send form').action = 'http://127.0.0.1:1/orders'")
     browser.fill(_content="my own text")
     browser.click("#send button.primary")

@@ -1,11 +1,13 @@
+import re
 from datetime import UTC, datetime
 from html import unescape
+from typing import Any
 
 import pytest
 from rest_framework import serializers
 
 from httpapi import browsable
-from httpapi.browsable import Page, controls, curl, highlighted, lines_of, mistakes, part_of, path, table_of
+from httpapi.browsable import Control, Page, controls, curl, highlighted, lines_of, mistakes, part_of, path, table_of
 from httpapi.fields import StrictCharField
 
 BODY = """{
@@ -79,7 +81,7 @@ def test_only_the_first_of_very_many_mistakes_are_shown():
 def test_json_is_marked_and_stays_what_it_was():
     text = '{\n  "a<b": "x</span>",\n  "n": [-1.5e3, true, null],\n  "q": "say \\"hi\\": 1"\n}'
     marked = highlighted(text, own="http://here/")
-    assert unescape(browsable.re.sub(r"</?(span|a)[^>]*>", "", marked)) == text
+    assert unescape(re.sub(r"</?(span|a)[^>]*>", "", marked)) == text
     assert '<span class="key">&quot;a&lt;b&quot;</span>:' in marked
     assert '<span class="number">-1.5e3</span>' in marked
     assert '<span class="word">null</span>' in marked
@@ -127,14 +129,14 @@ def test_a_view_chooses_the_columns():
     assert [column.label for column in table.columns] == ["B"]
 
 
-class Filters(serializers.Serializer):
+class Filters(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["open", "closed"], required=False)
     since = serializers.DateTimeField(required=False, help_text="Later than this (ISO 8601).")
     limit = serializers.IntegerField(min_value=1, max_value=9, required=False)
     name = StrictCharField(max_length=20, required=False)
 
 
-def shown(given, errors=None):
+def shown(given: dict[str, str], errors: dict[str, str] | None = None) -> dict[str, Control]:
     return {control.name: control for control in controls(Filters, given, errors or {})}
 
 

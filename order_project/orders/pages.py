@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.html import format_html
 
-from httpapi.browsable import Kind, Page, badge, errors_cell, money
+from httpapi.badges import Kind
+from httpapi.browsable import Page, badge, errors_cell, money
 from httpapi.service import Link
 from orders.models import Order
 from orders.openapi import NEW_BATCH, NEW_ORDER
@@ -52,9 +53,13 @@ def _links(order: Mapping[str, Any]) -> list[Link]:
     if "results" in order:  # the list
         return [Link("Place many at once", reverse("order-batch"), "up to 1000 in one request")]
     admin = reverse("admin:orders_order_change", args=[order["id"]])
+    path = reverse("order", args=[order["id"]])
+    waiting = [Link("Wait for the end", f"{path}?wait=20", "answers once the order is final, or after 20 seconds")]
     return [
+        *(waiting if _unfinished(order) else []),
         Link("Timeline", reverse("order-timeline", args=[order["id"]]), "everything that happened to it"),
         Link("In the admin", admin, "for operators, with everything around it"),
+        Link("Events", reverse("order-events", args=[order["id"]]), "the same as server-sent events, for programs"),
         Link("All orders of this customer", f"{reverse('orders')}?{urlencode({'customer_id': order['customer_id']})}"),
     ]
 

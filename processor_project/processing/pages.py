@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.html import format_html
 
-from httpapi.browsable import Kind, Page, badge, money
+from httpapi.badges import Kind
+from httpapi.browsable import Page, badge, money
 from httpapi.service import Link
 from processing.models import ProcessingRecord
 from processing.serializers import RecordFilters

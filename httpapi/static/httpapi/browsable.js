@@ -2,7 +2,8 @@
 "use strict";
 
 const FOLLOW_EVERY = 1500; // milliseconds
-const FOLLOW_AT_MOST = 40; // times
+const FOLLOW_FOR = 120_000;
+const PATIENCE = "wait=20"; // seconds that the service may take until it has something new to say, where it knows of that
 
 const token = JSON.parse(document.getElementById("drf_csrf").textContent);
 
@@ -99,12 +100,15 @@ let following = 0;
 // What is not final yet is asked for again, until it is, or long enough.
 async function follow() {
   const mine = ++following;
-  for (let times = 0; times < FOLLOW_AT_MOST; times += 1) {
+  const until = Date.now() + FOLLOW_FOR;
+  for (let first = true; Date.now() < until; first = false) {
     const shown = document.querySelector("[data-follow]");
     if (!shown) {
       return;
     }
-    await new Promise((resolve) => { setTimeout(resolve, FOLLOW_EVERY); });
+    if (!first) {
+      await new Promise((resolve) => { setTimeout(resolve, FOLLOW_EVERY); });
+    }
     if (mine !== following) {
       return;
     }
@@ -112,7 +116,7 @@ async function follow() {
       continue;
     }
     try {
-      const response = await fetch(shown.dataset.follow, { headers: { Accept: "text/html" } });
+      const response = await fetch(shown.dataset.follow, { headers: { Accept: "text/html", Prefer: PATIENCE } });
       const page = new DOMParser().parseFromString(await response.text(), "text/html");
       const fresh = page.getElementById("readable");
       if (!response.ok || !fresh || mine !== following || fresh.hasAttribute("data-follow")) {
