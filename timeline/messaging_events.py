@@ -93,17 +93,17 @@ def collect(
     found.events += _done(actions)
     found.events += _replays(replayed)
     first_failures: dict[UUID, datetime] = {}
-    for id_, at in [
-        *((row.message_id, row.at) for row in handle),
-        *((row.message_id, row.first_failed_at) for row in letters),
-    ]:
-        first_failures[id_] = min(at, first_failures.get(id_, at))
+    failures = [(row.message_id, row.at) for row in handle] + [(row.message_id, row.first_failed_at) for row in letters]
+    for message_id, at in failures:
+        first_failures[message_id] = min(at, first_failures.get(message_id, at))
     for row in handled.values():
         if row.published_at:
             found.events.append(_published(row, row.published_at, sender, first_failures.get(row.message_id)))
         found.events.append(_received(row))
     for letter in letters:
-        if letter.message_id not in handled and (sent := _sent_at(letter)):
+        arrival = handled.get(letter.message_id)
+        sent = _sent_at(letter)
+        if sent and not (arrival and arrival.published_at == sent):
             found.events.append(_published(letter, sent, sender, first_failures[letter.message_id]))
     if may_wait_in_outbox:
         correlation_ids = {correlation_id, *(letter.correlation_id for letter in letters)}
