@@ -21,11 +21,12 @@ _HELP = {
     "orders": "orders of a throughput",
     "drained": "orders that wait for the processor (drain)",
     "connections": "keep-alive connections that post them",
-    "rate": "orders a second (latency)",
-    "seconds": "for how long (latency)",
-    "idle_seconds": "for how long (idle)",
+    "rate": "orders a second (latency, waiting)",
+    "seconds": "for how long (latency, waiting)",
+    "idle_seconds": "for how long (idle, waiting)",
     "backlog": "messages in the outbox (backlog)",
     "size": "orders in the tables, messages in the queue (size)",
+    "waiting": "clients that wait (waiting)",
     "warm_up": "orders before each measurement",
 }
 
@@ -83,6 +84,8 @@ def _problem(options: Options, rounds: int) -> str:
         return "every number is at least 1, and at most 10000000"
     if not (options.connections <= min(options.orders, options.drained) and options.connections <= 1000):
         return "at most 1000 connections, and no more than orders"
+    if options.waiting > 900:
+        return "at most 900 clients that wait: each is an open file of this program"
     if options.warm_up < 2 or options.seconds > 3600 or options.idle_seconds > 3600:
         return "at least 2 orders to warm up, and at most an hour"
     return ""

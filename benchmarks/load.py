@@ -6,10 +6,10 @@ import selectors
 import socket
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, Self
 
 FINAL = (b'"completed"', b'"failed"')
 LOOK_INTERVAL = 0.005
@@ -88,7 +88,16 @@ def post_all(
 
     Raises TimeoutError when that takes longer than `within` seconds, ConnectionError when a connection breaks.
     """
-    requests: Iterator[bytes] = (_post(port, path, body) for body in bodies)
+    return _ask_all(port, [_post(port, path, body) for body in bodies], connections, within)
+
+
+def get_all(port: int, paths: Sequence[str], *, connections: int, within: float) -> list[Answer]:
+    """The same with a GET of each path."""
+    return _ask_all(port, [_get(port, path) for path in paths], connections, within)
+
+
+def _ask_all(port: int, asked: Sequence[bytes], connections: int, within: float) -> list[Answer]:
+    requests = iter(asked)
     answers: list[Answer] = []
     deadline = time.monotonic() + within
     with selectors.DefaultSelector() as selector:
@@ -97,9 +106,9 @@ def post_all(
                 exchange = _Exchange(port)
                 selector.register(exchange.socket, selectors.EVENT_READ, exchange)
                 exchange.send(request)
-            while len(answers) < len(bodies):
+            while len(answers) < len(asked):
                 if time.monotonic() > deadline:
-                    raise TimeoutError(f"{len(bodies) - len(answers)} requests are not answered after {within:g} s")
+                    raise TimeoutError(f"{len(asked) - len(answers)} requests are not answered after {within:g} s")
                 for key, _ in selector.select(timeout=1):
                     answer = key.data.receive()
                     if answer is None:
@@ -112,6 +121,37 @@ def post_all(
     return answers
 
 
+class Waiters:
+    """Connections, each with one GET under way that the service answers when it likes."""
+
+    def __init__(self, port: int, paths: Sequence[str]) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._number = len(paths)
+        for path in paths:
+            exchange = _Exchange(port)
+            self._selector.register(exchange.socket, selectors.EVENT_READ, exchange)
+            exchange.send(_get(port, path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _close_all(self._selector)
+        self._selector.close()
+
+    def answers(self, *, within: float) -> list[tuple[float, Answer]]:
+        """All answers, each with the time.time() at which it was there. Raises TimeoutError."""
+        answers: list[tuple[float, Answer]] = []
+        deadline = time.monotonic() + within
+        while len(answers) < self._number:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self._number - len(answers)} clients still wait after {within:g} s")
+            for key, _ in self._selector.select(timeout=1):
+                if answer := key.data.receive():
+                    answers.append((time.time(), answer))
+        return answers
+
+
 @dataclass(slots=True)
 class _Watched:
     order_id: str
@@ -120,12 +160,12 @@ class _Watched:
 
 
 class OpenLoop:
-    """Posts orders when they are due, whether those before are answered or not, and watches every third one.
+    """Posts orders when they are due, whether those before are answered or not, and by default watches every third one.
 
     `due` are seconds from the beginning. `run` raises as `post_all` does.
     """
 
-    def __init__(self, port: int, bodies: Sequence[bytes], due: Sequence[float]) -> None:
+    def __init__(self, port: int, bodies: Sequence[bytes], due: Sequence[float], *, watch: bool = True) -> None:
         self.answers: list[Answer] = []
         self.final: list[float] = []
         """Seconds from when an order was due until a GET has shown it final."""
@@ -135,6 +175,7 @@ class OpenLoop:
         self._idle: list[_Exchange] = []
         self._opened = 0
         self._watched: list[_Watched] = []
+        self._most_watched = MOST_WATCHED if watch else 0
         self._looking = 0
         self._selector = selectors.DefaultSelector()
         self._phases = random.Random(1)
@@ -185,7 +226,11 @@ class OpenLoop:
                 self._watched.append(about)
             return
         self.answers.append(answer)
-        if answer.status == 201 and len(self.answers) % 3 == 0 and self._looking + len(self._watched) < MOST_WATCHED:
+        if (
+            answer.status == 201
+            and len(self.answers) % 3 == 0
+            and self._looking + len(self._watched) < self._most_watched
+        ):
             first = now + self._phases.random() * LOOK_INTERVAL
             self._watched.append(_Watched(json.loads(answer.body)["id"], about, first))
 

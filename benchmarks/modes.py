@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import product
+from urllib.request import urlopen
 
 from benchmarks import cpu
 from benchmarks.fill import add_final_orders, add_pending_orders
 from benchmarks.ground import Ground
-from benchmarks.load import Answer, OpenLoop, new_orders, poisson, post_all
+from benchmarks.load import Answer, OpenLoop, Waiters, get_all, new_orders, poisson, post_all
 from benchmarks.stacks import WITHIN, BenchmarkError, Floor, Project, Stack, Stacks
 from dev.environment import ORDER, PROCESSOR
 from tests.broker import PROCESSOR_QUEUE
@@ -33,6 +34,7 @@ class Options:
     idle_seconds: float = 30.0
     backlog: int = 200_000
     size: int = 1_000_000
+    waiting: int = 500
     warm_up: int = 500
 
 
@@ -310,6 +312,69 @@ def bulk(bench: Bench) -> None:
         stack.verify(orders=bench.options.warm_up + orders + BATCH + number * BATCH, accepted=accepted_ids)
 
 
+def waiting(bench: Bench) -> None:
+    """The same requests without and with many clients that wait for orders which nobody decides; then all are final."""
+    options = bench.options
+    due = poisson(options.rate, options.seconds)
+    others: list[Answer] = []
+    with bench.system(WAITING_MAX_SECONDS="3600", WAITING_MAX_CLIENTS=str(options.waiting)) as stack:
+        assert isinstance(stack, Project)
+        stack.stop("processor-consume")
+        awaited = _ids(bench.post(stack, options.waiting))
+        stack.wait(lambda: not stack.waiting(ORDER), "all orders are announced")
+
+        def measure() -> dict[tuple[str, float], float]:
+            """Times of other requests in milliseconds, and shares of a core that are used while there are none."""
+            bench.come_to_rest()
+            with bench.measured(stack) as used:
+                time.sleep(options.idle_seconds)
+            loop = OpenLoop(stack.port, new_orders(len(due)), due, watch=False)
+            with bench.measured(stack):
+                loop.run(within=options.seconds + WITHIN)
+                reads = get_all(
+                    stack.port, [f"/orders/{one}" for one in awaited], connections=BATCH_CONNECTIONS, within=WITHIN
+                )
+            others.extend(_all_created(loop.answers))
+            times = {"POST": loop.answers, "GET": reads}
+            return {
+                (name, share): _percentile([answer.seconds for answer in answers], share)
+                for name, answers in times.items()
+                for share in (0.5, 0.99)
+            } | {(role, 0.0): used[0].by_role[role] / used[0].seconds * 100 for role in ("web", "PostgreSQL")}
+
+        without = measure()
+        with Waiters(stack.port, [f"/orders/{one}?wait=3600" for one in awaited]) as waiters:
+            stack.wait(lambda: _waiting_clients(stack) == options.waiting, "all clients wait")
+            beside = measure()
+            if _waiting_clients(stack) != options.waiting:
+                raise BenchmarkError("some clients no longer wait")
+            with bench.measured(stack):
+                stack.start("processor-consume")
+                answers = waiters.answers(within=WITHIN)
+        stack.wait_until_final()
+        who = f"{options.waiting} wait"
+        for name, share in without:
+            before, after = without[name, share], beside[name, share]
+            if share:
+                figure = f"{name} p{share * 100:.0f}"
+                bench.add(f"{figure}, nobody waits", before, "ms")
+                bench.add(f"{figure}, {who}", after, "ms")
+                bench.add(f"{figure}, {who} / nobody waits", after / before, "×")
+            else:
+                bench.add(f"CPU {name} while {who}", after - before, "% of a core")
+        final = dict(stack.query(ORDER, "SELECT id::text, extract(epoch FROM updated_at)::float FROM {orders}"))
+        late = [at - final[json.loads(answer.body)["id"]] for at, answer in answers]
+        for share in (0.5, 0.99):
+            bench.add(f"from final to the answer, p{share * 100:.0f}", _percentile(late, share), "ms")
+        stack.verify(orders=options.warm_up + options.waiting + 2 * len(due), accepted=_ids(others))
+
+
+def _waiting_clients(stack: Stack) -> int:
+    with urlopen(f"http://127.0.0.1:{stack.port}/metrics", timeout=WITHIN) as answer:
+        lines = answer.read().decode().splitlines()
+    return int(sum(float(line.split()[-1]) for line in lines if line.startswith("http_waiting_clients")))
+
+
 @dataclass(frozen=True, slots=True)
 class Mode:
     measure: Callable[[Bench], None]
@@ -326,6 +391,7 @@ MODES = {
     "backlog": Mode(backlog, _PROJECT, lambda o: f"{o.orders} orders, with and without {o.backlog} in the outbox"),
     "size": Mode(size, _PROJECT, lambda o: f"{o.orders} orders, with and without {o.size} others in the tables"),
     "idle": Mode(idle, _PROJECT, lambda o: f"nothing to do for {o.idle_seconds:g} s"),
+    "waiting": Mode(waiting, _PROJECT, lambda o: f"{o.waiting} clients that wait, and {o.rate:g} orders a second"),
     "scale": Mode(scale, _PROJECT, lambda o: f"{o.orders} orders over {o.connections} connections, more processes"),
     "bulk": Mode(bulk, _PROJECT, lambda o: f"{BATCH} orders in one POST, over {BATCH_CONNECTIONS} connections"),
 }

@@ -37,7 +37,8 @@ LEDGER = {
 }
 DASHBOARD = {"PIPELINE": "dashboard.tests.pipelines.PIPELINE"}
 TIMELINE = {"STORY": "timeline.tests.stories.story"}
-WAITING = {"READY": "observability.tests.waiting.ready", "MAX_CLIENTS": 1000}
+WAITING_READY = "observability.tests.waiting.ready"
+WAITING_MAX_CLIENTS = 1000
 METRICS_PORT = 0
 METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
 API_MAX_BODY_BYTES = 1024 * 1024

@@ -21,13 +21,13 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 @register
 def check_dotted_paths(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """observability.E002: a health check, a metrics collector, or WAITING's READY, that cannot be imported."""
+    """observability.E002: a health check, a metrics collector, or WAITING_READY, that cannot be imported."""
     health = {**settings.HEALTH_CHECKS, **getattr(settings, "HEALTH_REPORTS", {})}
-    waiting = [settings.WAITING["READY"]] if hasattr(settings, "WAITING") else []
+    waiting = [settings.WAITING_READY] if hasattr(settings, "WAITING_READY") else []
     paths = [*health.values(), *getattr(settings, "METRICS_COLLECTORS", ()), *waiting]
     return [
         Error(
-            f"{path} in HEALTH_CHECKS, METRICS_COLLECTORS or WAITING cannot be imported: {problem}",
+            f"{path} in HEALTH_CHECKS, METRICS_COLLECTORS or WAITING_READY cannot be imported: {problem}",
             id="observability.E002",
         )
         for path in paths

@@ -32,11 +32,11 @@ logger = logging.getLogger(__name__)
 
 PAUSE = 0.1
 """Seconds between two questions to the database."""
-LONGEST_PAUSE = 1.0
+LONGEST_PAUSE = 0.5
 LONGEST_BACKOFF = 5.0
 IDLE = 60.0
 """Seconds without anybody waiting after which the connection to the database is given back."""
-_REST = 10
+_REST = 5
 """Times as long as the last question took, the database has rest from us."""
 _FILES = 256
 """Besides those of its connections, a worker opens not more than these."""

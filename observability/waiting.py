@@ -3,8 +3,8 @@
 With our gunicorn worker (`observability.parking`) they are parked: they take a connection, but no thread. With any
 other server they wait in their thread, which is all the same to the view and to the client.
 
-The setting WAITING has READY, the dotted path of a function from keys to those of them that are ready, and MAX_CLIENTS
-of one worker. READY is called up to ten times a second, with all keys that anybody waits for.
+Settings: WAITING_READY, the dotted path of a function from keys to those of them that are ready, which is called up to
+ten times a second with all keys that anybody waits for; WAITING_MAX_CLIENTS of one worker.
 """
 
 import time
@@ -32,8 +32,8 @@ class Full(Exception):
 
 
 def ready_function() -> Ready:
-    """The setting READY."""
-    function: Ready = import_string(settings.WAITING["READY"])
+    """The setting WAITING_READY."""
+    function: Ready = import_string(settings.WAITING_READY)
     return function
 
 
@@ -46,7 +46,7 @@ def wait(request: HttpRequest, key: Hashable, *, seconds: float) -> HttpResponse
     """Waits until the key is ready, at most so long. Not for a request that `came_back`.
 
     Gives a response when the server takes over: the view returns it, nobody sees it, and the view is called again
-    later. None: the waiting is over, or the server is about to leave. Raises Full, and whatever READY raises.
+    later. None: the waiting is over, or the server is about to leave. Raises Full, and what WAITING_READY raises.
     """
     server: Parking | None = request.META.get(PARKING)
     if server is None:
@@ -83,7 +83,7 @@ def stream(
 
 def _park(request: HttpRequest, server: Parking, parked: Parked) -> None:
     # Several threads may see the last free place: a few too many are no harm.
-    if server.parked >= settings.WAITING["MAX_CLIENTS"]:
+    if server.parked >= settings.WAITING_MAX_CLIENTS:
         raise Full
     ready_function()  # what is wrong with it comes out here, where somebody is told
     request.META[PARKED] = parked

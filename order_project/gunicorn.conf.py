@@ -11,7 +11,7 @@ workers = settings.env.int("WEB_CONCURRENCY", default=2)
 worker_class = Worker
 threads = settings.env.int("WEB_THREADS", default=8)
 # Those who wait have a connection each, and leave gunicorn's thousand to the others.
-worker_connections = 1000 + settings.WAITING["MAX_CLIENTS"]
+worker_connections = 1000 + settings.WAITING_MAX_CLIENTS
 # Longer than a load balancer keeps its connections, so that it never sends into one that is being closed.
 keepalive = 75
 # Requests under way finish; the whole process leaves within ten seconds.

@@ -263,7 +263,7 @@ def test_a_stream_shows_that_it_lives_and_one_who_does_not_read_is_dropped(folde
 @pytest.fixture
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Path:
     monkeypatch.setenv(views.FOLDER, str(folder))
-    settings.WAITING = {"READY": "observability.tests.waiting.ready", "MAX_CLIENTS": 1}
+    settings.WAITING_READY = "observability.tests.waiting.ready"
     return folder
 
 

@@ -20,13 +20,11 @@ def limits(**kwargs: Any) -> list[CheckMessage]:
         ("API_MAX_BODY_BYTES", 1, 100 * 1024 * 1024, "orders.E004"),
         ("WAITING_MAX_SECONDS", 0, 3600, "orders.E006"),
         ("WAITING_STREAM_SECONDS", 1, 24 * 3600, "orders.E007"),
+        ("WAITING_MAX_CLIENTS", 0, 100_000, "orders.E008"),
     ):
         value = getattr(settings, name)
         if not least <= value <= most:
             found.append(Error(f"{name} is {value}; it must lie between {least} and {most}.", id=check_id))
-    clients = settings.WAITING["MAX_CLIENTS"]
-    if not 0 <= clients <= 100_000:
-        found.append(Error(f"WAITING_MAX_CLIENTS is {clients}; it must lie between 0 and 100000.", id="orders.E008"))
     return found
 
 

@@ -141,7 +141,7 @@ def test_the_deployment_check_is_clean_with_production_settings():
         ("API_MAX_BODY_BYTES", -1, "orders.E004"),
         ("WAITING_MAX_SECONDS", -1, "orders.E006"),
         ("WAITING_STREAM_SECONDS", 0, "orders.E007"),
-        ("WAITING", {"READY": "orders.waiting.which_are_final", "MAX_CLIENTS": -1}, "orders.E008"),
+        ("WAITING_MAX_CLIENTS", -1, "orders.E008"),
         ("PROCESSOR_ADMIN_URL", "javascript:alert(1)", "orders.E005"),
         ("PROCESSOR_ADMIN_URL", "http://localhost:8001/admin", "orders.E005"),
     ],

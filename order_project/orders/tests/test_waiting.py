@@ -169,7 +169,7 @@ def test_a_server_that_can_park_gets_the_request_and_runs_it_again(client):
 
 @pytest.mark.parametrize("path", ["{}?wait=60", "{}/events"])
 def test_where_too_many_wait_the_next_one_is_told_so(client, settings, path):
-    full = {PARKING: Server(settings.WAITING["MAX_CLIENTS"])}
+    full = {PARKING: Server(settings.WAITING_MAX_CLIENTS)}
 
     answer = client.get(f"/orders/{path.format(make_order().id)}", **full)
 
