@@ -17,7 +17,7 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Max, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, URLPattern, path, reverse
+from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -224,10 +224,7 @@ class DeadLetterAdmin(ReadOnlyAdmin):
     def shown_group(self, row: DeadLetter) -> SafeString | str:
         if row.group is None:
             return "none"
-        try:
-            url = reverse("admin:messaging_failuregroup_change", args=[row.group.pk], current_app=self.admin_site.name)
-        except NoReverseMatch:
-            return str(row.group)
+        url = reverse("admin:messaging_failuregroup_change", args=[row.group.pk], current_app=self.admin_site.name)
         return format_html('<a class="desk-link" href="{}">{}</a>', url, one_line(str(row.group), width=200))
 
     @admin.display(description="traceback")

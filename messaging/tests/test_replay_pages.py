@@ -76,7 +76,7 @@ class TestReplayPage:
         for part in (
             "repaired in 1.2",
             "started by anna",
-            "Running",
+            "running",
             "canary 1 of 3: 1 message",
             "1 sent, on its way",
             "3 not sent yet",
