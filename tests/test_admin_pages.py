@@ -188,16 +188,18 @@ def test_a_dead_letter_is_found_read_and_replayed(system: System, browser: Brows
 
     browser.open(f"{letters}?q={correlation_id}")
     browser.click("#result_list .action-select")
-    browser.click("select[name=action] option", text="Replay selected")
+    browser.click("select[name=action] option", text="Replay…")
     assert_accessible_everywhere(browser)
     browser.click("button[name=index]")
     browser.wait_for_text("Replay 1 dead letter?")
     assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letter-confirm")
     assert system.record(order["id"]) is None
-    browser.click("#content [type=submit]")
-    browser.wait_for_text("Replayed 1 dead letter.")
-    browser.screenshot("processor-admin-dead-letter-replayed")
+    browser.click("#content [type=submit]", text="Yes, replay")
+    browser.wait_for_text("of 1 dead letter has begun.")
+    browser.wait_for_text("1 handled.")
+    assert_accessible_everywhere(browser)
+    browser.screenshot("processor-admin-replay")
 
     system.wait_for_status(order["id"], "completed")
     browser.open(f"{letters}{letter['id']}/change/")

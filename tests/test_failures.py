@@ -59,8 +59,10 @@ def replay_in_the_admin(system: System, number: int) -> None:
         asked = post_form(browser, "/admin/messaging/deadletter/", **action)
         assert "Replay 1 dead letter?" in asked.text
         assert [letter["id"] for letter in system.dead_letters(PROCESSOR) if letter["id"] == number], "not yet settled"
-        answered = post_form(browser, "/admin/messaging/deadletter/", **action, confirmed="yes", ids=str(number))
-        assert "Replayed 1 dead letter." in answered.text
+        answered = post_form(
+            browser, "/admin/messaging/deadletter/", **action, confirmed="yes", ids=str(number), rate="50", canary="on"
+        )
+        assert "of 1 dead letter has begun." in answered.text
 
 
 @pytest.mark.parametrize("replay", [replay_by_command, replay_in_the_admin])
