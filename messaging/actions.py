@@ -39,7 +39,7 @@ def record(
     }
     rows = [
         OperatorAction(
-            **same | {"group_id": same["group_id"] or dead_letter.group_id},
+            **same,
             dead_letter_id=dead_letter.pk,
             message_id=dead_letter.message_id,
             subject=dead_letter.subject,

@@ -201,7 +201,7 @@ def replay(*, dead_letters: QuerySet[DeadLetter], by: str, on_settled: OnSettled
         if on_settled:
             on_settled(chunk)
 
-    fields = ["message_id", "type", "correlation_id", "headers", "body", "subject", "group"]
+    fields = ["message_id", "type", "correlation_id", "headers", "body", "subject"]
     return _settle(dead_letters, status=DeadLetter.Status.REPLAYED, by=by, fields=fields, settle=settle)
 
 
@@ -214,7 +214,7 @@ def discard(*, dead_letters: QuerySet[DeadLetter], by: str, on_settled: OnSettle
         dead_letters,
         status=DeadLetter.Status.DISCARDED,
         by=by,
-        fields=["message_id", "type", "subject", "group"],
+        fields=["message_id", "type", "subject"],
         settle=on_settled or (lambda chunk: None),
     )
 

@@ -316,6 +316,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name="operatoraction",
+            index=models.Index(fields=["message_id"], name="operator_action_message"),
+        ),
+        migrations.AddIndex(
+            model_name="operatoraction",
             index=models.Index(fields=["dead_letter_id"], name="operator_action_letter"),
         ),
         migrations.AddIndex(

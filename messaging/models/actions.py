@@ -24,6 +24,7 @@ class OperatorAction(models.Model):
         indexes = [
             models.Index(fields=["-at", "-id"], name="operator_action_recent"),
             models.Index(fields=["subject", "at"], name="operator_action_subject"),
+            models.Index(fields=["message_id"], name="operator_action_message"),
             models.Index(fields=["dead_letter_id"], name="operator_action_letter"),
             models.Index(fields=["group_id"], name="operator_action_group"),
             models.Index(fields=["replay_id"], name="operator_action_replay"),

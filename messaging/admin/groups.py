@@ -1,0 +1,330 @@
+"""Failure groups as operators see them: what fails, since when, how often, and who looks at it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from django.utils import timezone
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from messaging import failures
+from messaging.admin_support import LightChangeList, ReadOnlyAdmin, RecentValuesFilter, TypeFilter, badge
+from messaging.display import one_line, printable
+from messaging.failures import GroupChangedError
+from messaging.models import DeadLetter, FailureGroup, OperatorAction
+
+State = FailureGroup.State
+
+STATE_KINDS = {State.OPEN: "bad", State.TAKEN: "waiting", State.RESOLVED: "good"}
+LIST_HOURS = 24
+PAGE_HOURS = 7 * 24
+SHOWN_LETTERS = 10
+SHOWN_HISTORY = 50
+LONGEST_NOTE = 10_000
+_DO: dict[str, tuple[Callable[..., FailureGroup], str]] = {
+    "take": (failures.take, "You look at it now."),
+    "resolve": (failures.resolve, "Resolved. It opens again by itself when this failure comes back."),
+    "reopen": (failures.reopen, "It is open again."),
+}
+
+
+class StateFilter(admin.SimpleListFilter):
+    """What is not resolved, unless something else is chosen; a search looks at all."""
+
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [("unresolved", "Not resolved"), *State.choices, ("all", "All")]
+
+    def value(self) -> str:
+        return super().value() or ("all" if self.request.GET.get(SEARCH_VAR) else "unresolved")
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        for value, title in self.lookup_choices:
+            yield {
+                "selected": self.value() == value,
+                "query_string": changelist.get_query_string({self.parameter_name: value}),
+                "display": title,
+            }
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[FailureGroup]) -> QuerySet[FailureGroup]:
+        match self.value():
+            case "all":
+                return queryset
+            case "unresolved":
+                return queryset.filter(state__in=[State.OPEN, State.TAKEN])
+            case state:
+                return queryset.filter(state=state)
+
+
+class ErrorTypeFilter(RecentValuesFilter):
+    title = "error type"
+    parameter_name = "error_type"
+
+
+class GroupChangeList(LightChangeList):
+    """Asks once for what the rows of a page show beside themselves."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        rows: list[Any] = list(self.result_list)
+        ids = [row.pk for row in rows]
+        waiting, trends = failures.waiting(ids), failures.trends(ids, hours=LIST_HOURS)
+        for row in rows:
+            row.waiting_now = waiting.get(row.pk, 0)
+            row.trend = trends[row.pk]
+        self.result_list = rows  # type: ignore[assignment]
+
+
+@admin.register(FailureGroup)
+class FailureGroupAdmin(ReadOnlyAdmin):
+    list_title = "Failure groups: dead letters of one kind, by error, place in the code and type of message"
+    empty_list = "No failure is open: nothing was given up, or somebody has resolved it."
+    newest_first = ("-last_seen_at",)
+    list_display = (
+        "failure",
+        "shown_state",
+        "waiting",
+        "occurrences",
+        "last_day",
+        "last_seen",
+        "first_seen",
+        "releases",
+        "type",
+    )
+    sortable_by = ("occurrences", "last_seen", "first_seen")
+    list_filter = (StateFilter, TypeFilter, ErrorTypeFilter)
+    search_fields = ("error_type",)
+    search_help_text = "A part of the error, of its text or of its place in the code."
+    found_by = ("fingerprint",)
+
+    def has_decide_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("messaging.change_failuregroup")
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return GroupChangeList
+
+    @admin.display(description="failure")
+    def failure(self, row: FailureGroup) -> SafeString:
+        return format_html(
+            '<b>{}</b><br><span class="desk-mono">{}</span><br><span class="desk-muted">{}</span>',
+            one_line(row.error_type, width=80),
+            one_line(row.place, width=120) or "place unknown",
+            one_line(row.sample, width=100),
+        )
+
+    @admin.display(description="state")
+    def shown_state(self, row: FailureGroup) -> SafeString:
+        shown = badge(row.get_state_display(), STATE_KINDS[State(row.state)])
+        return format_html("{}<br>{}", shown, one_line(row.owner, width=40)) if row.owner else shown
+
+    @admin.display(description="waiting now")
+    def waiting(self, row: Any) -> SafeString | str:
+        if not row.waiting_now:
+            return "none"
+        return format_html(
+            '<a class="desk-link" href="{}" aria-label="{} waiting dead letters of this group">{}</a>',
+            letters_url(row),
+            row.waiting_now,
+            f"{row.waiting_now:,}",
+        )
+
+    @admin.display(description="last 24 hours")
+    def last_day(self, row: Any) -> SafeString:
+        return sparkline(row.trend)
+
+    @admin.display(description="last seen", ordering="last_seen_at")
+    def last_seen(self, row: FailureGroup) -> str:
+        return _to_the_minute(row.last_seen_at)
+
+    @admin.display(description="first seen", ordering="first_seen_at")
+    def first_seen(self, row: FailureGroup) -> str:
+        return _to_the_minute(row.first_seen_at)
+
+    @admin.display(description="since release")
+    def releases(self, row: FailureGroup) -> str:
+        return one_line(row.first_release, width=40) or "–"
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[FailureGroup], search_term: str
+    ) -> tuple[QuerySet[FailureGroup], bool]:
+        term = search_term.replace("\x00", "").strip()
+        if not term:
+            return queryset, False
+        # There are few groups: no more than kinds of failure.
+        found = Q(error_type__icontains=term) | Q(place__icontains=term) | Q(sample__icontains=term)
+        with suppress(ValueError):
+            found |= Q(fingerprint=UUID(term))
+        return queryset.filter(found), False
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view
+        return [
+            path("<path:object_id>/note/", view(self.note_view), name="messaging_failuregroup_note"),
+            *[
+                path(f"<path:object_id>/{verb}/", view(self.decide_view), {"verb": verb},
+                     name=f"messaging_failuregroup_{verb}")
+                for verb in _DO
+            ],
+            *super().get_urls(),
+        ]  # fmt: skip
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        group = self._group(request, object_id)
+        if request.method != "GET":
+            raise PermissionDenied
+        return self._page(request, group, note=group.note)
+
+    def decide_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
+        """Takes, resolves or opens it, unless somebody has changed it since the page was shown."""
+        group = self._group(request, object_id)
+        if not self.has_decide_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            decide, done = _DO[verb]
+            by, reason = request.user.get_username(), _given(request, "reason", 1000).strip()
+            try:
+                decide(group_id=group.pk, by=by, reason=reason, expected=_given(request, "expected", 1000))
+            except GroupChangedError as error:
+                self.message_user(request, str(error), messages.WARNING)
+            else:
+                self.message_user(request, done, messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:messaging_failuregroup_change", args=[group.pk]))
+
+    def note_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Keeps the note. What was typed is shown again when somebody else has written one meanwhile."""
+        group = self._group(request, object_id)
+        if not self.has_decide_permission(request):
+            raise PermissionDenied
+        if request.method == "POST":
+            text = _given(request, "note", LONGEST_NOTE).replace("\r\n", "\n").strip()
+            expected = _given(request, "expected", 2 * LONGEST_NOTE)
+            try:
+                failures.note(group_id=group.pk, by=request.user.get_username(), text=text, expected=expected)
+            except GroupChangedError as error:
+                self.message_user(
+                    request, f"{error} Both are shown below: save again what shall stay.", messages.WARNING
+                )
+                group.refresh_from_db()
+                return self._page(request, group, note=text)
+            self.message_user(request, "The note is kept.", messages.SUCCESS)
+        return HttpResponseRedirect(reverse("admin:messaging_failuregroup_change", args=[group.pk]))
+
+    def _group(self, request: HttpRequest, object_id: str) -> FailureGroup:
+        group: FailureGroup | None = self.get_object(request, unquote(object_id))  # type: ignore[assignment]
+        if not self.has_view_permission(request, group):
+            raise PermissionDenied
+        if group is None:
+            raise Http404
+        return group
+
+    def _page(self, request: HttpRequest, group: FailureGroup, *, note: str) -> HttpResponse:
+        newest = list(_newest_letters(group))
+        trend = failures.trends([group.pk], hours=PAGE_HOURS)[group.pk]
+        can_decide = self.has_decide_permission(request)
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{group.error_type} in {group.place or 'an unknown place'}",
+            "opts": self.opts,
+            "group": group,
+            "sample": printable(group.sample),
+            "state_kind": STATE_KINDS[State(group.state)],
+            "expected": failures.seen_state(group),
+            "typed_note": note,
+            "longest_note": LONGEST_NOTE,
+            "can_decide": can_decide,
+            "can_take": can_decide and not (group.state == State.TAKEN and group.owner == request.user.get_username()),
+            "can_see_letters": request.user.has_perm("messaging.view_deadletter"),
+            "waiting": failures.waiting([group.pk]).get(group.pk, 0),
+            "letters_url": letters_url(group),
+            "letters": newest,
+            "traceback": printable(newest[0].traceback) if newest else "",
+            "trend": bars(trend),
+            "trend_days": _days(PAGE_HOURS),
+            "trend_sum": sum(trend),
+            "history": OperatorAction.objects.filter(group_id=group.pk, dead_letter_id=None)[:SHOWN_HISTORY],
+        }
+        return TemplateResponse(request, "admin/messaging/failuregroup/change_form.html", context)
+
+
+def letters_url(group: FailureGroup) -> str:
+    """The list of its dead letters that wait."""
+    return f"{reverse('admin:messaging_deadletter_changelist')}?group__id__exact={group.pk}"
+
+
+def sparkline(trend: Sequence[int]) -> SafeString:
+    """Bars for hours, small enough for a line of a table."""
+    highest, width, height = max(trend, default=0), 4, 24
+    label = f"{sum(trend):,} in {len(trend)} hours, at most {highest:,} in one" if highest else "none"
+    drawn = format_html_join(
+        "",
+        '<rect x="{}" y="{}" width="{}" height="{}"/>',
+        (
+            (number * width, height - size, width - 1, size)
+            for number, count in enumerate(trend)
+            if (size := count and max(2, round(height * count / highest)))
+        ),
+    )
+    return format_html(
+        '<svg class="group-trend" role="img" aria-label="{}" viewBox="0 0 {} {}" width="{}" height="{}">{}'
+        '<path d="M0 {}h{}"/></svg>',
+        label, len(trend) * width, height + 1, len(trend) * width, height + 1, drawn, height + 0.5, len(trend) * width,
+    )  # fmt: skip
+
+
+def bars(trend: Sequence[int]) -> SafeString:
+    """Bars for hours, as wide as the page, each with its time and number for who points at it."""
+    highest, height = max(trend, default=0), 100
+    now = timezone.now().astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    drawn = format_html_join(
+        "",
+        '<rect x="{}" y="{}" width="0.8" height="{}"><title>{}: {}</title></rect>',
+        (
+            (number, height - size, size, _to_the_minute(now - timedelta(hours=len(trend) - 1 - number)), f"{count:,}")
+            for number, count in enumerate(trend)
+            if (size := count and max(3, round(height * count / highest)))
+        ),
+    )
+    label = f"{sum(trend):,} in {len(trend) // 24} days, at most {highest:,} in one hour" if highest else "none"
+    return format_html(
+        '<svg class="group-bars" role="img" aria-label="{}" viewBox="0 0 {} {}" preserveAspectRatio="none">{}</svg>',
+        label, len(trend), height, drawn,
+    )  # fmt: skip
+
+
+def _days(hours: int) -> list[str]:
+    now = timezone.localtime()
+    return [f"{now - timedelta(hours=hours - 12 - 24 * day):%a %d}" for day in range(hours // 24)]
+
+
+def _newest_letters(group: FailureGroup) -> QuerySet[DeadLetter]:
+    """Of those that wait, or else of the others. One look into an index for each status, however many there are."""
+    rows = DeadLetter.objects.none()
+    for status in DeadLetter.Status:
+        rows = DeadLetter.objects.filter(group=group, status=status).defer("body", "headers")
+        rows = rows.order_by("-last_failed_at")[:SHOWN_LETTERS]
+        if rows:
+            break
+    return rows
+
+
+def _given(request: HttpRequest, name: str, longest: int) -> str:
+    return request.POST.get(name, "").replace("\x00", "")[:longest]
+
+
+def _to_the_minute(time: datetime) -> str:
+    return f"{timezone.localtime(time):%Y-%m-%d %H:%M}"
