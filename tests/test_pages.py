@@ -9,7 +9,7 @@ from selenium.webdriver.common.keys import Keys
 from dev.environment import ORDER, PROCESSOR, Service
 from tests.accessibility import NARROW, WIDE, assert_accessible
 from tests.browser import Browser
-from tests.system import System
+from tests.system import ADMIN_PASSWORD, ADMIN_USER, System
 
 HOST = "127.0.0.1"
 BOTH = pytest.mark.parametrize("service", [ORDER, PROCESSOR], ids=lambda service: service.name)
@@ -191,6 +191,27 @@ def test_a_form_that_gets_no_answer_says_so_and_keeps_what_was_typed(system: Sys
     browser.click("#send button.primary")
     browser.find("#send [role=status]", text="Not sent, or not answered")
     assert browser.find("#send textarea").get_attribute("value") == "my own text"
+
+
+def test_who_logs_in_places_orders_in_their_name_and_comes_back_to_the_page(system: System, browser: Browser) -> None:
+    browser.open(f"{address(system, ORDER)}/orders")
+    browser.click("header a", text="Log in")
+    browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
+    browser.click("[type=submit]")
+    browser.find("header .person", text=ADMIN_USER)
+    assert urlsplit(browser.url).path == "/orders"
+
+    open_the_form(system, browser)
+    browser.click("#send button.primary")
+    browser.find("#outcome", text="201 Created")
+    browser.find("#readable .badge", text="completed")
+    browser.screenshot("order-browsable-signed-in")
+    assert_everybody_can_use(browser)
+
+    browser.click("header .person button", text="Log out")
+    browser.find("header a", text="Log in")
+    assert urlsplit(browser.url).path == "/orders"
+    browser.assert_complete(host=HOST)
 
 
 def test_a_batch_shows_what_became_of_each_order(system: System, browser: Browser) -> None:

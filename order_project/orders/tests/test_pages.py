@@ -4,6 +4,7 @@ import html
 import json
 import re
 from typing import Any
+from urllib.parse import urlencode
 
 import jsonschema
 import pytest
@@ -13,6 +14,7 @@ from django.test import Client
 from rest_framework.test import APIClient
 
 from orders.models import Order
+from orders.pages import BATCH, ORDERS
 from orders.tests.factories import make_order
 
 
@@ -42,6 +44,7 @@ def test_the_schema_names_every_operation_and_how_to_sign_in(schema):
         "placeOrder",
         "placeOrders",
         "readOrder",
+        "followOrder",
         "readOrderTimeline",
         "readLedger",
     }
@@ -80,10 +83,10 @@ def test_the_schema_tells_the_limits(schema):
     assert (batch["orders"]["minItems"], batch["orders"]["maxItems"]) == (1, 1000)
 
 
-def test_every_answer_but_200_and_201_is_a_problem_with_an_example(schema):
+def test_every_answer_that_is_no_success_is_a_problem_with_an_example(schema):
     for operation in operations(schema).values():
         for status, response in operation["responses"].items():
-            if status not in ("200", "201"):
+            if not status.startswith("2"):
                 content = response["content"]["application/problem+json"]
                 assert content["schema"] == {"$ref": "#/components/schemas/Problem"}
                 assert all(str(example["value"]["status"]) == status for example in content["examples"].values())
@@ -172,6 +175,69 @@ def test_the_browsable_api_keeps_a_body_that_was_refused_and_shows_why():
     assert answer.status_code == 422
     assert "/items" in page
     assert '{"customer_id": "my typo"}' in page
+
+
+@pytest.mark.django_db
+def test_every_example_of_the_form_does_what_its_name_says():
+    two_items, above_the_limit, two_mistakes = ORDERS.examples.values()
+    client = APIClient()
+
+    assert client.post("/orders", two_items).status_code == 201
+    assert client.post("/orders", above_the_limit).json()["total_amount"] > 100_000
+    refused = client.post("/orders", two_mistakes)
+    assert refused.status_code == 422
+    assert len(refused.json()["errors"]) == 2
+    _, one_wrong = BATCH.examples.values()
+    batch = client.post("/orders/batch", one_wrong).json()
+    assert (batch["accepted"], batch["refused"]) == (1, 1)
+
+
+@pytest.mark.django_db
+def test_the_list_shows_the_orders_with_their_status_and_leads_to_each():
+    orders = [make_order(), make_order(status="failed")]
+
+    page = Client().get("/orders", HTTP_ACCEPT="text/html").content.decode()
+
+    for order in orders:
+        assert f'<a href="/orders/{order.id}">' in page
+    assert '<span class="badge waiting">pending</span>' in page
+    assert '<span class="badge bad">failed</span>' in page
+    assert 'href="/orders/batch"' in page
+
+
+@pytest.mark.django_db
+def test_the_list_shows_what_customers_send_as_text_and_nothing_else():
+    evil = '"><script>alert(1)</script>'
+    make_order(customer_id=evil)
+
+    for path in ("/orders", f"/orders?{urlencode({'customer_id': evil})}", f"/orders/{Order.objects.get().id}"):
+        page = Client().get(path, HTTP_ACCEPT="text/html").content.decode()
+        assert "<script>alert" not in page
+        assert "&lt;script&gt;alert" in page
+
+
+@pytest.mark.django_db
+def test_the_page_of_an_order_leads_to_all_that_is_known_of_it():
+    order = make_order()
+
+    page = html.unescape(Client().get(f"/orders/{order.id}", HTTP_ACCEPT="text/html").content.decode())
+
+    for path in (
+        f"/orders/{order.id}?wait=20", f"/orders/{order.id}/timeline", f"/orders/{order.id}/events",
+        f"/admin/orders/order/{order.id}/change/", f"/orders?{urlencode({'customer_id': order.customer_id})}",
+    ):  # fmt: skip
+        assert f'href="{path}"' in page
+    assert f'data-follow="/orders/{order.id}"' in page
+
+
+@pytest.mark.django_db
+def test_the_page_of_a_final_order_follows_nothing():
+    order = make_order(status="completed")
+
+    page = Client().get(f"/orders/{order.id}", HTTP_ACCEPT="text/html").content.decode()
+
+    assert "data-follow" not in page
+    assert "?wait=" not in page
 
 
 @pytest.mark.django_db
