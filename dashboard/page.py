@@ -1,6 +1,6 @@
 """The overview as a page: its figures, with a link to the rows behind each that this person may see."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -12,6 +12,7 @@ from django.urls import reverse
 from django.utils.http import urlencode
 
 from dashboard import plots
+from dashboard.histogram import percentile
 from dashboard.pipeline import Empty, Pipeline, pipeline
 from dashboard.rollup import MINUTES, Minute
 from dashboard.snapshot import CAP, GROUP_CAP, Snapshot, take
@@ -151,12 +152,12 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
     return cards
 
 
-def _times(title: str, percentile: Any, url: str) -> Card:
+def _times(title: str, within: Callable[..., float | None], url: str) -> Card:
     figures = [
         Figure(f"p{share * 100:.0f}, last {label}", duration(time), url if time is not None else "")
         for minutes, label in ((MINUTES, "hour"), (5, "5 min"))
         for share in (0.5, 0.95)
-        for time in [percentile(share, minutes=minutes)]
+        for time in [within(share, minutes=minutes)]
     ]
     return Card(title, tuple(figures))
 
@@ -252,7 +253,7 @@ def _plots(snapshot: Snapshot, shown: Pipeline, links: _Links) -> dict[str, Any]
                     Figure(status.label, f"{minute.counts[status.name]:,}", link(minute, status.name))
                     for status in shown.statuses
                 ),
-                *(Figure("", duration(plots.percentile(minute.took, share))) for share in (0.5, 0.95)),
+                *(Figure("", duration(percentile(minute.took, share))) for share in (0.5, 0.95)),
             ),
         )
         for minute in reversed(minutes)

@@ -79,7 +79,7 @@ def bars(minutes: list[Minute], pipeline: Pipeline, link: Link) -> Plot:
         if highest
         else f"Nothing in the last {len(minutes)} minutes."
     )
-    return Plot(tuple(columns), (Line(50, _plain(top / 2)), Line(100, _plain(top))), description)
+    return Plot(tuple(columns), (Line(50, f"{top // 2:,}"), Line(100, f"{top:,}")), description)
 
 
 def times(minutes: list[Minute], which: Callable[[Minute], Histogram], pipeline: Pipeline, link: Link) -> Plot:
@@ -130,13 +130,9 @@ def _clock(moment: datetime) -> str:
     return f"{moment:%H:%M}"
 
 
-def _plain(number: float) -> str:
-    return f"{number:,.0f}" if number == int(number) else f"{number:,}"
-
-
-def _round_up(number: int) -> float:
-    """The next of 1, 2, 5, 10, 20, 50 …"""
-    if number <= 1:
-        return 1
-    power = 10 ** math.floor(math.log10(number))
-    return next(step * power for step in (1, 2, 5, 10) if step * power >= number)
+def _round_up(number: int) -> int:
+    """The next of 2, 4, 10, 20, 40, 100 …, whose halves are whole numbers."""
+    if number <= 2:
+        return 2
+    power: int = 10 ** math.floor(math.log10(number))
+    return next(step * power for step in (1, 2, 4, 10) if step * power >= number)

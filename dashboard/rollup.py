@@ -23,13 +23,13 @@ from dashboard.pipeline import Pipeline
 
 SLOT = timedelta(seconds=10)
 MINUTES = 60
-BUDGET = 0.03
+BUDGET = 0.02
 """Seconds that one look may spend on counting, beside the slots that are under way."""
 STATEMENT_TIMEOUT_MS = 1000
 
 _FRESH = timedelta(seconds=2)  # what was counted so short ago is not counted again
-_FIRST_CHUNK = 6  # a minute
-_MOST_CHUNKS = 6
+_FIRST_CHUNK = 2
+_MOST_CHUNKS = 8
 _SETTLED = timedelta(minutes=10)  # no row comes in later than this after its own time
 _KEPT = timedelta(days=1)
 _LOCK = 7_305_514_261  # any number that nothing else in this database locks

@@ -96,14 +96,14 @@ def as_text(snapshot: Snapshot, verdict: Verdict, *, width: int = 100) -> Iterat
         yield from _bars(snapshot.hour.minutes)
     if snapshot.broker.queues:
         yield ""
-        rows = [
+        queues = [
             (queue.name, "not there" if queue.messages is None else f"{queue.messages:,}", f"{queue.consumers:,}")
             for queue in snapshot.broker.queues
         ]
-        yield from table(("QUEUE", "WAITING", "CONSUMERS"), rows)
+        yield from table(("QUEUE", "WAITING", "CONSUMERS"), queues)
     if snapshot.groups:
         yield ""
-        rows = [
+        groups = [
             (
                 str(group.id),
                 capped(group.waiting, GROUP_CAP),
@@ -112,14 +112,14 @@ def as_text(snapshot: Snapshot, verdict: Verdict, *, width: int = 100) -> Iterat
             )
             for group in snapshot.groups
         ]
-        yield from table(("GROUP", "WAITING", "STATE", "FAILURE"), rows)
+        yield from table(("GROUP", "WAITING", "STATE", "FAILURE"), groups)
     if snapshot.replays:
         yield ""
-        rows = [
+        replays = [
             (str(replay.id), replay.state, f"{replay.sent:,} of {replay.total:,}", capped(replay.failed, CAP))
             for replay in snapshot.replays
         ]
-        yield from table(("REPLAY", "STATE", "SENT", "FAILED AGAIN"), rows)
+        yield from table(("REPLAY", "STATE", "SENT", "FAILED AGAIN"), replays)
     yield ""
     yield f"As of {snapshot.at:%Y-%m-%d %H:%M:%S} UTC."
 

@@ -98,8 +98,8 @@ def _processes(snapshot: Snapshot) -> Iterator[Problem]:
             yield Problem(
                 "bad",
                 f"No {_NAMES[role]} runs.",
-                f"None has given a sign of life for {ALIVE_WITHIN} s. {_EFFECTS[role]} until one runs: start "
-                f"`{_COMMANDS[role]}` in this service's folder.",
+                f"None has given a sign of life within {ALIVE_WITHIN} s. {_EFFECTS[role]} until one runs: start "
+                f"`{_COMMANDS[role]}` in this service's folder.{_connected(snapshot) if role == 'consume' else ''}",
                 section=_SECTIONS[role],
                 model="messaging.process",
             )
@@ -114,6 +114,12 @@ def _processes(snapshot: Snapshot) -> Iterator[Problem]:
                 model="messaging.process",
                 filters={"role__exact": role},
             )
+
+
+def _connected(snapshot: Snapshot) -> str:
+    if snapshot.broker.queues and (connected := snapshot.broker.queues[0].consumers):
+        return f" The broker has {connected} connected all the same: just started, hanging, or of another database."
+    return ""
 
 
 def _missing_queues(snapshot: Snapshot) -> Iterator[Problem]:

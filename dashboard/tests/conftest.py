@@ -29,13 +29,14 @@ def make(db: None) -> Callable[..., None]:
         waited: float | None = None,
         number: int = 1,
     ) -> None:
-        intervals = [None if time is None else timedelta(seconds=time) for time in (took, waited)]
+        intervals = [None if time is None else str(timedelta(seconds=time)) for time in (took, waited)]
         with connection.cursor() as cursor:
             cursor.execute(
                 """INSERT INTO dashboard_test_thing
-                   SELECT coalesce((SELECT max(id) FROM dashboard_test_thing), 0) + n, %s, %s, %s, %s
+                   SELECT coalesce((SELECT max(id) FROM dashboard_test_thing), 0) + n, %s, %s,
+                          %s::interval, %s::interval
                    FROM generate_series(1, %s) AS n""",
-                [status, at or timezone.now(), *intervals, number],
+                (status, at or timezone.now(), *intervals, number),
             )
 
     return put

@@ -1,13 +1,12 @@
 """`manage.py overview`."""
 
 import json
+import time
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import call_command
-
-from dashboard.management.commands import overview
 
 pytestmark = pytest.mark.django_db
 
@@ -84,7 +83,7 @@ def test_watch_goes_on_until_it_is_interrupted_and_ends_with_0(make, broker, mon
         if len(pauses) == 3:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(overview.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
 
     code, said = run("--watch", "--json")
 

@@ -43,7 +43,7 @@ def test_an_old_answer_is_asked_for_again(asked, monkeypatch):
     asker = Asker()
     asker.answer()
     now = time.monotonic()
-    monkeypatch.setattr(queues.time, "monotonic", lambda: now + 6)
+    monkeypatch.setattr(time, "monotonic", lambda: now + 6)
 
     asker.answer()
 

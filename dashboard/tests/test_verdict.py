@@ -78,6 +78,14 @@ def test_without_a_consumer_it_says_which_command_to_start(well):
     assert "`python manage.py consume`" in only_problem()
 
 
+def test_a_consumer_that_only_the_broker_knows_is_no_sign_of_life_but_told(well, broker):
+    Process.objects.filter(role="consume").delete()
+    assert "The broker has 1 connected all the same" in only_problem()
+
+    broker.says(QueueDepth("things.events.v1", 0, 0))
+    assert "connected all the same" not in only_problem()
+
+
 def test_a_relay_that_waits_for_the_broker_is_told(well):
     Process.objects.filter(role="relay").update(circuit="broker")
 

@@ -2,8 +2,10 @@
 
 import html
 from datetime import timedelta
+from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import RequestFactory
 from django.utils import timezone
 
@@ -36,7 +38,7 @@ def running(db, monkeypatch):
         Process.objects.create(name=f"{role} host:1", role=role)
 
 
-def final_after(seconds, **fields):
+def final_after(seconds: float, **fields: Any) -> Order:
     order = make_order(**fields)
     Order.objects.filter(pk=order.pk).update(updated_at=order.created_at + timedelta(seconds=seconds))
     return order
@@ -64,7 +66,9 @@ def test_the_oldest_pending_order_is_the_one_that_waits_longest(admin):
 
     shown = html.unescape(admin.get(FRAGMENT).content.decode())
 
-    assert take(PIPELINE).oldest_open[0] == oldest.id
+    found = take(PIPELINE).oldest_open
+    assert found is not None
+    assert found[0] == oldest.id
     assert "The oldest pending order waits for 2 d, longer than 60 s." in shown
     assert f"/admin/orders/order/{oldest.id}/change/" in shown
     assert "“Orders stay pending” in docs/operations.md" in shown
@@ -95,10 +99,8 @@ def test_while_there_is_no_order_it_shows_the_command_that_places_one(admin):
 
 
 def test_its_questions_are_answered_by_indexes():
-    from django.db import connection
-
     now = timezone.now()
-    questions = {
+    questions: dict[str, dict[str, Any]] = {
         PIPELINE.rows: {"start": now, "end": now},
         PIPELINE.oldest_open: {},
         PIPELINE.count_open: {"cap": 10},

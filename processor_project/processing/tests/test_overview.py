@@ -12,6 +12,7 @@ from dashboard import queues
 from dashboard.snapshot import take
 from dashboard.verdict import judge
 from messaging.models import InboxMessage, Process
+from processing.models import ProcessingRecord
 from processing.overview import PIPELINE
 from processing.tests.factories import make_record
 
@@ -36,7 +37,7 @@ def running(db, monkeypatch):
         Process.objects.create(name=f"{role} host:1", role=role)
 
 
-def decided(*, seconds=0.0, age=0.0, reason=""):
+def decided(*, seconds: float = 0.0, age: float = 0.0, reason: str = "") -> ProcessingRecord:
     finished = timezone.now() - timedelta(seconds=age)
     return make_record(
         reason=reason,
