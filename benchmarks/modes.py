@@ -313,7 +313,7 @@ def bulk(bench: Bench) -> None:
 
 
 def waiting(bench: Bench) -> None:
-    """The same requests without and with many clients that wait for orders which nobody decides; then all are final."""
+    """The same requests without, with and again without clients that wait for orders; then the orders become final."""
     options = bench.options
     due = poisson(options.rate, options.seconds)
     others: list[Answer] = []
@@ -329,7 +329,7 @@ def waiting(bench: Bench) -> None:
             with bench.measured(stack) as used:
                 time.sleep(options.idle_seconds)
             loop = OpenLoop(stack.port, new_orders(len(due)), due, watch=False)
-            with bench.measured(stack):
+            with bench.measured(stack) as asked:
                 loop.run(within=options.seconds + WITHIN)
                 reads = get_all(
                     stack.port, [f"/orders/{one}" for one in awaited], connections=BATCH_CONNECTIONS, within=WITHIN
@@ -340,33 +340,42 @@ def waiting(bench: Bench) -> None:
                 (name, share): _percentile([answer.seconds for answer in answers], share)
                 for name, answers in times.items()
                 for share in (0.5, 0.99)
-            } | {(role, 0.0): used[0].by_role[role] / used[0].seconds * 100 for role in ("web", "PostgreSQL")}
+            } | {
+                ("CPU web of a request", 0.0): asked[0].by_role["web"] / (len(due) + len(reads)) * 1000,
+                **{(role, 1.0): used[0].by_role[role] / used[0].seconds * 100 for role in ("web", "PostgreSQL")},
+            }
 
-        without = measure()
-        with Waiters(stack.port, [f"/orders/{one}?wait=3600" for one in awaited]) as waiters:
+        paths = [f"/orders/{one}?wait=3600" for one in awaited]
+        before = measure()
+        with Waiters(stack.port, paths):
             stack.wait(lambda: _waiting_clients(stack) == options.waiting, "all clients wait")
             beside = measure()
             if _waiting_clients(stack) != options.waiting:
                 raise BenchmarkError("some clients no longer wait")
+        stack.wait(lambda: not _waiting_clients(stack), "those who left are forgotten")
+        after = measure()
+        without = {figure: (before[figure] + after[figure]) / 2 for figure in before}
+        with Waiters(stack.port, paths) as waiters:
+            stack.wait(lambda: _waiting_clients(stack) == options.waiting, "all clients wait")
             with bench.measured(stack):
                 stack.start("processor-consume")
                 answers = waiters.answers(within=WITHIN)
         stack.wait_until_final()
         who = f"{options.waiting} wait"
         for name, share in without:
-            before, after = without[name, share], beside[name, share]
-            if share:
-                figure = f"{name} p{share * 100:.0f}"
-                bench.add(f"{figure}, nobody waits", before, "ms")
-                bench.add(f"{figure}, {who}", after, "ms")
-                bench.add(f"{figure}, {who} / nobody waits", after / before, "×")
+            nobody, many = without[name, share], beside[name, share]
+            if share < 1:
+                figure = f"{name} p{share * 100:.0f}" if share else name
+                bench.add(f"{figure}, nobody waits", nobody, "ms")
+                bench.add(f"{figure}, {who}", many, "ms")
+                bench.add(f"{figure}, {who} / nobody waits", many / nobody, "×")
             else:
-                bench.add(f"CPU {name} while {who}", after - before, "% of a core")
+                bench.add(f"CPU {name} while {who}", many - nobody, "% of a core")
         final = dict(stack.query(ORDER, "SELECT id::text, extract(epoch FROM updated_at)::float FROM {orders}"))
         late = [at - final[json.loads(answer.body)["id"]] for at, answer in answers]
         for share in (0.5, 0.99):
             bench.add(f"from final to the answer, p{share * 100:.0f}", _percentile(late, share), "ms")
-        stack.verify(orders=options.warm_up + options.waiting + 2 * len(due), accepted=_ids(others))
+        stack.verify(orders=options.warm_up + options.waiting + 3 * len(due), accepted=_ids(others))
 
 
 def _waiting_clients(stack: Stack) -> int:
