@@ -214,6 +214,16 @@ def test_who_logs_in_places_orders_in_their_name_and_comes_back_to_the_page(syst
     browser.assert_complete(host=HOST)
 
 
+def test_options_are_one_press_away(system: System, browser: Browser) -> None:
+    browser.open(f"{address(system, ORDER)}/orders")
+    browser.click("button", text="OPTIONS")
+    browser.find("#answer .json", text='"parses"')
+    assert_everybody_can_use(browser)
+    browser.click("#answer summary", text="Request and headers")
+    assert browser.find("#answer .headers").text.startswith("OPTIONS /orders")
+    browser.assert_complete(host=HOST)
+
+
 def test_a_batch_shows_what_became_of_each_order(system: System, browser: Browser) -> None:
     browser.open(f"{address(system, ORDER)}/orders/batch")
     browser.screenshot("order-browsable-batch")

@@ -254,3 +254,10 @@ def test_the_admin_names_the_service_and_leads_to_the_front_page(client, page):
     assert "Things" in html
     assert "Django administration" not in html
     assert "/" in links(html)
+
+
+def test_who_may_not_see_a_page_is_told_how_to_sign_in(page):
+    html = page("/private", 401)
+    assert "401 Unauthorized" in html
+    assert '<a href="/admin/login/?next=/private">Log in</a>, or send' in html
+    assert "<textarea" not in html
