@@ -159,7 +159,7 @@ def test_an_order_leads_to_its_processing_record_and_back(system: System, browse
     assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-record")
 
-    browser.click("#content a[href*='/orders/order/']")
+    browser.click("#content a[href*='/orders/order/'][href$='/change/']")
     browser.wait_for_text("espresso-beans-1kg")
     assert browser.url.startswith(admin(system, ORDER))
     browser.open(f"{admin(system, ORDER)}orders/order/{failed['id']}/change/")
