@@ -13,6 +13,7 @@ from django.utils.module_loading import import_string
 from messaging.conf import config
 from timeline import peer
 from timeline.event import SERVICES, Event, Story, Waiting, moment, spell
+from timeline.messaging_events import consumer_is_missing
 
 MAX_EVENTS = 500
 _FIRST = 50
@@ -78,6 +79,8 @@ def timeline_of(order_id: UUID, *, correlation_id: str = "", is_final: bool = Fa
     events, is_cut = _merge([*own.events, *(half.events if half else ())])
     if is_cut:
         notes.append(f"It has more than {MAX_EVENTS} events; some from the middle are left out.")
+    if half is not None and _is_restored(events):
+        notes.append("Reconcile has restored the order from the processor's record: its end is the decision's time.")
     if ahead := _clocks_differ(events):
         notes.append(f"The clocks of the two services differ by {ahead} or more, so steps may stand in a wrong order.")
     return Timeline(
@@ -132,7 +135,8 @@ def _on_its_way(own: Story, half: peer.Half | None, *, asks: bool) -> str:
     if decided is None:
         since = max((event.at for event in own.events), default=timezone.now())
         return f"It is on its way to the {name}, or just being worked on there, for {_ago(since)}."
-    return f"The {name} has decided it {_ago(decided.at)} ago; the result is on its way back."
+    missing = f": no consumer of the {SERVICES[config().service]} is running." if consumer_is_missing() else "."
+    return f"The {name} has decided it {_ago(decided.at)} ago; the result is on its way back{missing}"
 
 
 def _merge(events: Sequence[Event]) -> tuple[list[Event], bool]:
@@ -149,6 +153,15 @@ def _steps(events: Sequence[Event]) -> list[Step]:
         steps.append(Step(event, None if before is None else (event.at - before).total_seconds()))
         before = event.at
     return steps
+
+
+def _is_restored(events: Sequence[Event]) -> bool:
+    """Whether the order has its times from the record, and not the record from the order.
+
+    A result that came by message is never taken in the microsecond in which it was decided.
+    """
+    at = {event.kind: event.at for event in events}
+    return "final" in at and at["final"] == at.get("decided") and "restored" not in at
 
 
 def _clocks_differ(events: Sequence[Event]) -> str:

@@ -4,8 +4,8 @@ from uuid import UUID
 
 from processing.ledger import NO_MESSAGE
 from processing.models import ProcessingRecord
-from timeline.event import Event, Story
-from timeline.messaging_events import collect
+from timeline.event import Event, Story, Waiting
+from timeline.messaging_events import collect, consumer_is_missing
 
 
 def story(order_id: UUID, *, correlation_id: str = "", is_final: bool = False) -> Story | None:
@@ -30,7 +30,7 @@ def story(order_id: UUID, *, correlation_id: str = "", is_final: bool = False) -
             status="pending",
             correlation_id=correlation_id,
             events=found.events,
-            waits_for=found.waits_for,
+            waits_for=found.waits_for or _nobody_takes_it(),
             notes=found.notes,
         )
     return Story(
@@ -72,6 +72,13 @@ def _events(record: ProcessingRecord) -> list[Event]:
             )
         )
     return events
+
+
+def _nobody_takes_it() -> Waiting | None:
+    if not consumer_is_missing():
+        return None
+    text = "No consumer of the processor is running: what was sent to it waits in the broker."
+    return Waiting(service="processor", text=text)
 
 
 def _decided(record: ProcessingRecord) -> str:

@@ -17,6 +17,8 @@ from timeline.event import Event, Waiting
 from timeline.peer import Half, PeerAway
 from timeline.tests.stories import KNOWN, NOON
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.fixture(autouse=True)
 def order_service(settings: Settings) -> None:

@@ -329,6 +329,11 @@ def test_an_order_that_is_in_neither_service_is_on_its_way(client, processor):
     assert read(client, order.id)["summary"].startswith("It is on its way to the processor, or just being worked on")
 
     processor.tells(theirs("decided", timezone.now()), status="completed")
+    assert read(client, order.id)["summary"].endswith(
+        "the result is on its way back: no consumer of the order service is running."
+    )
+
+    Process.objects.create(name="consume@host:1", role="consume")
     assert read(client, order.id)["summary"].endswith("the result is on its way back.")
 
 
@@ -402,6 +407,16 @@ def test_the_half_of_the_wrong_service_is_refused(client, processor):
     processor.tells(service="orders")
 
     assert "no timeline" in read(client, make_order().id)["notes"][0]
+
+
+@pytest.mark.parametrize(("more", "restored"), [([], True), ([theirs("restored", NOON)], False)])
+def test_an_order_that_reconcile_has_restored_says_so(client, processor, more, restored):
+    order = make_order(at=NOON, status="completed")
+    processor.tells(theirs("decided", NOON), *more)
+
+    notes = read(client, order.id)["notes"]
+
+    assert any("restored the order from the processor's record" in note for note in notes) == restored
 
 
 def test_clocks_that_differ_are_noticed(client, processor):

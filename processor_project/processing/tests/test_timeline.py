@@ -381,11 +381,20 @@ def test_a_restored_record_says_so_and_tells_no_message(client):
 
 
 def test_an_order_that_never_came_has_an_empty_half(client):
+    Process.objects.create(name="consume@host:1", role="consume")
+
     timeline = read(client, uuid4())
 
     assert timeline["events"] == []
     assert timeline["status"] == "pending"
     assert timeline["summary"] == "The processor has not received it, or is just working on it."
+
+
+def test_where_no_consumer_runs_an_order_that_has_not_come_waits_for_one(client):
+    timeline = read(client, uuid4())
+
+    assert timeline["events"] == []
+    assert timeline["waits_for"]["text"].startswith("No consumer of the processor is running")
 
 
 def test_it_asks_nobody(client, settings):
