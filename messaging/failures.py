@@ -358,3 +358,17 @@ def trends(group_ids: Iterable[int], *, hours: int) -> dict[int, list[int]]:
     for id_, hour, occurrences in rows.values_list("group", "hour", "occurrences"):
         found[id_][round((hour - first) / timedelta(hours=1))] = occurrences
     return found
+
+
+def newest_letters(group: FailureGroup, *, limit: int) -> list[DeadLetter]:
+    """The newest of its dead letters that wait, or else of those that are settled; without bodies and headers.
+
+    Takes one look into an index for each status, however many there are.
+    """
+    rows: list[DeadLetter] = []
+    for status in DeadLetter.Status:
+        found = DeadLetter.objects.filter(group=group, status=status).defer("body", "headers")
+        rows = list(found.order_by("-last_failed_at")[:limit])
+        if rows:
+            break
+    return rows

@@ -22,7 +22,7 @@ from messaging import failures
 from messaging.admin_support import LightChangeList, ReadOnlyAdmin, RecentValuesFilter, TypeFilter, badge
 from messaging.display import one_line, printable
 from messaging.failures import GroupChangedError
-from messaging.models import DeadLetter, FailureGroup, OperatorAction
+from messaging.models import FailureGroup, OperatorAction
 
 State = FailureGroup.State
 
@@ -100,11 +100,10 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         "occurrences",
         "last_day",
         "last_seen",
-        "first_seen",
-        "releases",
+        "since",
         "type",
     )
-    sortable_by = ("occurrences", "last_seen", "first_seen")
+    sortable_by = ("occurrences", "last_seen", "since")
     list_filter = (StateFilter, TypeFilter, ErrorTypeFilter)
     search_fields = ("error_type",)
     search_help_text = "A part of the error, of its text or of its place in the code."
@@ -149,13 +148,10 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     def last_seen(self, row: FailureGroup) -> str:
         return _to_the_minute(row.last_seen_at)
 
-    @admin.display(description="first seen", ordering="first_seen_at")
-    def first_seen(self, row: FailureGroup) -> str:
-        return _to_the_minute(row.first_seen_at)
-
-    @admin.display(description="since release")
-    def releases(self, row: FailureGroup) -> str:
-        return one_line(row.first_release, width=40) or "–"
+    @admin.display(description="first seen, in release", ordering="first_seen_at")
+    def since(self, row: FailureGroup) -> SafeString | str:
+        time, release = _to_the_minute(row.first_seen_at), one_line(row.first_release, width=40)
+        return format_html("{}<br>{}", time, release) if release else time
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[FailureGroup], search_term: str
@@ -233,7 +229,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         return group
 
     def _page(self, request: HttpRequest, group: FailureGroup, *, note: str) -> HttpResponse:
-        newest = list(_newest_letters(group))
+        newest = failures.newest_letters(group, limit=SHOWN_LETTERS)
         trend = failures.trends([group.pk], hours=PAGE_HOURS)[group.pk]
         can_decide = self.has_decide_permission(request)
         context = {
@@ -309,17 +305,6 @@ def bars(trend: Sequence[int]) -> SafeString:
 def _days(hours: int) -> list[str]:
     now = timezone.localtime()
     return [f"{now - timedelta(hours=hours - 12 - 24 * day):%a %d}" for day in range(hours // 24)]
-
-
-def _newest_letters(group: FailureGroup) -> QuerySet[DeadLetter]:
-    """Of those that wait, or else of the others. One look into an index for each status, however many there are."""
-    rows = DeadLetter.objects.none()
-    for status in DeadLetter.Status:
-        rows = DeadLetter.objects.filter(group=group, status=status).defer("body", "headers")
-        rows = rows.order_by("-last_failed_at")[:SHOWN_LETTERS]
-        if rows:
-            break
-    return rows
 
 
 def _given(request: HttpRequest, name: str, longest: int) -> str:
