@@ -1,0 +1,162 @@
+"""A night on call: orders fail, somebody who knows nothing of them finds out why, mends it, and sees them completed.
+
+With the pages alone, from the first one on: every step is a link or a button that is there.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dev.environment import ORDER, PROCESSOR, Service
+from tests.accessibility import assert_accessible_everywhere
+from tests.browser import Browser
+from tests.system import ADMIN_PASSWORD, ADMIN_USER, System, new_customer
+
+HOST = "127.0.0.1"
+STEPS = "processing.steps.validate,processing.steps.limit_total"
+FAULTY = {
+    "PYTHONPATH": str(Path(__file__).parent / "own_steps"),
+    "PROCESSING_STEPS": f"{STEPS},own_steps.reserve,own_steps.refuse",
+}
+RELEASED = ("processor-web", "processor-consume")
+"""What has the steps' code in it: the web server makes the dry runs."""
+
+
+@pytest.fixture
+def browser(the_browser: Browser, system: System) -> Browser:
+    """Logged in to both admins."""
+    the_browser.forget()
+    for service in (ORDER, PROCESSOR):
+        the_browser.open(admin(system, service))
+        the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
+        the_browser.click("[type=submit]")
+        the_browser.find("#content")
+    return the_browser
+
+
+@pytest.fixture
+def faulty(system: System) -> Iterator[System]:
+    """The system, with a release of the processor that has a fault in one of its steps."""
+    for name in RELEASED:
+        system.restart(name, **FAULTY)
+    yield system
+    system.heal()
+
+
+def admin(system: System, service: Service) -> str:
+    return f"{system.url(f'{service.name}-web')}/admin/"
+
+
+def test_orders_that_a_fault_held_up_are_found_understood_mended_and_completed(
+    faulty: System, browser: Browser
+) -> None:
+    system = faulty
+    customer = f"unlucky-{new_customer()}"
+    orders = [system.post_order(customer_id=customer)["id"] for _ in range(8)]
+    for order in orders:
+        system.wait_for_dead_letter(PROCESSOR, subject=order)
+
+    # The first page of the processor says that something is wrong, and leads to what.
+    browser.open(admin(system, PROCESSOR))
+    browser.wait_for_text("could not be handled")
+    browser.screenshot("desk-1-overview")
+    assert_accessible_everywhere(browser)
+    browser.click("#content a", text="RuntimeError")
+
+    # The group says where, since when, and how many.
+    browser.wait_for_text("own_steps.reserve")
+    browser.wait_for_text("The stock service answers with nothing")
+    browser.wait_for_text("8 of them wait")
+    browser.click("#content button", text="I look at it")
+    browser.wait_for_text(f"{ADMIN_USER} looks at it")
+    browser.screenshot("desk-2-group")
+    assert_accessible_everywhere(browser)
+    group = browser.url
+
+    # Before the repair a dry run says that a replay would be for nothing, and nothing is done.
+    browser.click("#content button", text="Dry run")
+    browser.wait_for_text("would fail")
+    browser.screenshot("desk-3-dry-run")
+    assert_accessible_everywhere(browser)
+    assert [system.record(order) for order in orders] == [None] * 8
+
+    # The repaired release: the dry run passes, the canary goes ahead, all follow.
+    for name in RELEASED:
+        system.restart(name)
+    browser.open(group)
+    browser.click("#content button", text="Dry run")
+    browser.wait_for_text("would pass")
+    browser.click("#content button", text="Replay…")
+    browser.fill(reason="The stock service is asked properly now.")
+    browser.screenshot("desk-4-confirm")
+    assert_accessible_everywhere(browser)
+    browser.click("#content [type=submit]", text="Yes, replay")
+    browser.wait_for_text("8 handled")  # by itself: nobody loads the page again
+    browser.screenshot("desk-5-replay")
+    assert_accessible_everywhere(browser)
+    browser.open(group)
+    browser.click("#content button", text="Resolved")
+    browser.wait_for_text(f"Resolved by {ADMIN_USER}")
+
+    # Each order is completed, once, and its timeline tells the whole story.
+    assert {order["status"] for order in system.wait_until_final(customer)} == {"completed"}
+    assert len(system.records_of(customer)) == 8
+    browser.open(f"{admin(system, ORDER)}orders/order/?q={orders[0]}")
+    browser.click("#result_list a", text="Timeline")
+    browser.wait_for_text("Try 3 failed, given up")
+    browser.wait_for_text("The stock service is asked properly now.")
+    browser.screenshot("desk-6-timeline")
+    assert_accessible_everywhere(browser)
+    browser.assert_complete(host=HOST)
+
+
+def test_a_message_that_can_never_be_handled_is_edited_and_its_order_completed(
+    faulty: System, browser: Browser
+) -> None:
+    system = faulty
+    order = system.post_order(customer_id=f"refused-{new_customer()}")
+    other = system.post_order()["id"]
+    letter = system.wait_for_dead_letter(PROCESSOR, subject=order["id"])
+
+    browser.open(f"{admin(system, PROCESSOR)}messaging/deadletter/{letter['id']}/change/")
+    browser.wait_for_text("Nothing can be delivered to refused-")
+    browser.click("#content a", text="Edit and replay")
+    body = browser.find("#content textarea[name=body]")
+    event = json.loads(str(body.get_attribute("value")))
+    browser.screenshot("desk-7-edit")
+    assert_accessible_everywhere(browser)
+
+    # What is no order.created, or another order's, is refused, and says which field.
+    for wrong, complaint in (({"items": "none"}, "items"), ({"order_id": other}, order["id"])):
+        rewrite(browser, event | wrong)
+        browser.click("#content button", text="Check it")
+        browser.find("#content .desk-error", text=complaint)
+    assert_accessible_everywhere(browser)
+
+    rewrite(browser, event | {"customer_id": "moved-to-another-town"})
+    browser.click("#content button", text="Check it")
+    browser.wait_for_text("What changes")
+    browser.find("#content .desk-diff", text="moved-to-another-town")
+    browser.screenshot("desk-8-difference")
+    assert_accessible_everywhere(browser)
+    assert system.record(order["id"]) is None
+    browser.fill(reason="The customer has moved; she said so on the phone.")
+    browser.click("#content button", text="Replay the edited message")
+
+    system.wait_for_status(order["id"], "completed")
+    record = system.record(order["id"])
+    assert record is not None
+    assert record["customer_id"] == "moved-to-another-town"
+    (settled,) = system.dead_letters(PROCESSOR, status="superseded", id=letter["id"])
+    assert settled["settled_by"] == ADMIN_USER
+    # Who replays the original after all does so in vain.
+    system.manage(PROCESSOR, "dead_letters", "replay", str(letter["id"]), "--yes", fails=True)
+    assert len(system.pages(system.processor, "/records", customer_id=order["customer_id"])) == 0
+    browser.assert_complete(host=HOST)
+
+
+def rewrite(browser: Browser, event: dict[str, object]) -> None:
+    body = browser.find("#content textarea[name=body]")
+    browser.driver.execute_script("arguments[0].value = arguments[1]", body, json.dumps(event, indent=2))
