@@ -1,0 +1,124 @@
+"""What an operator does about dead letters, in a browser: try, replay step by step, mend, resume, edit."""
+
+from pathlib import Path
+
+import pytest
+
+from dev.environment import PROCESSOR
+from tests.accessibility import assert_accessible_everywhere
+from tests.browser import Browser
+from tests.system import ADMIN_PASSWORD, ADMIN_USER, System, new_customer
+
+HOST = "127.0.0.1"
+OWN_STEPS = {
+    "PYTHONPATH": str(Path(__file__).parent / "own_steps"),
+    "PROCESSING_STEPS": "processing.steps.validate,own_steps.refuse",
+}
+
+
+@pytest.fixture
+def browser(the_browser: Browser, system: System) -> Browser:
+    the_browser.forget()
+    the_browser.open(admin(system))
+    the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
+    the_browser.click("[type=submit]")
+    the_browser.find("#content")
+    return the_browser
+
+
+def admin(system: System) -> str:
+    return f"{system.url('processor-web')}/admin/"
+
+
+def test_a_replay_stops_by_itself_and_goes_on_when_the_step_is_mended(system: System, browser: Browser) -> None:
+    for name in ("processor-consume", "processor-web"):
+        system.restart(name, **OWN_STEPS)
+    orders = [system.post_order(customer_id=f"refused-{new_customer()}")["id"] for _ in range(8)]
+    system.wait(
+        lambda: {letter["subject"] for letter in system.dead_letters(PROCESSOR)} >= set(orders), "all are dead letters"
+    )
+
+    # Found by what it is about, and from there all that failed in the same way.
+    browser.open(f"{admin(system)}messaging/deadletter/?q={orders[0]}")
+    browser.click("#result_list tbody tr a")
+    browser.click(".desk-link", text="own_steps.refuse")
+    browser.click("button", text="Dry run")
+    browser.wait_for_text("8 would fail")
+    assert "in own_steps.refuse" in browser.text
+    assert_accessible_everywhere(browser)
+    browser.screenshot("processor-admin-dry-run")
+
+    # Whoever replays it all the same sees it stop after one, without touching anything.
+    browser.click("button", text="Replay…")
+    browser.wait_for_text("Replay 8 dead letters?")
+    assert_accessible_everywhere(browser)
+    browser.screenshot("processor-admin-replay-confirm")
+    browser.fill(reason="It works again, says the warehouse")
+    browser.click("button", text="Yes, replay")
+    browser.wait_for_text("The same failure came back")
+    assert "1 failed again" in browser.text
+    assert "7 not sent" in browser.text
+    assert_accessible_everywhere(browser)
+    browser.screenshot("processor-admin-replay-stopped")
+    assert all(system.order(order)["status"] == "pending" for order in orders)
+
+    for name in ("processor-consume", "processor-web"):
+        system.restart(name)
+    browser.driver.refresh()
+    browser.fill(reason="The step is mended")
+    browser.click("button", text="Resume")
+    browser.wait_for_text("7 handled, 1 failed again.")
+    assert_accessible_everywhere(browser)
+    browser.screenshot("processor-admin-replay-finished")
+
+    # The one that had failed once more is a dead letter like any other.
+    browser.click("a", text="look at why")
+    browser.click("#part-messages td a")
+    browser.click("button", text="Replay…")
+    browser.wait_for_text("1 would pass")
+    browser.click("button", text="Yes, replay")
+    browser.wait_for_text("1 handled.")
+    for order in orders:
+        system.wait_for_status(order, "completed")
+    assert not [letter for letter in system.dead_letters(PROCESSOR) if letter["subject"] in orders]
+
+
+def test_a_message_that_can_never_be_handled_is_edited(system: System, browser: Browser) -> None:
+    system.restart("processor-consume", **OWN_STEPS)
+    customer = new_customer()
+    with system.broker.tap() as tap:
+        order = system.post_order(customer_id=f"refused-{customer}")["id"]
+        letter = system.wait_for_dead_letter(PROCESSOR, subject=order)
+
+        page = f"{admin(system)}messaging/deadletter/{letter['id']}/change/"
+        browser.open(page)
+        browser.click("a", text="Edit and replay")
+        body = browser.find("textarea").get_attribute("value") or ""
+        assert_accessible_everywhere(browser)
+        browser.screenshot("processor-admin-edit")
+
+        browser.fill(body=body.replace('"quantity"', '"quantities"'))
+        browser.click("button", text="Check it")
+        browser.wait_for_text("missing required field `quantity`")
+        browser.fill(body=body.replace(order, "0190d3a4-5b6c-7d8e-9fa0-b1c2d3e4f506"))
+        browser.click("button", text="Check it")
+        browser.wait_for_text("What a message is about cannot be changed.")
+
+        browser.fill(body=body.replace(f"refused-{customer}", customer))
+        browser.click("button", text="Check it")
+        browser.wait_for_text("1 would pass")
+        assert f'"customer_id": "{customer}"' in browser.find(".desk-diff-added").text
+        assert_accessible_everywhere(browser)
+        browser.screenshot("processor-admin-edit-difference")
+        browser.fill(reason="This customer moved")
+        browser.click("button", text="Replay the edited message")
+        browser.wait_for_text("Superseded by")
+        assert_accessible_everywhere(browser)
+
+        system.wait_for_status(order, "completed")
+        # Even somebody who replays the original, by its number, changes nothing any more.
+        said = system.manage(PROCESSOR, "dead_letters", "replay", str(letter["id"]), fails=True)
+        assert f"was superseded by {ADMIN_USER}" in said
+        system.wait_for_empty_outboxes()
+        assert len(tap.decisions()[order]) == 1
+    assert system.wait_for_record(order)["message_id"] == letter["message_id"]
