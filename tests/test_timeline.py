@@ -84,8 +84,14 @@ def test_an_order_that_went_well_is_told_from_its_acceptance_to_its_end(system: 
     assert json.loads(system.manage(ORDER, "trace", order["id"], "--json")) == told
     assert "Decided: completed" in system.manage(PROCESSOR, "trace", order["id"])
 
-    browser.open(page(system, order["id"]))
-    browser.wait_for_text("Completed")
+    browser.open(f"{system.url('order-web')}/admin/orders/order/?q={order['id']}")
+    browser.click("#result_list a", text="Timeline")
+    browser.wait_for_text("How it ended")
+    assert browser.url == page(system, order["id"])
+    browser.open(f"{system.url('processor-web')}/admin/processing/processingrecord/{order['id']}/change/")
+    browser.click("#content a", text="Timeline of the order")
+    browser.wait_for_text("How it ended")
+    assert browser.url == page(system, order["id"])
     browser.screenshot("order-admin-timeline")
     assert len(browser.all(".timeline-step")) == 5
     browser.assert_complete(host=HOST)
