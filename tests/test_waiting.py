@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from tests.browser import Browser
 from tests.system import System
 
 PROCESSOR_CONSUME = "processor-consume"
@@ -91,6 +92,30 @@ def test_the_events_of_an_order_tell_its_way_and_then_no_more(undecided: System)
     assert events(told) == [("pending", "status", "pending"), ("completed", "status", "completed")]
     again = undecided.orders.get(path, headers={"Last-Event-ID": "completed"})
     assert (again.status_code, again.content) == (204, b"")
+
+
+def test_a_browser_follows_an_order_and_stops_by_itself(undecided: System, the_browser: Browser) -> None:
+    url = f"{undecided.url('order-web')}/orders/{undecided.post_order()['id']}"
+    the_browser.forget()
+    the_browser.open(url)
+    the_browser.driver.execute_script(
+        """
+        window.told = [];
+        window.source = new EventSource(arguments[0]);
+        source.addEventListener("status", (event) => told.push(event.lastEventId, JSON.parse(event.data).status));
+        """,
+        f"{url}/events",
+    )
+
+    def told() -> list[str]:
+        return list(the_browser.driver.execute_script("return told"))
+
+    undecided.wait(lambda: told() == ["pending", "pending"], "the browser has the first event")
+    undecided.start(PROCESSOR_CONSUME)
+
+    # It comes once more and is answered 204.
+    undecided.wait(lambda: the_browser.driver.execute_script("return source.readyState") == 2, "it is closed")
+    assert told() == ["pending", "pending", "completed", "completed"]
 
 
 def test_a_web_server_that_stops_answers_those_who_wait(undecided: System) -> None:
