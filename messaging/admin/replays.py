@@ -141,7 +141,7 @@ class ReplayAdmin(ReadOnlyAdmin):
         return replay
 
     def _state_of(self, request: HttpRequest, replay: Replay) -> dict[str, Any]:
-        progress = replays.progress(replay)
+        progress, kind = replays.progress(replay), STATE_KINDS[State(replay.state)]
         counts = {outcome: getattr(progress, outcome.value) for outcome in OUTCOME_KINDS}
         only = request.GET.get("outcome", "")
         chosen = [outcome for outcome in OUTCOME_KINDS if only in ("", outcome)]
@@ -152,7 +152,7 @@ class ReplayAdmin(ReadOnlyAdmin):
         return {
             "opts": self.opts,
             "replay": replay,
-            "state_kind": STATE_KINDS[State(replay.state)],
+            "state_kind": "waiting" if progress.failed and kind == "good" else kind,
             "progress": progress,
             "parts": [
                 {
