@@ -57,8 +57,9 @@ class _PeopleAdmin(ModelAdmin):
         action_location: ActionLocation = ActionLocation.CHANGE_LIST,
     ) -> list[tuple[str, str]]:
         # Past unfold's own, which does not know of locations, and which Django therefore warns about.
-        choices = default_choices or [("", "Select action")]
-        return super(ModelAdmin, self).get_action_choices(request, choices, action_location)
+        blank = default_choices or [("", "Select action")]
+        choices: list[tuple[str, str]] = super(ModelAdmin, self).get_action_choices(request, blank, action_location)
+        return choices
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         # Two lists beside each other do not fit on a phone, and say little to a screen reader.
@@ -71,7 +72,7 @@ admin.site.unregister([User, Group, TokenProxy])
 
 
 @admin.register(User)
-class OperatorAdmin(UserAdmin, _PeopleAdmin):
+class OperatorAdmin(UserAdmin, _PeopleAdmin):  # type: ignore[type-arg]  # not generic when it runs
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

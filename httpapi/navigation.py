@@ -7,7 +7,7 @@ from django.contrib import admin
 from django.contrib.admin.exceptions import NotRegistered
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 from django.utils.text import capfirst
 from unfold.dataclasses import SearchResult
 
@@ -24,7 +24,6 @@ _ICONS = {
     "messaging.replay": "replay",
 }
 _FOUND_OF_EACH = 5
-_PAGES = {"admin:index": ("Overview", "monitoring"), "admin:timeline": ("Timeline of an order", "timeline")}
 _GROUPS = {
     "Failures": ["messaging.failuregroup", "messaging.deadletter", "messaging.replay"],
     "Messages": ["messaging.outboxmessage", "messaging.inboxmessage", "messaging.process"],
@@ -37,11 +36,11 @@ def sidebar(request: HttpRequest, *, pipeline: list[str], elsewhere: dict[str, s
 
     `pipeline` are the service's own models, `app.model`; `elsewhere` are titles and addresses of other services.
     """
-    groups = {"Pipeline": ["admin:index", *pipeline, "admin:timeline"], **_GROUPS}
-    found = [
+    found: list[dict[str, Any]] = [
         {"title": title, "items": [item for name in names if (item := _item(request, name)) is not None]}
-        for title, names in groups.items()
+        for title, names in {"Pipeline": pipeline, **_GROUPS}.items()
     ]
+    found[0]["items"].insert(0, {"title": "Overview", "icon": "monitoring", "link": reverse("admin:index")})
     found.append(
         {
             "title": "Elsewhere",
@@ -59,12 +58,6 @@ def sidebar(request: HttpRequest, *, pipeline: list[str], elsewhere: dict[str, s
 
 
 def _item(request: HttpRequest, name: str) -> dict[str, Any] | None:
-    if name in _PAGES:
-        title, icon = _PAGES[name]
-        try:
-            return {"title": title, "icon": icon, "link": reverse(name)}
-        except NoReverseMatch:
-            return None
     try:
         model = apps.get_model(name)
         model_admin = admin.site.get_model_admin(model)
@@ -94,8 +87,9 @@ def find_by_id(request: HttpRequest, term: str) -> list[SearchResult]:
             continue
         opts = model._meta
         for field in fields:
+            column: Any = opts.get_field(field)
             try:
-                value = opts.get_field(field).to_python(term.strip())
+                value = column.to_python(term.strip())
             except ValidationError:
                 continue
             rows = model._default_manager.filter(**{field: value}).values_list("pk", flat=True)

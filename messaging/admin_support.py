@@ -80,8 +80,9 @@ class ReadOnlyAdmin(ModelAdmin):
         action_location: ActionLocation = ActionLocation.CHANGE_LIST,
     ) -> list[tuple[str, str]]:
         # Past unfold's own, which does not know of locations, and which Django therefore warns about.
-        choices = default_choices or [("", "Select action")]
-        return super(ModelAdmin, self).get_action_choices(request, choices, action_location)
+        blank = default_choices or [("", "Select action")]
+        choices: list[tuple[str, str]] = super(ModelAdmin, self).get_action_choices(request, blank, action_location)
+        return choices
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -96,16 +97,16 @@ class ReadOnlyAdmin(ModelAdmin):
         return LightChangeList
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        return super().changelist_view(request, {"title": self.list_title, **(extra_context or {})})
+        context = {"title": self.list_title, **(extra_context or {})}
+        answer: HttpResponse = super().changelist_view(request, context)
+        return answer
 
     def get_urls(self) -> list[URLPattern]:
+        urls: list[URLPattern] = super().get_urls()
         if "body" not in self.not_listed:
-            return super().get_urls()
+            return urls
         view = self.admin_site.admin_view(self.body_view)
-        return [
-            path("<path:object_id>/body/", view, name=f"messaging_{self.opts.model_name}_body"),
-            *super().get_urls(),
-        ]
+        return [path("<path:object_id>/body/", view, name=f"messaging_{self.opts.model_name}_body"), *urls]
 
     def body_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The body byte for byte, as a file to save; never anything a browser would run."""
