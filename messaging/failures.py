@@ -225,7 +225,7 @@ class Tally:
             for one in occurrences:
                 hour = self._seen_at(one).replace(minute=0, second=0, microsecond=0)
                 hours[id_, hour] = hours.get((id_, hour), 0) + 1
-        parameters = {
+        parameters: dict[str, Any] = {
             **columns,
             "hour_ids": [id_ for id_, _ in hours],
             "hours": [hour for _, hour in hours],

@@ -85,7 +85,7 @@ class GroupChangeList(LightChangeList):
         for row in rows:
             row.waiting_now = waiting.get(row.pk, 0)
             row.trend = trends[row.pk]
-        self.result_list = rows  # type: ignore[assignment]
+        self.result_list = rows
 
 
 @admin.register(FailureGroup)
@@ -221,7 +221,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(reverse("admin:messaging_failuregroup_change", args=[group.pk]))
 
     def _group(self, request: HttpRequest, object_id: str) -> FailureGroup:
-        group: FailureGroup | None = self.get_object(request, unquote(object_id))  # type: ignore[assignment]
+        group: FailureGroup | None = self.get_object(request, unquote(object_id))
         if not self.has_view_permission(request, group):
             raise PermissionDenied
         if group is None:
