@@ -4,7 +4,7 @@ Whoever looks counts a little: what is new, then what may have changed, within a
 the way of an order, and after days without a look the last hour is there again after a few refreshes. Several may
 count at once; the slots say the same whoever counts last.
 
-What a count costs the database (PostgreSQL 15, 1,000,000 orders, EXPLAIN ANALYZE): see docs/performance.md.
+What that costs is measured in docs/performance.md.
 """
 
 import time

@@ -86,8 +86,8 @@ def _broker(snapshot: Snapshot) -> Iterator[Problem]:
         yield Problem(
             "bad",
             "RabbitMQ does not answer.",
-            f"{snapshot.broker.error} Nothing is lost: what is committed waits in the outbox and is published when it "
-            "is back. Bring it back; nothing else is to be done.",
+            f"{snapshot.broker.error.removesuffix('.')}. Nothing is lost: what is committed waits in the outbox and is "
+            "published when it is back. Bring it back; nothing else is to be done.",
             section="The broker is away",
         )
 

@@ -1,6 +1,8 @@
 """How things are, in words."""
 
+import re
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -9,6 +11,7 @@ from django.db import connection
 from django.utils import timezone
 
 from dashboard import snapshot as snapshots
+from dashboard import verdict as verdicts
 from dashboard.snapshot import take
 from dashboard.tests.pipelines import PIPELINE
 from dashboard.verdict import Verdict, judge
@@ -211,6 +214,18 @@ def test_counts_stop_at_their_limit(well, monkeypatch):
 
     assert snapshot.dead_letters == 3
     assert snapshot.outbox_count == 3
+
+
+def test_every_section_that_it_names_is_in_the_runbook():
+    root = Path(verdicts.__file__).parents[1]
+    runbook = (root / "docs" / "operations.md").read_text()
+    code = Path(verdicts.__file__).read_text()
+
+    named = {*re.findall(r'section="([^"]+)"', code), *verdicts._SECTIONS.values(), "The database is away"}
+
+    assert len(named) >= 4
+    for section in (*named, "Orders stay pending"):
+        assert f"### {section}\n" in runbook, section
 
 
 def test_a_look_asks_a_bounded_number_of_questions(well, django_assert_max_num_queries):
