@@ -9,6 +9,7 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 
 from httpapi.openapi import REQUEST_ID, header, problem_responses, retry_after
 from httpapi.pagination import NO_SUCH_PAGE
+from orders.models import Order
 from orders.serializers import (
     MAX_ORDERS_PER_BATCH,
     BatchSerializer,
@@ -216,6 +217,21 @@ read_order = extend_schema(
     ],
 )
 
+_EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {
+        "id": {"type": "string", "enum": Order.Status.values, "description": "The order's status."},
+        "event": {"type": "string", "enum": ["status"]},
+        "data": {
+            "type": "string",
+            "contentMediaType": "application/json",
+            "contentSchema": {"$ref": "#/components/schemas/Order"},
+        },
+        "retry": {"type": "integer", "description": "Milliseconds after which to come again. With the first event."},
+    },
+}
+
 follow_order = extend_schema(
     operation_id="followOrder",
     tags=["Orders"],
@@ -232,17 +248,14 @@ follow_order = extend_schema(
         *REQUEST_ID,
     ],
     responses={
-        (200, "text/event-stream"): OpenApiResponse(OpenApiTypes.STR, "The events."),
+        (200, "text/event-stream"): OpenApiResponse(_EVENT, "The events; the schema is that of one of them."),
         204: OpenApiResponse(description="The client has seen the last event. `EventSource` comes no more."),
         **problem_responses(401, 404, 503, details={404: "Order not found"}),
     },
     examples=[
         OpenApiExample(
-            "Completed while somebody followed it",
-            "".join(
-                f"id: {order['status']}\nevent: status\ndata: {json.dumps(order, separators=(',', ':'))}\n\n"
-                for order in (_PENDING, _COMPLETED)
-            ),
+            "The last event",
+            {"id": "completed", "event": "status", "data": json.dumps(_COMPLETED, separators=(",", ":"))},
             response_only=True,
             status_codes=["200"],
             media_type="text/event-stream",
