@@ -1,6 +1,6 @@
 # What a developer types. Each line of work is a module in dev/, which says what it does.
 .DEFAULT_GOAL := help
-.PHONY: help setup run servers test bench torture reconcile lint format lock audit clean clean-data
+.PHONY: help setup run servers test bench torture reconcile screenshots lint format lock audit clean clean-data
 MAKEFLAGS += --no-print-directory
 in_venv := .venv/bin/python -m
 compile := .venv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.12 --generate-hashes --no-header
@@ -28,6 +28,10 @@ test: setup ## Lint, types and all tests, on servers of their own; ARGS="-k name
 bench: setup ## Measure the system beside a floor without a framework; ARGS="all --write", "--help" …
 	@$(in_venv) dev.packages servers
 	@exec $(in_venv) benchmarks $(ARGS)
+
+screenshots: setup ## Take the pictures of the README and the runbook anew, in docs/images
+	@$(in_venv) dev.packages servers browser
+	@exec $(in_venv) pytest -q tests/screenshots.py
 
 reconcile: setup ## Does each order of `make run` stand in one place? ARGS="--repair" mends what does not
 	@exec $(in_venv) dev.reconcile $(ARGS)
