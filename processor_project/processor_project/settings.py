@@ -127,8 +127,7 @@ UNFOLD = httpapi_settings.unfold_settings(
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
-DATE_FORMAT = "Y-m-d"
-DATETIME_FORMAT = "Y-m-d H:i:s"  # in the admin; an operator compares them with logs
+FORMAT_MODULE_PATH = "httpapi.formats"
 
 # --- Static files: served by the application itself. Without `collectstatic` they come straight from the packages.
 STATIC_URL = "/static/"
