@@ -70,6 +70,8 @@ class Pipeline:
     """The status of those, for the list's filter."""
     open_max_age: float = 60.0
     """Seconds after which one that is not final counts as stuck."""
+    open_remedy: str = ""
+    """Sentences that say what to do about one that is stuck."""
     empty: Callable[[HttpRequest | None], Empty]
 
     @property

@@ -157,7 +157,7 @@ def _oldest_open(snapshot: Snapshot) -> Iterator[Problem]:
             "waiting",
             f"The oldest {pipeline.open_label} {pipeline.one} waits for {age(seconds)}, longer than "
             f"{pipeline.open_max_age:g} s.",
-            "`python manage.py reconcile` says where each of them is, and whether one is missing.",
+            pipeline.open_remedy,
             section=f"{pipeline.many.capitalize()} stay {pipeline.open_label}",
             model=pipeline.model,
             row=str(row),

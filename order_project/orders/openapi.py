@@ -208,7 +208,14 @@ read_order = extend_schema(
     ],
     responses={
         200: OpenApiResponse(OrderSerializer, "The order."),
-        **problem_responses(400, 401, 404, 503, details={400: f"?wait: {_WHOLE_SECONDS}", 404: "Order not found"}),
+        **problem_responses(
+            401,
+            404,
+            422,
+            503,
+            details={404: "Order not found"},
+            errors=[{"pointer": "?wait", "detail": _WHOLE_SECONDS}],
+        ),
     },
     examples=[
         OpenApiExample("Pending", _PENDING, response_only=True, status_codes=["200"]),

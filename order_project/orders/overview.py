@@ -44,5 +44,6 @@ PIPELINE = Pipeline(
     count_open="""
         SELECT count(*) FROM (SELECT FROM orders_order WHERE status = 'pending' LIMIT %(cap)s) AS pending""",
     open_label=Order.Status.PENDING,
+    open_remedy="Its timeline says what it waits for, and leads there. `python manage.py reconcile` says it of all.",
     empty=_empty,
 )

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import connection
 from rest_framework.request import Request
 
-from httpapi.problems import Problem, error
+from httpapi.problems import Problem, error, invalid
 from orders.models import Order
 from orders.serializers import as_json
 
@@ -40,14 +40,14 @@ def which_are_final(ids: Collection[Hashable]) -> set[Hashable]:
 def wish_of(request: Request) -> Wish:
     """What `?wait` or else `Prefer: wait` says. A preference may ask for more than the most, and gets that.
 
-    Raises Problem 400 for a `?wait` that is no whole number or too large. A `Prefer` that cannot be read is no wish.
+    Raises Problem 422 for a `?wait` that is no whole number or too large. A `Prefer` that cannot be read is no wish.
     """
     most: int = settings.WAITING_MAX_SECONDS
     given = request.query_params.get("wait")
     if given is not None:
         if not _SECONDS.fullmatch(given) or int(given) > most:
             detail = f"It must be a whole number of seconds, 0 to {most}."
-            raise Problem(400, f"?wait: {detail}", errors=[error("?wait", detail)])
+            raise invalid([error("?wait", detail)])
         return Wish(int(given))
     prefer = request.META.get("HTTP_PREFER")
     seconds = _preferred(prefer) if prefer else None

@@ -113,10 +113,10 @@ def test_an_order_that_does_not_exist_is_not_waited_for(client, asked, path):
 
 
 @pytest.mark.parametrize("value", ["", "-1", "61", "1.5", "ten", "1e1", " 5", "５", "9" * 30])
-def test_a_bad_wait_is_answered_400_that_names_it(client, asked, value):
+def test_a_bad_wait_is_answered_422_that_names_it(client, asked, value):
     answer = client.get(f"/orders/{make_order().id}", {"wait": value})
 
-    assert answer.status_code == 400
+    assert answer.status_code == 422
     assert answer.headers["Content-Type"] == "application/problem+json"
     (error,) = answer.json()["errors"]
     assert error["pointer"] == "?wait"
