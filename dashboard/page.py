@@ -63,7 +63,6 @@ def context(request: HttpRequest) -> dict[str, Any]:
         "problems": [(problem, links.of_problem(problem)) for problem in verdict.problems],
         "cards": [*_pipeline_cards(snapshot, links), *_messaging_cards(snapshot, links)],
         "queues": _queues(snapshot),
-        "retrying": sum(queue.messages or 0 for queue in snapshot.broker.queues[1:-1]),
         "groups": [
             (group, capped(group.waiting, GROUP_CAP), links.row("messaging.failuregroup", group.id))
             for group in snapshot.groups

@@ -112,6 +112,11 @@ class Snapshot:
     """What could not be asked, and why."""
 
     @property
+    def retrying(self) -> int:
+        """Messages on the rungs of the retry ladder."""
+        return sum(queue.messages or 0 for queue in self.broker.queues[1:-1])
+
+    @property
     def counts(self) -> Counter[str]:
         """Of the last hour, by status."""
         return sum((minute.counts for minute in self.hour.minutes), Counter()) if self.hour else Counter()

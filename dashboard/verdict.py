@@ -61,6 +61,7 @@ def judge(snapshot: Snapshot) -> Verdict:
             *_broker(snapshot),
             *_processes(snapshot),
             *_missing_queues(snapshot),
+            *_retried(snapshot),
             *_outbox(snapshot),
             *_oldest_open(snapshot),
             *_dead_letters(snapshot),
@@ -132,6 +133,18 @@ def _missing_queues(snapshot: Snapshot) -> Iterator[Problem]:
             f"{'is' if len(missing) == 1 else 'are'} not on the broker.",
             "`python manage.py consume` declares them when it starts; `python manage.py topology apply` does it now.",
             section="The outbox grows",
+        )
+
+
+def _retried(snapshot: Snapshot) -> Iterator[Problem]:
+    if waiting := snapshot.retrying:
+        yield Problem(
+            "waiting",
+            f"{number_of(waiting, 'message')} failed, and {'is' if waiting == 1 else 'are'} to be tried again.",
+            "The tries that failed say why. When the cause is mended nothing else is to be done: messages come back by "
+            "themselves, and become dead letters only after their last try.",
+            section="Messages are retried",
+            model="messaging.failedattempt",
         )
 
 

@@ -16,6 +16,7 @@ _ICONS = {
     "auth.user": "person",
     "authtoken.tokenproxy": "key",
     "messaging.deadletter": "mail_off",
+    "messaging.failedattempt": "running_with_errors",
     "messaging.failuregroup": "error",
     "messaging.inboxmessage": "inbox",
     "messaging.operatoraction": "history",
@@ -25,7 +26,7 @@ _ICONS = {
 }
 _FOUND_OF_EACH = 5
 _GROUPS = {
-    "Failures": ["messaging.failuregroup", "messaging.deadletter", "messaging.replay"],
+    "Failures": ["messaging.failuregroup", "messaging.deadletter", "messaging.replay", "messaging.failedattempt"],
     "Messages": ["messaging.outboxmessage", "messaging.inboxmessage", "messaging.process"],
     "People": ["auth.user", "auth.group", "authtoken.tokenproxy", "messaging.operatoraction"],
 }

@@ -40,6 +40,7 @@ def test_the_admin_shows_what_the_service_keeps(system: System, browser: Browser
         "inbox": "messaging/inboxmessage/",
         "dead-letters": "messaging/deadletter/",
         "processes": "messaging/process/",
+        "failed-attempts": "messaging/failedattempt/",
         "app": "messaging/",
         "users": "auth/user/",
         "user": "auth/user/1/change/",

@@ -152,7 +152,7 @@ def test_queues_are_shown_with_what_waits_in_each(admin, make, broker, processes
 
     assert "work things.events.v1 1,200 2" in shown
     assert "retry in 5s things.events.v1.retry.5s 30 0" in shown
-    assert "30 on a retry rung: they come back by themselves." in shown
+    assert "30 messages failed, and are to be tried again." in shown
 
 
 def test_it_says_when_the_hour_is_not_counted_to_its_end(admin, make, broker, processes, monkeypatch):

@@ -110,6 +110,20 @@ def test_a_queue_that_is_not_there_is_told(well, broker):
     assert "topology apply" in only_problem()
 
 
+def test_messages_on_the_ladder_are_told_and_where_the_reason_stands(well, broker):
+    broker.says(
+        QueueDepth("things.events.v1", 7, 1),
+        QueueDepth("things.events.v1.retry.5s", 2, 0),
+        QueueDepth("things.events.v1.retry.30s", 1, 0),
+        QueueDepth("things.events.v1.dlq", 9, 1),
+    )
+
+    (problem,) = verdict().problems
+
+    assert problem.what == "3 messages failed, and are to be tried again."
+    assert problem.model == "messaging.failedattempt"
+
+
 @pytest.mark.parametrize(("seconds", "is_old"), [(55, False), (65, True)])
 def test_an_old_outbox_is_told_when_health_warns_of_it(well, seconds, is_old):
     wait_in_outbox(seconds)

@@ -1,5 +1,5 @@
 """What operators see of messaging, and what they can do."""
 
-from messaging.admin import actions, dead_letters, groups, replays, transport
+from messaging.admin import actions, attempts, dead_letters, groups, replays, transport
 
-__all__ = ["actions", "dead_letters", "groups", "replays", "transport"]
+__all__ = ["actions", "attempts", "dead_letters", "groups", "replays", "transport"]

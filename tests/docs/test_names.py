@@ -56,15 +56,3 @@ def test_the_metrics_are_those_of_the_code() -> None:
 
     assert defined
     assert first_columns(section("Metrics")) == defined
-
-
-def test_every_section_that_the_overview_sends_people_to_is_there() -> None:
-    source = (ROOT / "dashboard" / "verdict.py").read_text()
-    named = set(re.findall(r"""section="([A-Z][^"]+)"|"([A-Z][^"]+)" if |else "([A-Z][^"]+)",""", source))
-    named |= set(
-        re.findall(r'"(?:relay|consume)": "([A-Z][^"]+)"', source.partition("_SECTIONS")[2].partition("\n")[0])
-    )
-    sections = {name for found in named for name in ([found] if isinstance(found, str) else found) if name}
-
-    assert {"Dead letters", "The outbox grows", "The broker is away", "Orders stay pending"} <= sections
-    assert [name for name in sections if f"\n### {name}\n" not in OPERATIONS] == []

@@ -1,0 +1,79 @@
+"""The tries that failed, as operators see them: also of messages that are still on the retry ladder."""
+
+import uuid
+from contextlib import suppress
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from messaging.admin_support import ReadOnlyAdmin, RecentValuesFilter, TypeFilter
+from messaging.display import one_line, printable
+from messaging.models import FailedAttempt, FailureGroup
+
+
+class ErrorFilter(RecentValuesFilter):
+    title = "error"
+    parameter_name = "error_type"
+
+
+@admin.register(FailedAttempt)
+class FailedAttemptAdmin(ReadOnlyAdmin):
+    list_title = "Failed attempts: each try that failed, also of messages that will be tried again"
+    empty_list = "No try has failed, or purge has removed the old ones."
+    newest_first = ("-at",)
+    list_display = ("time", "about", "attempt", "error", "place", "next")
+    sortable_by = ("time",)
+    list_filter = ("step", TypeFilter, ErrorFilter, "at")
+    search_fields = ("subject",)
+    search_help_text = "Business key, correlation id or message id, exactly."
+    fieldsets = (
+        (None, {"fields": ("time", "step", "attempt", "next", "error_type", "shown_error", "place", "group")}),
+        ("Message", {"fields": ("type", "subject", "message_id", "correlation_id")}),
+    )
+
+    @admin.display(description="when", ordering="at")
+    def time(self, row: FailedAttempt) -> str:
+        return f"{timezone.localtime(row.at):%Y-%m-%d %H:%M:%S}"
+
+    @admin.display(description="about")
+    def about(self, row: FailedAttempt) -> SafeString:
+        text = one_line(row.subject, width=64) or row.message_id
+        return format_html('<span class="desk-mono">{}</span>', text)
+
+    @admin.display(description="error")
+    def error(self, row: FailedAttempt) -> str:
+        return one_line(f"{row.error_type}: {row.error_message}", width=200)
+
+    @admin.display(description="what it said")
+    def shown_error(self, row: FailedAttempt) -> SafeString:
+        return format_html('<pre class="desk-text" tabindex="0">{}</pre>', printable(row.error_message) or "nothing")
+
+    @admin.display(description="then")
+    def next(self, row: FailedAttempt) -> str:
+        return f"tried again after {row.retry_in}" if row.retry_in else "given up: a dead letter"
+
+    @admin.display(description="failure group")
+    def group(self, row: FailedAttempt) -> SafeString | str:
+        """There is none yet when nothing of its kind was given up."""
+        found = FailureGroup.objects.filter(fingerprint=row.fingerprint).first() if row.fingerprint else None
+        if found is None:
+            return "none yet: nothing that failed in this way was given up"
+        url = reverse("admin:messaging_failuregroup_change", args=[found.pk])
+        return format_html('<a class="desk-link" href="{}">{}</a>', url, one_line(str(found), width=200))
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[FailedAttempt], search_term: str
+    ) -> tuple[QuerySet[FailedAttempt], bool]:
+        term = search_term.replace("\x00", "").strip()
+        if not term:
+            return queryset, False
+        exact: Any = Q(subject=term) | Q(correlation_id=term)
+        with suppress(ValueError):
+            exact |= Q(message_id=uuid.UUID(term))
+        return queryset.filter(exact), False
