@@ -196,20 +196,18 @@ class TestAdvance:
     def test_a_canary_sends_1_then_5_then_25_then_the_rest(self) -> None:
         letters(100)
         replay = started(rate=40)
-        sent: list[UUID] = []
-        for size in (1, 5, 25, 40, 29):
+        for size in (1, 5, 25):
             a_second_later()
             step = on_its_way()
             assert len(step) == size
             a_second_later()
-            if size < 40:
-                assert on_its_way() == [], "a step does not begin before all of the one before took effect"
-            sent += step
-            if size < 40:
-                take_effect(step[1:])
-                a_second_later()
-                assert on_its_way() == []
-                take_effect(step[:1])
+            assert on_its_way() == [], "a step does not begin before all of the one before took effect"
+            take_effect(step[1:])
+            a_second_later()
+            assert on_its_way() == []
+            take_effect(step[:1])
+        a_second_later()
+        assert 40 <= len(on_its_way()) < 69, "what a second allows, and a little for the time that this test takes"
         assert fresh(replay).state == "running"
 
     def test_the_oldest_go_first(self) -> None:
@@ -222,15 +220,14 @@ class TestAdvance:
         assert on_its_way() == [row.message_id for row in rows[1:]]
 
     def test_without_a_canary_all_go_at_the_rate(self) -> None:
-        letters(25)
-        started(canary=False, rate=10)
-        replays.advance()
-        replays.advance()
-        assert len(on_its_way()) == 10
+        letters(60)
+        started(canary=False, rate=20)
+        for _ in range(2):
+            a_second_later()
+            assert 20 <= len(on_its_way()) < 40, "what a second allows, and a little for the time that this test takes"
         a_second_later()
-        assert len(on_its_way()) == 10
         a_second_later()
-        assert len(on_its_way()) == 5
+        assert OutboxMessage.objects.count() <= 20, "there are no more"
 
     def test_no_more_than_ten_seconds_worth_is_on_its_way(self) -> None:
         letters(25)
@@ -462,8 +459,9 @@ class TestWhatHappensMeanwhile:
         replay = started(canary=False, rate=100)
         assert at_once(*[replays.advance] * 6) == [None] * 6
         sent = on_its_way()
-        assert len(sent) == len(set(sent)) == 100
-        assert outcomes(replay) == {"sent": 100, "waiting": 200}
+        assert 100 <= len(sent) < 300
+        assert len(set(sent)) == len(sent)
+        assert outcomes(replay) == {"sent": len(sent), "waiting": 300 - len(sent)}
 
     def test_a_crash_leaves_nothing_half_done(self) -> None:
         rows = letters(3)
