@@ -122,7 +122,7 @@ _ENTER = """
     FROM unnest(%s::uuid[], %s::text[], %s::text[], %s::text[], %s::timestamptz[], %s::text[])
         AS new (fingerprint, error_type, place, type, seen_at, release)
     ORDER BY fingerprint
-    ON CONFLICT (fingerprint) DO UPDATE SET fingerprint = kept.fingerprint
+    ON CONFLICT (fingerprint) DO UPDATE SET occurrences = kept.occurrences
     RETURNING id, fingerprint, state, changed_at, occurrences"""
 
 _COUNT = """

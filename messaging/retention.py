@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from messaging.conf import MessagingConfig, delay_seconds
 from messaging.errors import ConfigurationError
-from messaging.models import DeadLetter, FailureGroup, FailureHour
+from messaging.models import DeadLetter, FailureGroup, FailureHour, Replay, ReplayedMessage
 
 BATCH_SIZE = 1000
 TREND = timedelta(days=30)
@@ -28,6 +28,8 @@ class Purge:
     """Tries that failed."""
     failure_groups: int = 0
     """Resolved groups without dead letters."""
+    replays: int = 0
+    """Replays that are over, with what became of their messages."""
 
 
 # An inbox row outlives every dead letter of its message: a message may have taken effect and still have ended here (its
@@ -90,6 +92,7 @@ def expired(*, before: datetime) -> Purge:
             dead_letters=sum(count(_OLD_DEAD_LETTERS, status=status) for status in _SETTLED),
             failed_attempts=count(_OLD_ATTEMPTS),
             failure_groups=_old_groups(before).count(),
+            replays=_old_replays(before).count(),
         )
 
 
@@ -100,11 +103,17 @@ def _old_groups(before: datetime) -> QuerySet[FailureGroup]:
     )
 
 
+def _old_replays(before: datetime) -> QuerySet[Replay]:
+    """Over since long. One that stopped by itself may still be resumed."""
+    over = [Replay.State.FINISHED, Replay.State.CANCELLED]
+    return Replay.objects.filter(state__in=over, watched=False, changed_at__lt=before)
+
+
 def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[[int], object] | None = None) -> Purge:
     """Deletes the inbox rows processed and the dead letters settled before a time, and what failed; says how many.
 
     Dead letters that wait, inbox rows of messages that are among the dead letters, failure groups that are not
-    resolved or have dead letters, and what operators did are never touched.
+    resolved or have dead letters, replays that are not over, and what operators did are never touched.
     In batches, each a transaction of its own; `on_batch` is called after each with the number of its rows.
     A crash undoes the current batch only. Several may run at once.
     """
@@ -126,8 +135,27 @@ def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[
         groups += number
         if on_batch:
             on_batch(number)
+    for number in _batches_of_replayed(before, batch_size):
+        if on_batch:
+            on_batch(number)
+    # Another purge may have the last of the messages in hand: then it removes their replay.
+    replays, _ = _old_replays(before).filter(messages=None).delete()
     FailureHour.objects.filter(hour__lt=timezone.now() - TREND).delete()
-    return Purge(inbox, dead_letters, failed_attempts, groups)
+    return Purge(inbox, dead_letters, failed_attempts, groups, replays)
+
+
+def _batches_of_replayed(before: datetime, batch_size: int) -> Iterator[int]:
+    while True:
+        with transaction.atomic():
+            old = ReplayedMessage.objects.filter(replay__in=_old_replays(before)).order_by("pk")
+            chosen = list(
+                old.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[:batch_size]
+            )
+            ReplayedMessage.objects.filter(pk__in=chosen).delete()
+        if chosen:
+            yield len(chosen)
+        if len(chosen) < batch_size:
+            return
 
 
 def _batches_of_groups(before: datetime, batch_size: int) -> Iterator[int]:

@@ -57,8 +57,8 @@ def test_it_removes_what_is_older_than_the_retention() -> None:
     settled(31, "discarded")
     kept_letter = settled(29)
     assert run() == (
-        "Removed 1 inbox rows, 2 settled dead letters, 0 failed attempts and 0 resolved failure groups "
-        "older than 30 days.\n"
+        "Removed 1 inbox rows, 2 settled dead letters, 0 failed attempts, 0 resolved failure groups and "
+        "0 replays older than 30 days.\n"
     )
     assert InboxMessage.objects.get().pk == kept.pk
     assert DeadLetter.objects.get().pk == kept_letter.pk
@@ -101,8 +101,8 @@ def test_a_dry_run_counts_and_removes_nothing() -> None:
     processed(31)
     settled(31)
     assert run("--dry-run") == (
-        "Would remove 1 inbox rows, 1 settled dead letters, 0 failed attempts and 0 resolved failure groups "
-        "older than 30 days.\n"
+        "Would remove 1 inbox rows, 1 settled dead letters, 0 failed attempts, 0 resolved failure groups and "
+        "0 replays older than 30 days.\n"
     )
     assert (InboxMessage.objects.count(), DeadLetter.objects.count()) == (1, 1)
 
@@ -242,3 +242,31 @@ def test_a_group_that_gets_a_dead_letter_at_that_moment_is_kept_or_made_anew() -
         thread.join()
     assert done[0].failure_groups == 0
     assert DeadLetter.objects.get().group == FailureGroup.objects.get()
+
+
+def test_replays_that_are_over_are_forgotten_with_their_messages() -> None:
+    def replay(state: str, days: float, **values: Any) -> Replay:
+        created = Replay.objects.create(
+            created_by="anna", total=5, state=state, changed_at=days_ago(days), **{"watched": False, **values}
+        )
+        for position in range(5):
+            ReplayedMessage.objects.create(
+                replay=created, position=position, dead_letter_id=position, message_id=uuid4()
+            )
+        return created
+
+    for state in ("finished", "cancelled"):
+        replay(state, 31)
+    kept = [
+        replay("finished", 29),
+        replay("stopped", 31),
+        replay("paused", 31),
+        replay("running", 31),
+        replay("cancelled", 31, watched=True),
+    ]
+
+    assert retention.expired(before=days_ago(30)).replays == 2
+    assert retention.purge(before=days_ago(30), batch_size=3).replays == 2
+
+    assert set(Replay.objects.all()) == set(kept)
+    assert ReplayedMessage.objects.count() == 25

@@ -17,8 +17,8 @@ class Command(BaseCommand):
     """Ends with 0, or with 1 when the retention is too short. Safe to run beside everything else, and twice."""
 
     help = (
-        "Removes inbox rows, settled dead letters, failed attempts and resolved failure groups older than the "
-        "retention. Dead letters that wait, what operators did, and what the business keeps stay."
+        "Removes inbox rows, settled dead letters, failed attempts, resolved failure groups and replays that are over, "
+        "older than the retention. Dead letters that wait, what operators did, and what the business keeps stay."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -46,6 +46,6 @@ class Command(BaseCommand):
 
 def _said(purge: retention.Purge, days: int) -> str:
     return (
-        f"{purge.inbox} inbox rows, {purge.dead_letters} settled dead letters, {purge.failed_attempts} failed attempts "
-        f"and {purge.failure_groups} resolved failure groups older than {days} days."
+        f"{purge.inbox} inbox rows, {purge.dead_letters} settled dead letters, {purge.failed_attempts} failed "
+        f"attempts, {purge.failure_groups} resolved failure groups and {purge.replays} replays older than {days} days."
     )
