@@ -40,6 +40,13 @@ def running(places: Places, folder: Path) -> Iterator[System]:
         system.close()
 
 
+def prepare(system: System) -> None:
+    """Its databases, and who may log in."""
+    system.migrate()
+    for service in (ORDER, PROCESSOR):
+        system.create_operator(service)
+
+
 @contextmanager
 def fresh_places() -> Iterator[Places]:
     """Two empty databases and an empty virtual host on the session's servers."""
@@ -66,9 +73,7 @@ def fresh_places() -> Iterator[Places]:
 def the_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
     """One system for the whole session. Tests use `system`."""
     with fresh_places() as places, running(places, tmp_path_factory.mktemp("system")) as system:
-        system.migrate()
-        for service in (ORDER, PROCESSOR):
-            system.create_operator(service)
+        prepare(system)
         yield system
 
 
@@ -77,6 +82,14 @@ def system(the_system: System) -> System:
     """The system with all six processes running as they do by default."""
     the_system.heal()
     return the_system
+
+
+@pytest.fixture(scope="module")
+def own_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
+    """A system for one module alone, whose pages show nothing that other tests have left."""
+    with fresh_places() as places, running(places, tmp_path_factory.mktemp("own")) as system:
+        prepare(system)
+        yield system
 
 
 @pytest.fixture

@@ -24,6 +24,12 @@ FAULTY = {
 
 
 @pytest.fixture
+def system(own_system: System) -> System:
+    own_system.heal()
+    return own_system
+
+
+@pytest.fixture
 def browser(the_browser: Browser, system: System) -> Browser:
     """Logged in to both admins."""
     for service in (ORDER, PROCESSOR):

@@ -16,6 +16,12 @@ PATIENCE = 120
 
 
 @pytest.fixture
+def system(own_system: System) -> System:
+    own_system.heal()
+    return own_system
+
+
+@pytest.fixture
 def browser(the_browser: Browser, system: System) -> Browser:
     """Logged in to both admins."""
     the_browser.forget()

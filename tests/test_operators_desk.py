@@ -23,6 +23,12 @@ RELEASED = ("processor-web", "processor-consume")
 
 
 @pytest.fixture
+def system(own_system: System) -> System:
+    own_system.heal()
+    return own_system
+
+
+@pytest.fixture
 def browser(the_browser: Browser, system: System) -> Browser:
     """Logged in to both admins."""
     the_browser.forget()

@@ -17,6 +17,12 @@ OWN_STEPS = {
 
 
 @pytest.fixture
+def system(own_system: System) -> System:
+    own_system.heal()
+    return own_system
+
+
+@pytest.fixture
 def browser(the_browser: Browser, system: System) -> Browser:
     the_browser.forget()
     the_browser.open(admin(system))
