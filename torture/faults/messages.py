@@ -7,6 +7,8 @@ from uuid import uuid4
 import pika
 
 from dev.environment import PROCESSOR, ROOT
+from messaging.conf import MessagingConfig
+from messaging.publisher import Fate, Publication, Publisher
 from tests.broker import EXCHANGE, ORDER_QUEUE, PROCESSOR_QUEUE, Broker, Event
 from tests.events import order_created, order_processed
 from tests.system import new_customer
@@ -21,6 +23,8 @@ COPIES = 100
 RESULTS = 50
 BAD = 50_000
 """For each service."""
+AT_ONCE = 500
+"""So many of them wait for their confirms together."""
 GOOD = 1_000
 STRANGE = 10
 DELIVERY_LIMIT = 20
@@ -143,11 +147,22 @@ def a_hundred_thousand_bad_messages(arena: Arena) -> None:
 
 
 def publish_unreadable(broker: Broker, queue: str, number: int) -> None:
-    """In one stream: confirms, one for each message, would take minutes."""
-    with broker.channel() as channel:
-        for _ in range(number):
-            properties = pika.BasicProperties(message_id=str(uuid4()), delivery_mode=2)
-            channel.basic_publish("", queue, b"{", properties)
+    """Until each is confirmed: of a stream without confirms the broker may lose some by itself, on a busy machine."""
+    config = MessagingConfig(url=broker.url, service="torture", queue=queue, handlers="")
+    publisher = Publisher(config, name="torture, unreadable")
+    publisher.open()
+    try:
+        for start in range(0, number, AT_ONCE):
+            messages = [
+                Publication("", queue, b"{", pika.BasicProperties(message_id=str(uuid4()), delivery_mode=2))
+                for _ in range(min(AT_ONCE, number - start))
+            ]
+            while messages:
+                receipts = publisher.publish(messages)
+                pairs = zip(messages, receipts, strict=True)
+                messages = [message for message, receipt in pairs if receipt.fate is not Fate.CONFIRMED]
+    finally:
+        publisher.close()
 
 
 @fault(
