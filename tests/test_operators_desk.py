@@ -79,6 +79,18 @@ def test_orders_that_a_fault_held_up_are_found_understood_mended_and_completed(
     assert_accessible_everywhere(browser)
     group = browser.url
 
+    # Each try is written down, with what it said and what came next.
+    browser.open(f"{admin(system, PROCESSOR)}messaging/failedattempt/?q={orders[0]}")
+    browser.wait_for_text("tried again after 200ms")
+    browser.wait_for_text("given up: a dead letter")
+    assert len(browser.all("#result_list tbody tr")) == 3
+    assert_accessible_everywhere(browser)
+    browser.click("#result_list tbody tr a")
+    browser.find("#content a", text="own_steps.reserve")
+    browser.screenshot("desk-attempt")
+    assert_accessible_everywhere(browser)
+
+    browser.open(group)
     # Before the repair a dry run says that a replay would be for nothing, and nothing is done.
     browser.click("#content button", text="Dry run")
     browser.wait_for_text("would fail")
