@@ -137,7 +137,8 @@ class Browser:
         assert complaints == []
 
     def forget(self) -> None:
-        """Everything, as if it were new: cookies, and what its logs hold."""
+        """Everything, as if it were new: cookies, its size, and what its logs hold."""
+        self.driver.set_window_size(1280, 1000)
         self.driver.delete_all_cookies()
         self._log("performance")
         self._log("browser")

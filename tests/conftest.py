@@ -15,7 +15,7 @@ from dev.pytest_servers import servers
 from dev.servers.rabbitmq import create_vhost, delete_vhost
 from tests import databases
 from tests.browser import Browser, chromium
-from tests.system import Places, System
+from tests.system import ADMIN_PASSWORD, ADMIN_USER, Places, System
 
 SHOWN_LINES = 30
 
@@ -101,9 +101,22 @@ def bare_system(tmp_path: Path) -> Iterator[System]:
 
 @pytest.fixture(scope="session")
 def the_browser() -> Iterator[Browser]:
-    """One Chromium for the whole session. Tests use `browser`, which each module gives in the state it wants."""
+    """One Chromium for the whole session. Tests use `browser`, which may be another in a module."""
     with chromium() as browser:
         yield browser
+
+
+@pytest.fixture
+def browser(the_browser: Browser, system: System) -> Browser:
+    """Logged in to both admins: their cookies do not get into each other's way."""
+    the_browser.forget()
+    for service in (ORDER, PROCESSOR):
+        the_browser.open(system.admin(service))
+        the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
+        the_browser.screenshot(f"{service.name}-admin-login")
+        the_browser.click("[type=submit]")
+        the_browser.find("#content")
+    return the_browser
 
 
 @pytest.hookimpl(wrapper=True)

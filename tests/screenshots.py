@@ -12,7 +12,7 @@ import pytest
 
 from dev.environment import ORDER, PROCESSOR, ROOT
 from tests.browser import Browser
-from tests.system import ADMIN_PASSWORD, ADMIN_USER, System
+from tests.system import ADMIN_USER, System
 
 IMAGES = ROOT / "docs" / "images"
 ORDERS = 600
@@ -29,19 +29,8 @@ def system(own_system: System) -> System:
     return own_system
 
 
-@pytest.fixture
-def browser(the_browser: Browser, system: System) -> Browser:
-    """Logged in to both admins."""
-    for service in (ORDER, PROCESSOR):
-        the_browser.open(f"{system.url(f'{service.name}-web')}/admin/")
-        the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
-        the_browser.click("[type=submit]")
-        the_browser.find("#content")
-    return the_browser
-
-
 def test_take_all(system: System, browser: Browser) -> None:
-    orders, processor = (f"{system.url(f'{service.name}-web')}/admin/" for service in (ORDER, PROCESSOR))
+    orders, processor = system.admin(ORDER), system.admin(PROCESSOR)
     an_hour_of_orders(system)
     for name in ("processor-web", "processor-consume"):
         system.restart(name, **FAULTY)

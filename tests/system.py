@@ -90,6 +90,10 @@ class System:
             "ORDERS_ADMIN_URL": f"{self.url('order-web')}/admin/",
         }
 
+    def admin(self, service: Service) -> str:
+        """The first page of its admin."""
+        return f"{self.url(f'{service.name}-web')}/admin/"
+
     # --- Processes
 
     def migrate(self) -> None:

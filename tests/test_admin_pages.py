@@ -8,27 +8,10 @@ from dev.environment import ORDER, PROCESSOR, Service
 from tests.accessibility import assert_accessible_everywhere
 from tests.broker import PROCESSOR_QUEUE
 from tests.browser import Browser
-from tests.system import ADMIN_PASSWORD, ADMIN_USER, System
+from tests.system import ADMIN_USER, System
 
 HOST = "127.0.0.1"
 BOTH = pytest.mark.parametrize("service", [ORDER, PROCESSOR], ids=lambda service: service.name)
-
-
-@pytest.fixture
-def browser(the_browser: Browser, system: System) -> Browser:
-    """Logged in to both admins: their cookies do not get into each other's way."""
-    the_browser.forget()
-    for service in (ORDER, PROCESSOR):
-        the_browser.open(admin(system, service))
-        the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
-        the_browser.screenshot(f"{service.name}-admin-login")
-        the_browser.click("[type=submit]")
-        the_browser.find("#content")
-    return the_browser
-
-
-def admin(system: System, service: Service) -> str:
-    return f"{system.url(f'{service.name}-web')}/admin/"
 
 
 @BOTH
@@ -54,7 +37,7 @@ def test_the_admin_shows_what_the_service_keeps(system: System, browser: Browser
         "nothing-found": "messaging/inboxmessage/?q=nothing",
     }
     for name, path in pages.items():
-        browser.open(admin(system, service) + path)
+        browser.open(system.admin(service) + path)
         browser.find("#content")
         assert_accessible_everywhere(browser)
         browser.screenshot(f"{service.name}-admin-{name}")
@@ -64,7 +47,7 @@ def test_the_admin_shows_what_the_service_keeps(system: System, browser: Browser
 @BOTH
 def test_the_login_is_for_everybody(system: System, the_browser: Browser, service: Service) -> None:
     the_browser.forget()
-    the_browser.open(admin(system, service))
+    the_browser.open(system.admin(service))
     the_browser.find("[name=username]")
     assert_accessible_everywhere(the_browser)
     the_browser.fill(username=ADMIN_USER, password="wrong")
@@ -78,12 +61,12 @@ def test_the_sidebar_leads_everywhere_and_to_the_other_service(
     system: System, browser: Browser, service: Service
 ) -> None:
     other = PROCESSOR if service is ORDER else ORDER
-    browser.open(admin(system, service))
+    browser.open(system.admin(service))
     browser.click("#sidebar-toggle")  # at this width it is closed
     assert_accessible_everywhere(browser)
     links = [str(link.get_attribute("href")) for link in browser.all("#nav-sidebar-apps a")]
-    assert f"{admin(system, service)}messaging/deadletter/" in links
-    assert admin(system, other) in links
+    assert f"{system.admin(service)}messaging/deadletter/" in links
+    assert system.admin(other) in links
     for link in links:
         browser.open(link)
         browser.find("h1")
@@ -92,7 +75,7 @@ def test_the_sidebar_leads_everywhere_and_to_the_other_service(
 
 def test_an_order_is_found_from_any_page_with_the_keyboard(system: System, browser: Browser) -> None:
     order = system.post_order()
-    browser.open(f"{admin(system, ORDER)}messaging/outboxmessage/")
+    browser.open(f"{system.admin(ORDER)}messaging/outboxmessage/")
     browser.find("#content")
 
     ActionChains(browser.driver).key_down(Keys.CONTROL).send_keys("k").key_up(Keys.CONTROL).perform()
@@ -109,7 +92,7 @@ def test_an_order_is_found_from_any_page_with_the_keyboard(system: System, brows
 
 @BOTH
 def test_what_lies_above_a_page_is_for_everybody(system: System, browser: Browser, service: Service) -> None:
-    browser.open(f"{admin(system, service)}messaging/inboxmessage/")
+    browser.open(f"{system.admin(service)}messaging/inboxmessage/")
     browser.find("body").send_keys("?")
     browser.wait_for_text("search this list")
     assert_accessible_everywhere(browser)
@@ -121,14 +104,14 @@ def test_what_lies_above_a_page_is_for_everybody(system: System, browser: Browse
 
 
 def test_the_dark_theme_stays_until_it_is_switched_back(system: System, browser: Browser) -> None:
-    browser.open(admin(system, ORDER))
+    browser.open(system.admin(ORDER))
     for theme in ("Dark", "Light"):
         browser.driver.set_window_size(1440, 1000)
         browser.click("#user-tools")
         assert_accessible_everywhere(browser)
         browser.driver.set_window_size(1440, 1000)
         browser.click("nav[aria-label=Account] button", text=theme)
-        browser.open(f"{admin(system, ORDER)}orders/order/")
+        browser.open(f"{system.admin(ORDER)}orders/order/")
         browser.find("html.dark" if theme == "Dark" else "html:not(.dark)")
 
 
@@ -138,11 +121,11 @@ def test_an_order_leads_to_its_processing_record_and_back(system: System, browse
     failed = system.post_order(product_id="coffee-farm", quantity=1, price=150_000)
     system.wait_for_status(failed["id"], "failed")
 
-    browser.open(f"{admin(system, ORDER)}orders/order/")
+    browser.open(f"{system.admin(ORDER)}orders/order/")
     browser.find("#result_list", text=order["customer_id"])
     assert_accessible_everywhere(browser)
     browser.screenshot("order-admin-orders")
-    browser.open(f"{admin(system, ORDER)}orders/order/?q={order['id']}")
+    browser.open(f"{system.admin(ORDER)}orders/order/?q={order['id']}")
     assert len(browser.all("#result_list tbody tr")) == 1
     browser.click("#result_list tbody tr a")
     browser.wait_for_text("espresso-beans-1kg")
@@ -151,7 +134,7 @@ def test_an_order_leads_to_its_processing_record_and_back(system: System, browse
 
     browser.click("#content a[href*='/processing/processingrecord/']")
     browser.wait_for_text(order["id"])
-    assert browser.url.startswith(admin(system, PROCESSOR))
+    assert browser.url.startswith(system.admin(PROCESSOR))
     browser.screenshot("processor-admin-records-of-order")
     if browser.all("#result_list tbody tr a"):
         assert len(browser.all("#result_list tbody tr")) == 1
@@ -162,8 +145,8 @@ def test_an_order_leads_to_its_processing_record_and_back(system: System, browse
 
     browser.click("#content a[href*='/orders/order/'][href$='/change/']")
     browser.wait_for_text("espresso-beans-1kg")
-    assert browser.url.startswith(admin(system, ORDER))
-    browser.open(f"{admin(system, ORDER)}orders/order/{failed['id']}/change/")
+    assert browser.url.startswith(system.admin(ORDER))
+    browser.open(f"{system.admin(ORDER)}orders/order/{failed['id']}/change/")
     browser.wait_for_text("limit")
     assert_accessible_everywhere(browser)
     browser.screenshot("order-admin-order-failed")
@@ -176,7 +159,7 @@ def test_a_dead_letter_is_found_read_and_replayed(system: System, browser: Brows
     order = system.post_order(correlation_id=correlation_id)
     letter = system.wait_for_dead_letter(PROCESSOR, correlation_id=correlation_id)
     system.restart("processor-consume")
-    letters = f"{admin(system, PROCESSOR)}messaging/deadletter/"
+    letters = f"{system.admin(PROCESSOR)}messaging/deadletter/"
 
     browser.open(f"{letters}?q={correlation_id}")
     assert len(browser.all("#result_list tbody tr")) == 1
@@ -220,11 +203,11 @@ def test_what_was_garbage_is_shown_harmlessly(system: System, browser: Browser) 
     )
     letter = system.wait_for_dead_letter(PROCESSOR, correlation_id=correlation_id)
 
-    browser.open(f"{admin(system, PROCESSOR)}messaging/deadletter/")
+    browser.open(f"{system.admin(PROCESSOR)}messaging/deadletter/")
     browser.wait_for_text("<script>")
     assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letters-garbage")
-    browser.open(f"{admin(system, PROCESSOR)}messaging/deadletter/{letter['id']}/change/")
+    browser.open(f"{system.admin(PROCESSOR)}messaging/deadletter/{letter['id']}/change/")
     browser.wait_for_text("taken over")
     assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letter-garbage")

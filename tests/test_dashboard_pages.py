@@ -6,7 +6,7 @@ from selenium.webdriver.common.by import By
 from dev.environment import ORDER, PROCESSOR, Service
 from tests.accessibility import assert_accessible_everywhere
 from tests.browser import Browser
-from tests.system import ADMIN_PASSWORD, ADMIN_USER, System
+from tests.system import System
 from tests.waiting import eventually
 
 HOST = "127.0.0.1"
@@ -19,22 +19,6 @@ PATIENCE = 120
 def system(own_system: System) -> System:
     own_system.heal()
     return own_system
-
-
-@pytest.fixture
-def browser(the_browser: Browser, system: System) -> Browser:
-    """Logged in to both admins."""
-    the_browser.forget()
-    for service in (ORDER, PROCESSOR):
-        the_browser.open(admin(system, service))
-        the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
-        the_browser.click("[type=submit]")
-        the_browser.find("#overview")
-    return the_browser
-
-
-def admin(system: System, service: Service) -> str:
-    return f"{system.url(f'{service.name}-web')}/admin/"
 
 
 def wait_until_it_says(browser: Browser, text: str) -> None:
@@ -51,7 +35,7 @@ def wait_until_it_says(browser: Browser, text: str) -> None:
 def test_the_overview_follows_what_happens_without_being_loaded_again(
     system: System, browser: Browser, service: Service
 ) -> None:
-    browser.open(admin(system, service))
+    browser.open(system.admin(service))
     browser.driver.execute_script("window.isTheSamePage = true; document.getElementById('overview-table').open = true")
     orders = [system.post_order() for _ in range(3)]
     failed = system.post_order(product_id="coffee-farm", quantity=1, price=150_000)
@@ -77,7 +61,7 @@ def test_the_overview_follows_what_happens_without_being_loaded_again(
 
 
 def test_when_the_consumer_ends_the_page_says_so_and_what_to_start(system: System, browser: Browser) -> None:
-    browser.open(admin(system, PROCESSOR))
+    browser.open(system.admin(PROCESSOR))
     wait_until_it_says(browser, "All is well.")
 
     system.stop("processor-consume")
@@ -99,7 +83,7 @@ def test_dead_letters_are_shown_and_lead_to_themselves(system: System, browser: 
     letter = system.wait_for_dead_letter(PROCESSOR, correlation_id=correlation_id)
     system.restart("processor-consume")
 
-    browser.open(admin(system, PROCESSOR))
+    browser.open(system.admin(PROCESSOR))
     wait_until_it_says(browser, "could not be handled")
     browser.click("#overview-pause", text="Pause")
     browser.screenshot("processor-overview-dead-letters")
@@ -111,7 +95,7 @@ def test_dead_letters_are_shown_and_lead_to_themselves(system: System, browser: 
 
 
 def test_a_page_that_cannot_refresh_says_so_and_goes_on_when_it_can(system: System, browser: Browser) -> None:
-    browser.open(admin(system, ORDER))
+    browser.open(system.admin(ORDER))
     wait_until_it_says(browser, "Refreshed at")
 
     system.stop("order-web")
@@ -125,7 +109,7 @@ def test_a_page_that_cannot_refresh_says_so_and_goes_on_when_it_can(system: Syst
 
 
 def test_a_page_whose_login_has_ended_says_so(system: System, browser: Browser) -> None:
-    browser.open(admin(system, ORDER))
+    browser.open(system.admin(ORDER))
     wait_until_it_says(browser, "Refreshed at")
 
     browser.driver.delete_all_cookies()

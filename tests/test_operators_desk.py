@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from dev.environment import ORDER, PROCESSOR, Service
+from dev.environment import ORDER, PROCESSOR
 from tests.accessibility import assert_accessible_everywhere
 from tests.browser import Browser
-from tests.system import ADMIN_PASSWORD, ADMIN_USER, System, new_customer
+from tests.system import ADMIN_USER, System, new_customer
 
 HOST = "127.0.0.1"
 FAULTY = {
@@ -29,28 +29,12 @@ def system(own_system: System) -> System:
 
 
 @pytest.fixture
-def browser(the_browser: Browser, system: System) -> Browser:
-    """Logged in to both admins."""
-    the_browser.forget()
-    for service in (ORDER, PROCESSOR):
-        the_browser.open(admin(system, service))
-        the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
-        the_browser.click("[type=submit]")
-        the_browser.find("#content")
-    return the_browser
-
-
-@pytest.fixture
 def faulty(system: System) -> Iterator[System]:
     """The system, with a release of the processor that has a fault in one of its steps."""
     for name in RELEASED:
         system.restart(name, **FAULTY)
     yield system
     system.heal()
-
-
-def admin(system: System, service: Service) -> str:
-    return f"{system.url(f'{service.name}-web')}/admin/"
 
 
 def test_orders_that_a_fault_held_up_are_found_understood_mended_and_completed(
@@ -63,7 +47,7 @@ def test_orders_that_a_fault_held_up_are_found_understood_mended_and_completed(
         system.wait_for_dead_letter(PROCESSOR, subject=order)
 
     # The first page of the processor says that something is wrong, and leads to what.
-    browser.open(admin(system, PROCESSOR))
+    browser.open(system.admin(PROCESSOR))
     browser.wait_for_text("could not be handled")
     browser.screenshot("desk-1-overview")
     assert_accessible_everywhere(browser)
@@ -80,7 +64,7 @@ def test_orders_that_a_fault_held_up_are_found_understood_mended_and_completed(
     group = browser.url
 
     # Each try is written down, with what it said and what came next.
-    browser.open(f"{admin(system, PROCESSOR)}messaging/failedattempt/?q={orders[0]}")
+    browser.open(f"{system.admin(PROCESSOR)}messaging/failedattempt/?q={orders[0]}")
     browser.wait_for_text("tried again after 200ms")
     browser.wait_for_text("given up: a dead letter")
     assert len(browser.all("#result_list tbody tr")) == 3
@@ -119,7 +103,7 @@ def test_orders_that_a_fault_held_up_are_found_understood_mended_and_completed(
     # Each order is completed, once, and its timeline tells the whole story.
     assert {order["status"] for order in system.wait_until_final(customer)} == {"completed"}
     assert len(system.records_of(customer)) == 8
-    browser.open(f"{admin(system, ORDER)}orders/order/?q={orders[0]}")
+    browser.open(f"{system.admin(ORDER)}orders/order/?q={orders[0]}")
     browser.click("#result_list a", text="Timeline")
     browser.wait_for_text("Try 3 failed, given up")
     browser.wait_for_text("The stock service is asked properly now.")

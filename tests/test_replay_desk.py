@@ -7,7 +7,7 @@ import pytest
 from dev.environment import PROCESSOR
 from tests.accessibility import assert_accessible_everywhere
 from tests.browser import Browser
-from tests.system import ADMIN_PASSWORD, ADMIN_USER, System, new_customer
+from tests.system import ADMIN_USER, System, new_customer
 
 HOST = "127.0.0.1"
 OWN_STEPS = {
@@ -22,20 +22,6 @@ def system(own_system: System) -> System:
     return own_system
 
 
-@pytest.fixture
-def browser(the_browser: Browser, system: System) -> Browser:
-    the_browser.forget()
-    the_browser.open(admin(system))
-    the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
-    the_browser.click("[type=submit]")
-    the_browser.find("#content")
-    return the_browser
-
-
-def admin(system: System) -> str:
-    return f"{system.url('processor-web')}/admin/"
-
-
 def test_a_replay_stops_by_itself_and_goes_on_when_the_step_is_mended(system: System, browser: Browser) -> None:
     for name in ("processor-consume", "processor-web"):
         system.restart(name, **OWN_STEPS)
@@ -45,7 +31,7 @@ def test_a_replay_stops_by_itself_and_goes_on_when_the_step_is_mended(system: Sy
     )
 
     # Found by what it is about, and from there all that failed in the same way.
-    browser.open(f"{admin(system)}messaging/deadletter/?q={orders[0]}")
+    browser.open(f"{system.admin(PROCESSOR)}messaging/deadletter/?q={orders[0]}")
     browser.click("#result_list tbody tr a")
     browser.click(".desk-link", text="own_steps.refuse")
     browser.click("button", text="Dry run")
@@ -96,7 +82,7 @@ def test_a_message_that_can_never_be_handled_is_edited(system: System, browser: 
         order = system.post_order(customer_id=f"refused-{customer}")["id"]
         letter = system.wait_for_dead_letter(PROCESSOR, subject=order)
 
-        page = f"{admin(system)}messaging/deadletter/{letter['id']}/change/"
+        page = f"{system.admin(PROCESSOR)}messaging/deadletter/{letter['id']}/change/"
         browser.open(page)
         browser.click("a", text="Edit and replay")
         body = browser.find("textarea").get_attribute("value") or ""

@@ -10,25 +10,13 @@ import pytest
 from dev.environment import ORDER, PROCESSOR
 from tests.accessibility import NARROW, WIDE, assert_accessible_everywhere
 from tests.browser import Browser
-from tests.system import ADMIN_PASSWORD, ADMIN_USER, System, new_correlation_id, new_customer
+from tests.system import System, new_correlation_id, new_customer
 
 HOST = "127.0.0.1"
 OWN_STEPS = {
     "PYTHONPATH": str(Path(__file__).parent / "own_steps"),
     "PROCESSING_STEPS": "processing.steps.validate,own_steps.reserve",
 }
-
-
-@pytest.fixture
-def browser(the_browser: Browser, system: System) -> Browser:
-    """Logged in to both admins."""
-    the_browser.forget()
-    for service in (ORDER, PROCESSOR):
-        the_browser.open(f"{system.url(f'{service.name}-web')}/admin/")
-        the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
-        the_browser.click("[type=submit]")
-        the_browser.find("#content")
-    return the_browser
 
 
 @pytest.fixture
@@ -52,7 +40,7 @@ def kinds(told: dict[str, Any]) -> list[str]:
 
 
 def page(system: System, order_id: str) -> str:
-    return f"{system.url('order-web')}/admin/orders/order/{order_id}/timeline/"
+    return f"{system.admin(ORDER)}orders/order/{order_id}/timeline/"
 
 
 def screenshot_of_a_phone(browser: Browser) -> None:
