@@ -126,10 +126,17 @@ def is_taken(port: int, host: str = "127.0.0.1") -> bool:
     return False
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """A port nobody listens on. Below the range that outgoing connections take theirs from, so it stays free."""
-    while is_taken(port := random.randrange(20000, 32000)):
+    """A port nobody listens on. Below the range that outgoing connections take theirs from, so it stays free.
+
+    Another one at each call: who stops its server for a while finds the port free when it starts it again.
+    """
+    while (port := random.randrange(20000, 32000)) in _given or is_taken(port):
         pass
+    _given.add(port)
     return port
 
 

@@ -137,6 +137,19 @@ class Tap:
         with self._broker.channel() as channel:
             channel.queue_delete(self._queue)
 
+    def reads_along(self) -> bool:
+        """Whether it is still there: RabbitMQ's topic exchanges are known to forget a route when they are restarted.
+
+        The list of bindings shows such a route all the same, so something is sent along it.
+        """
+        with self._broker.channel() as channel:
+            channel.confirm_delivery()
+            try:
+                channel.basic_publish(EXCHANGE, "tap.probe", b"", mandatory=True)
+            except pika.exceptions.UnroutableError:
+                return False
+        return True
+
     def events(self, type_: str, order_id: str | None = None) -> list[Event]:
         """What has passed so far: all of a type, or one order's."""
         with self._broker.channel() as channel:

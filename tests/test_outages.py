@@ -4,12 +4,13 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
 from dev.environment import ORDER, PROCESSOR
 from dev.servers import PostgreSQL, RabbitMQ
-from tests.broker import crash
+from tests.broker import PROCESSOR_QUEUE, crash
 from tests.conftest import running
 from tests.load import Load, assert_all_took_effect_once
 from tests.programs import NAMES
@@ -115,6 +116,33 @@ def test_a_broker_that_is_killed_under_load_loses_nothing(system: System, own_se
         system.wait_for_empty_outboxes()
     assert not system.dead_letters(ORDER)
     assert not system.dead_letters(PROCESSOR)
+
+
+def test_a_route_that_the_broker_has_lost_holds_orders_and_is_given_again(system: System, own_servers: Servers) -> None:
+    """RabbitMQ's topic exchanges are known to do so when they restart: the binding is listed, and nothing is routed."""
+    if PROCESSOR_QUEUE not in own_servers.broker.ask_node("eval", _ROUTES):
+        pytest.skip("this RabbitMQ keeps its routes elsewhere")
+    own_servers.broker.ask_node("eval", _LOSE_ROUTES.format(queue=PROCESSOR_QUEUE))
+    order = system.post_order()
+    system.wait(
+        lambda: "No queue takes 'order.created'" in _timeline(system, order["id"])["summary"] or None,
+        "the timeline says why the order waits",
+    )
+    assert PROCESSOR_QUEUE in system.broker.bound_queues()
+    system.manage(PROCESSOR, "topology", "apply", "--rebind")
+    system.wait_for_status(order["id"], "completed")
+
+
+def _timeline(system: System, order_id: str) -> dict[str, Any]:
+    timeline: dict[str, Any] = system.orders.get(f"/orders/{order_id}/timeline").json()
+    return timeline
+
+
+_ROUTES = "[R || R <- ets:tab2list(rabbit_topic_trie_binding)]."
+_LOSE_ROUTES = (
+    "[mnesia:dirty_delete_object(rabbit_topic_trie_binding, R) || R <- ets:tab2list(rabbit_topic_trie_binding),"
+    ' string:find(io_lib:format("~p", [R]), "{queue}") =/= nomatch].'
+)
 
 
 def test_what_waits_on_a_rung_survives_a_restart_of_the_broker(system: System, own_servers: Servers) -> None:

@@ -43,6 +43,7 @@ class RabbitMQ(Server):
     def __init__(self, folder: Path, *, port: int | None = None, management_port: int | None = None) -> None:
         super().__init__(folder, port=port)
         self.management_port = management_port or free_port()
+        self._node_port = free_port()
         self.epmd: Epmd | None = None
 
     @property
@@ -141,7 +142,7 @@ class RabbitMQ(Server):
         return self._environment() | {
             "ERL_EPMD_PORT": str(self.epmd.port),
             "RABBITMQ_NODENAME": self.node,
-            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_DIST_PORT": str(self._node_port),
             "RABBITMQ_MNESIA_BASE": str(self.folder / "data"),
             "RABBITMQ_LOG_BASE": str(self.folder),
             "RABBITMQ_LOGS": "-",

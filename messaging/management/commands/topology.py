@@ -21,7 +21,12 @@ class Command(BaseCommand):
         show = commands.add_parser("show", help="exchanges, queues with their arguments, and bindings; asks no broker")
         show.add_argument("--json", action="store_true", help="one JSON object")
         commands.add_parser("diff", help="what is missing, other or too much on the live broker; changes nothing")
-        commands.add_parser("apply", help="declare what is missing; never changes or deletes anything")
+        apply = commands.add_parser("apply", help="declare what is missing; never changes or deletes anything")
+        apply.add_argument(
+            "--rebind",
+            action="store_true",
+            help="then take each binding off and declare it again, for a broker that lists it and does not route by it",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
@@ -33,6 +38,8 @@ class Command(BaseCommand):
                     self._diff(settings)
                 case "apply":
                     topology.apply(settings)
+                    if options["rebind"]:
+                        topology.rebind(settings)
                     self.stdout.write("All that this service needs is on the broker.")
         except BrokerUnavailableError as error:
             raise CommandError(str(error), returncode=2) from error
