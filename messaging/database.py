@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, LiteralString
 
+import orjson
 import psycopg
 from django.db import InterfaceError, OperationalError, connection
 
@@ -50,3 +51,24 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
         cursor.execute(statement, parameters, prepare=True)
         return cursor.fetchall()
+
+
+def array(kind: str, values: Sequence[Any]) -> str:
+    """The values as one parameter that PostgreSQL reads as an array of this kind: for `%s::uuid[]` and the like.
+
+    psycopg dumps a list one element at a time and asks a regular expression about each: a quarter of what a message
+    costs a consumer. `kind` is `text`, `jsonb` (the elements are its text), `bytea`, or one that needs no escaping: a
+    number, a uuid, a time. An element may be None.
+    """
+    match kind:
+        case "text" | "jsonb":
+            elements = ",".join("null" if value is None else _quoted(value) for value in values)
+        case "bytea":
+            elements = ",".join("null" if value is None else f'"\\\\x{value.hex()}"' for value in values)
+        case _:
+            elements = orjson.dumps(values, default=str)[1:-1].decode()
+    return f"{{{elements}}}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from messaging.database import execute_prepared
+from messaging.database import array, execute_prepared
 from messaging.message import Message
 
 _ADMIT = """
@@ -23,10 +23,10 @@ def admit(messages: Sequence[Message[Any]]) -> list[Message[Any]]:
     # Sorted, so that two consumers with the same messages wait for each other instead of deadlocking.
     ordered = sorted(messages, key=lambda message: message.id)
     columns = [
-        [m.id for m in ordered],
-        [m.type for m in ordered],
-        [m.correlation_id for m in ordered],
-        [m.published_at for m in ordered],
+        array("uuid", [m.id for m in ordered]),
+        array("text", [m.type for m in ordered]),
+        array("text", [m.correlation_id for m in ordered]),
+        array("timestamptz", [m.published_at for m in ordered]),
     ]
     new = {message_id for (message_id,) in execute_prepared(_ADMIT, columns)}
     fresh = []

@@ -8,7 +8,7 @@ import orjson
 from django.db import connection, transaction
 
 from messaging.conf import config
-from messaging.database import execute_prepared
+from messaging.database import array, execute_prepared
 from messaging.message import OutgoingMessage
 from messaging.models import OutboxMessage
 from observability import context
@@ -52,7 +52,7 @@ def add(messages: Sequence[OutgoingMessage]) -> None:
     if not messages:
         return
     columns = zip(*map(row, messages), strict=True)
-    execute_prepared(_ADD, [list(column) for column in columns])
+    execute_prepared(_ADD, [array(kind, column) for kind, column in zip(_COLUMNS.values(), columns, strict=True)])
     transaction.on_commit(wake_relay, robust=True)
 
 

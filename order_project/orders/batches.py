@@ -18,7 +18,7 @@ from uuid_utils.compat import uuid7
 from contracts.events import OrderCreated, OrderLine
 from httpapi.problems import error, pointers
 from messaging import backpressure, failpoints, outbox
-from messaging.database import execute_prepared, refuse_to_nest
+from messaging.database import array, execute_prepared, refuse_to_nest
 from observability.context import current_correlation_id
 from orders import services
 from orders.metrics import ORDERS_ACCEPTED
@@ -205,13 +205,14 @@ def _write(
     if idempotency_key is not None:
         keyed = (idempotency_key, digest, _as_json(batch), _claim(owner, idempotency_key))
     messages = [services.announcement(order, correlation_id) for order in _placed(batch)]
-    ids, bodies = [message.message_id for message in messages], [message.body for message in messages]
+    ids = array("uuid", [message.message_id for message in messages])
+    bodies = array("bytea", [message.body for message in messages])
     # Of the first message, without its id and body: what is the same for all.
     same: tuple[Any, ...] = (None, None, None, None, None)
     if messages:
         _, *envelope, _, correlation = outbox.row(messages[0])
         same = (*envelope, correlation)
-    events = (b"[%b]" % b",".join(bodies)).decode()
+    events = (b"[%b]" % b",".join(message.body for message in messages)).decode()
     given = (events, now, owner, correlation_id, uuid7(), *keyed)
     ((mine, written),) = execute_prepared(_PLACE, (*given, *same, ids, bodies))
     if not mine:

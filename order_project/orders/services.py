@@ -16,7 +16,7 @@ from uuid_utils.compat import uuid7
 
 from contracts.events import OrderCreated, OrderLine, OrderProcessed
 from messaging import backpressure, failpoints, outbox
-from messaging.database import execute_prepared, refuse_to_nest
+from messaging.database import array, execute_prepared, refuse_to_nest
 from messaging.errors import PermanentError
 from messaging.message import Message, OutgoingMessage
 from observability.context import current_correlation_id
@@ -225,9 +225,9 @@ def record_results(messages: Sequence[Message[OrderProcessed]]) -> None:
     ids = sorted(verdicts)
     values = {
         "now": now,
-        "ids": ids,
-        "statuses": [verdicts[id].payload.status for id in ids],
-        "errors": [_reason(verdicts[id].payload) for id in ids],
+        "ids": array("uuid", ids),
+        "statuses": array("text", [verdicts[id].payload.status for id in ids]),
+        "errors": array("text", [_reason(verdicts[id].payload) for id in ids]),
     }
     accepted_at: dict[UUID, datetime] = dict(execute_prepared(_RECORD, values))
 

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from contracts.events import OrderCreated, OrderProcessed
 from messaging import outbox
-from messaging.database import execute_prepared
+from messaging.database import array, execute_prepared
 from messaging.errors import TransientError
 from messaging.message import Message, OutgoingMessage
 from observability import context
@@ -80,7 +80,7 @@ def _first_of_each_undecided_order(
 
     This only spares decided orders the steps. Whether an order is new is for the unique key to say, in `insert`.
     """
-    order_ids = [message.payload.order_id for message in messages]
+    order_ids = array("uuid", [message.payload.order_id for message in messages])
     seen: set[UUID] = {order_id for (order_id,) in execute_prepared(_DECIDED, [order_ids])}
     fresh: list[OrderMessage] = []
     repeated: list[OrderMessage] = []
@@ -122,7 +122,7 @@ def insert(records: Sequence[ProcessingRecord]) -> set[UUID]:
         return set()
     # Sorted, so that two consumers with the same orders wait for each other instead of deadlocking.
     ordered = sorted(records, key=lambda record: record.order_id)
-    columns = [[getattr(record, column) for record in ordered] for column in _COLUMNS]
+    columns = [array(kind, [getattr(record, column) for record in ordered]) for column, kind in _COLUMNS.items()]
     orders = _JSON.encode([record.order for record in ordered]).decode()
     return {order_id for (order_id,) in execute_prepared(_INSERT, [*columns, orders])}
 
