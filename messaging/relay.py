@@ -22,6 +22,7 @@ from messaging.models import FailedAttempt, OutboxMessage
 from messaging.publisher import Fate, Publisher, Receipt
 from messaging.stopping import Stop
 from messaging.storable import storable_text
+from observability.logs import info_each
 
 logger = logging.getLogger(__name__)
 
@@ -124,8 +125,7 @@ class Relay:
         seconds = time.monotonic() - started
         metrics.BATCH_SECONDS.labels("publish").observe(seconds)
         metrics.BATCH_SIZE.labels("publish").observe(len(rows))
-        for row, receipt in zip(rows, receipts, strict=True):
-            self._log(row, receipt)
+        _log(rows, receipts)
         self._one_at_a_time = max(0, self._one_at_a_time - len(rows))
         unknown = [receipt.reason for receipt in receipts if receipt.fate is Fate.UNKNOWN]
         if unknown:
@@ -135,7 +135,10 @@ class Relay:
         self._heartbeat.progress(published, seconds)
         return published
 
-    def _log(self, row: OutboxMessage, receipt: Receipt) -> None:
+
+def _log(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt]) -> None:
+    published: dict[str, list[dict[str, str]]] = {}
+    for row, receipt in zip(rows, receipts, strict=True):
         ids = {
             "message_id": str(row.message_id),
             "type": row.type,
@@ -143,13 +146,15 @@ class Relay:
             "correlation_id": row.correlation_id,
         }
         if receipt.fate is Fate.CONFIRMED:
-            metrics.PUBLISHED.labels(row.type).inc()
-            logger.info("message published", extra=ids)
+            published.setdefault(row.type, []).append(ids)
         elif receipt.fate is Fate.REFUSED:
             metrics.REFUSED.labels(row.type).inc()
             logger.warning(
                 "message refused", extra=ids | {"reason": receipt.reason, "next_attempt": row.available_at.isoformat()}
             )
+    for type_, group in published.items():
+        metrics.PUBLISHED.labels(type_).inc(len(group))
+        info_each(logger, "message published", group)
 
 
 def _to_put_back(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt], *, now: datetime) -> list[OutboxMessage]:

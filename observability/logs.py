@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import sys
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 from observability.context import current_correlation_id
 
 # `request` and `status_code` are what Django's own loggers attach: an object no line can hold, and a repetition.
-_NOT_EXTRAS = frozenset({*RESERVED_ATTRS, "request", "correlation_id"})
+_NOT_EXTRAS = frozenset({*RESERVED_ATTRS, "request", "correlation_id", "each"})
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 _CONTROL |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): " "}
 _COLOURS = {"WARNING": "\033[33m", "ERROR": "\033[31m", "CRITICAL": "\033[1;31m", "DEBUG": "\033[2m"}
@@ -70,6 +71,18 @@ def logging_config(*, service: str, level: str, log_format: str) -> dict[str, An
     }
 
 
+def info_each(logger: logging.Logger, message: str, extras: Sequence[Mapping[str, Any]]) -> None:
+    """Logs the message once for each of `extras`: as many lines, of the same moment and in one write.
+
+    For a batch: a record for each of its lines is a sixth of what a message costs a relay or a consumer. Handlers see a
+    single record, which has the extras as `each`; with one of them it is the record that `logger.info` makes.
+    """
+    if len(extras) == 1:
+        logger.info(message, extra=extras[0])
+    elif extras:
+        logger.info(message, extra={"each": extras})
+
+
 class HasTraceback(logging.Filter):
     """Lets only records with a traceback pass."""
 
@@ -85,6 +98,16 @@ class JSONFormatter(OrjsonFormatter):
         self._service = service
         self._process = process
 
+    def format(self, record: logging.LogRecord) -> str:
+        each: Sequence[Mapping[str, Any]] | None = record.__dict__.get("each")
+        if each is None:
+            return super().format(record)
+        record.message = record.getMessage()
+        same: dict[str, Any] = {}
+        self.add_fields(same, record, {})
+        context = {"correlation_id": same.pop("correlation_id")}
+        return "\n".join(self.jsonify_log_record({**context, **extra, **same}) for extra in each)
+
     def add_fields(self, log_data: LogData, record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         log_data["time"] = _time(record)
         log_data["level"] = record.levelname
@@ -93,7 +116,7 @@ class JSONFormatter(OrjsonFormatter):
         log_data["service"] = self._service
         log_data["process"] = self._process
         log_data["pid"] = record.process
-        log_data["correlation_id"] = _correlation_id(record)
+        log_data["correlation_id"] = _correlation_id(record.__dict__)
         if "exc_info" in message_dict:
             message_dict["traceback"] = message_dict.pop("exc_info")
         log_data.update(message_dict)
@@ -122,12 +145,14 @@ class TextFormatter(logging.Formatter):
         self._colours = _COLOURS if sys.stderr.isatty() and "NO_COLOR" not in os.environ else {}
 
     def format(self, record: logging.LogRecord) -> str:
+        each: Sequence[Mapping[str, Any]] = record.__dict__.get("each") or [record.__dict__]
+        return "\n".join(self._line(record, given) for given in each)
+
+    def _line(self, record: logging.LogRecord, given: Mapping[str, Any]) -> str:
         extras = [
-            f"{key}={value}"
-            for key, value in record.__dict__.items()
-            if key not in _NOT_EXTRAS and not key.startswith("_")
+            f"{key}={value}" for key, value in given.items() if key not in _NOT_EXTRAS and not key.startswith("_")
         ]
-        if correlation_id := _correlation_id(record):
+        if correlation_id := _correlation_id(given):
             extras.append(f"correlation_id={correlation_id}")
         message = record.getMessage().translate(_CONTROL)
         ids = " ".join(extras).translate(_CONTROL)
@@ -148,9 +173,9 @@ def _time(record: logging.LogRecord) -> str:
     return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def _correlation_id(record: logging.LogRecord) -> str:
-    given = record.__dict__.get("correlation_id")
-    return current_correlation_id() if given is None else str(given)
+def _correlation_id(given: Mapping[str, Any]) -> str:
+    correlation_id = given.get("correlation_id")
+    return current_correlation_id() if correlation_id is None else str(correlation_id)
 
 
 def _printable(text: str) -> str:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from observability.context import bind
-from observability.logs import JSONFormatter, TextFormatter, logging_config, process_role
+from observability.logs import JSONFormatter, TextFormatter, info_each, logging_config, process_role
 
 
 @pytest.fixture
@@ -97,6 +97,64 @@ def test_no_value_costs_the_line(as_json, value):
 def test_what_django_attaches_to_its_records_stays_out(as_json):
     line = as_json("x", extra={"request": object(), "status_code": 500})
     assert "request" not in line
+
+
+@pytest.fixture
+def lines_of_each():
+    """What `info_each` writes through a formatter."""
+
+    def write(formatter, message, extras):
+        stream = io.StringIO()
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(formatter)
+        logger = logging.getLogger("things.relay")
+        logger.setLevel(logging.INFO)
+        logger.addHandler(handler)
+        info_each(logger, message, extras)
+        logger.removeHandler(handler)
+        return stream.getvalue().splitlines()
+
+    return write
+
+
+@pytest.mark.parametrize("number", [0, 1, 3])
+def test_a_batch_is_logged_with_a_line_for_each_like_any_other(lines_of_each, number):
+    formatter = JSONFormatter(service="things", process="relay")
+    lines = [
+        json.loads(line)
+        for line in lines_of_each(
+            formatter, "sent", [{"message_id": str(n), "correlation_id": f"c{n}", "odd": {n}} for n in range(number)]
+        )
+    ]
+    assert [(line["message_id"], line["correlation_id"], line["odd"]) for line in lines] == [
+        (str(n), f"c{n}", f"{{{n}}}") for n in range(number)
+    ]
+    for line in lines:
+        assert line["message"] == "sent"
+        assert line["logger"] == "things.relay"
+        assert line["service"] == "things"
+        assert line["level"] == "INFO"
+        assert line["time"].endswith("Z")
+
+
+def test_a_line_of_a_batch_keeps_the_rules_of_any_other(lines_of_each):
+    with bind(correlation_id="of the context"):
+        first, second = map(
+            json.loads,
+            lines_of_each(
+                JSONFormatter(service="things", process="relay"), "x", [{"service": "forged"}, {"a": "b\nc"}]
+            ),
+        )
+    assert first["service"] == "things"
+    assert second["a"] == "b\nc"
+    assert first["correlation_id"] == second["correlation_id"] == "of the context"
+
+
+def test_a_batch_in_text_is_a_line_for_each(lines_of_each):
+    formatter = TextFormatter(service="things", process="relay")
+    first, second = lines_of_each(formatter, "sent", [{"id": 1, "correlation_id": "c1"}, {"id": "2\n", "_own": 3}])
+    assert first.endswith("things.relay: sent id=1 correlation_id=c1")
+    assert second.endswith("things.relay: sent id=2\\n")
 
 
 def test_a_text_line_shows_the_message_and_the_ids(as_text):

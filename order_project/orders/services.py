@@ -20,6 +20,7 @@ from messaging.database import array, execute_prepared, refuse_to_nest
 from messaging.errors import PermanentError
 from messaging.message import Message, OutgoingMessage
 from observability.context import current_correlation_id
+from observability.logs import info_each
 from orders.metrics import ORDERS_ACCEPTED, ORDERS_FINAL, SECONDS_TO_FINAL
 from orders.models import Order, OrderItem
 
@@ -236,11 +237,13 @@ def record_results(messages: Sequence[Message[OrderProcessed]]) -> None:
         _compare([*unchanged, *repeated])
 
     def settled() -> None:
+        by_status: dict[str, list[Message[OrderProcessed]]] = {}
         for id, accepted in accepted_at.items():
-            message = verdicts[id]
-            ORDERS_FINAL.labels(message.payload.status).inc()
+            by_status.setdefault(verdicts[id].payload.status, []).append(verdicts[id])
             SECONDS_TO_FINAL.observe(max(0.0, (now - accepted).total_seconds()))
-            logger.info("order %s", message.payload.status, extra=_ids(message))
+        for status, group in by_status.items():
+            ORDERS_FINAL.labels(status).inc(len(group))
+            info_each(logger, f"order {status}", [_ids(message) for message in group])
 
     transaction.on_commit(settled, robust=True)
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
 from functools import partial
@@ -17,6 +18,7 @@ from messaging.database import array, execute_prepared
 from messaging.errors import TransientError
 from messaging.message import Message, OutgoingMessage
 from observability import context
+from observability.logs import info_each
 from processing import metrics, pipeline
 from processing.models import ProcessingRecord
 
@@ -144,20 +146,25 @@ def announcement(record: ProcessingRecord, traceparent: str = "") -> OutgoingMes
 
 
 def _report(records: Sequence[ProcessingRecord], repeated: Sequence[OrderMessage]) -> None:
+    for outcome, number in Counter(record.outcome for record in records).items():
+        metrics.orders_processed.labels(outcome).inc(number)
     for record in records:
-        metrics.orders_processed.labels(record.outcome).inc()
         metrics.order_processing_seconds.labels(record.outcome).observe(record.duration_ms / 1000)
-        logger.info(
-            "order processed",
-            extra={
+    info_each(
+        logger,
+        "order processed",
+        [
+            {
                 "order_id": str(record.order_id),
                 "message_id": str(record.message_id),
                 "correlation_id": record.correlation_id,
                 "outcome": str(record.outcome),
                 "attempt": record.attempts,
                 "duration_ms": round(record.duration_ms, 3),
-            },
-        )
+            }
+            for record in records
+        ],
+    )
     for message in repeated:
         logger.info(
             "order was processed before, nothing done",
