@@ -59,7 +59,7 @@ class Broker:
     def publish_thing(self, number: int, **properties: Any) -> None:
         self.publish(json.dumps({"number": number}).encode(), type="thing.happened", **properties)
 
-    def get(self, queue: str, *, within: float = 5.0) -> tuple[pika.BasicProperties, bytes] | None:
+    def get(self, queue: str, *, within: float = 30.0) -> tuple[pika.BasicProperties, bytes] | None:
         """The next message of a queue, taken off it; None when none comes in time."""
         end = time.monotonic() + within
         while True:
@@ -84,7 +84,7 @@ def broker(config: MessagingConfig) -> Iterator[Broker]:
         yield broker
 
 
-def eventually(condition: Callable[[], Any], *, within: float = 10.0) -> Any:
+def eventually(condition: Callable[[], Any], *, within: float = 60.0) -> Any:
     """Waits until the condition is true and returns what it returned; fails when it does not become true."""
     end = time.monotonic() + within
     while not (result := condition()):
@@ -111,7 +111,7 @@ class Running:
 
     def stop(self) -> None:
         self._stop()
-        self.thread.join(timeout=10)
+        self.thread.join(timeout=60)
         assert not self.thread.is_alive(), "it did not stop"
         if self.error:
             raise self.error

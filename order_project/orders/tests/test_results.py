@@ -163,6 +163,7 @@ def test_it_finds_the_orders_by_the_index_even_with_statistics_of_an_empty_table
         )
     ids = sorted(Order.objects.values_list("id", flat=True)[:50])
     with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # as the consumer's connections have it
         cursor.execute(
             f"EXPLAIN {services._RECORD}",
             {"now": timezone.now(), "ids": ids, "statuses": ["completed"] * 50, "errors": [None] * 50},
