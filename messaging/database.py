@@ -1,11 +1,17 @@
 """Telling a database that cannot work at the moment from a message that is bad."""
 
+import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, LiteralString
 
 import orjson
 import psycopg
 from django.db import InterfaceError, OperationalError, connection
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
 
 from messaging.errors import ConfigurationError
 
@@ -42,15 +48,65 @@ def refuse_to_nest() -> None:
 def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Runs a statement that the server plans once for each connection, and returns its rows.
 
-    Outside a transaction it is one of its own. Raises Django's errors. Mind that a plan made for an empty table may
-    read all of a full one: only inserts are safe everywhere, and reads by an index in relay and consume, which never
-    plan anything else (`messaging.process`).
+    Outside a transaction it is one of its own. Each parameter needs a cast, by which the server knows its type. Raises
+    Django's errors. Mind that a plan made for an empty table may read all of a full one: only inserts are safe
+    everywhere, and reads by an index in relay and consume, which never plan anything else (`messaging.process`).
+
+    This is libpq as psycopg offers it, in one call that blocks. A cursor waits in Python, which is out of the CPU's
+    caches when the answer is there.
     """
     connection.ensure_connection()
-    # Not Django's cursor: it writes the parameters into the text, so that no statement is like another.
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        cursor.execute(statement, parameters, prepare=True)
-        return cursor.fetchall()
+    with connection.wrap_database_errors:
+        database: psycopg.Connection = connection.connection
+        transformer = Transformer.from_context(database)
+        numbered, names = _numbered(statement)
+        if isinstance(parameters, Mapping):
+            parameters = [parameters[name] for name in names]
+        texts = transformer.dump_sequence(parameters, [PyFormat.TEXT] * len(parameters))
+        if not database.autocommit and database.pgconn.transaction_status == TransactionStatus.IDLE:
+            _checked(database, database.pgconn.exec_(b"BEGIN"))  # as psycopg does with the first statement
+        prepared: dict[bytes, bytes] = database.__dict__.setdefault("prepared_by_us", {})
+        if (name := prepared.get(numbered)) is None:
+            name = b"prepared_%d" % len(prepared)
+            _checked(database, database.pgconn.prepare(name, numbered))
+            prepared[numbered] = name
+        result = _checked(database, database.pgconn.exec_prepared(name, texts))  # type: ignore[arg-type]  # of None too
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
+
+
+def execute_alone(statement: LiteralString) -> None:
+    """Runs a statement without parameters and rows, outside of any transaction. Raises Django's errors."""
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        database: psycopg.Connection = connection.connection
+        _checked(database, database.pgconn.exec_(statement.encode()))
+
+
+_PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?s|%%")
+
+
+@cache
+def _numbered(statement: LiteralString) -> tuple[bytes, list[str]]:
+    """The statement with $1, $2 … for its placeholders, and their names, if they have any."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[0] == "%%":
+            return "%"
+        if found[1] is None or found[1] not in names:
+            names.append(found[1] or "")
+        return f"${names.index(found[1]) + 1 if found[1] else len(names)}"
+
+    return _PLACEHOLDER.sub(number, statement).encode(), names
+
+
+def _checked(database: psycopg.Connection, result: PGresult) -> PGresult:
+    if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        return result
+    if database.closed:
+        raise psycopg.OperationalError(result.get_error_message())
+    raise error_from_result(result)
 
 
 def array(kind: str, values: Sequence[Any]) -> str:

@@ -8,7 +8,7 @@ import orjson
 from django.db import connection, transaction
 
 from messaging.conf import config
-from messaging.database import array, execute_prepared
+from messaging.database import array, execute_alone, execute_prepared
 from messaging.message import OutgoingMessage
 from messaging.models import OutboxMessage
 from observability import context
@@ -85,8 +85,7 @@ def wake_relay() -> None:
     if _wakes_left < 1:
         return
     _wakes_left -= 1
-    with connection.cursor() as cursor:
-        cursor.execute(f"NOTIFY {CHANNEL}")
+    execute_alone(f"NOTIFY {CHANNEL}")
 
 
 _FIELDS = [field.attname for field in OutboxMessage._meta.concrete_fields]
