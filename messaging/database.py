@@ -65,14 +65,24 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
         texts = transformer.dump_sequence(parameters, [PyFormat.TEXT] * len(parameters))
         if not database.autocommit and database.pgconn.transaction_status == TransactionStatus.IDLE:
             _checked(database, database.pgconn.exec_(b"BEGIN"))  # as psycopg does with the first statement
-        prepared: dict[bytes, bytes] = database.__dict__.setdefault("prepared_by_us", {})
-        if (name := prepared.get(numbered)) is None:
-            name = b"prepared_%d" % len(prepared)
-            _checked(database, database.pgconn.prepare(name, numbered))
-            prepared[numbered] = name
-        result = _checked(database, database.pgconn.exec_prepared(name, texts))  # type: ignore[arg-type]  # of None too
+        if database.prepare_threshold is None:  # DATABASE_PREPARED_STATEMENTS=false
+            result = database.pgconn.exec_params(numbered, texts)
+        else:
+            name = _prepare(database, numbered)
+            result = database.pgconn.exec_prepared(name, texts)  # type: ignore[arg-type]  # a text may be None
+        _checked(database, result)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
+
+
+def _prepare(database: psycopg.Connection, statement: bytes) -> bytes:
+    """The name of this statement, which the connection has prepared for its first use."""
+    names: dict[bytes, bytes] = database.__dict__.setdefault("prepared_by_us", {})
+    if (name := names.get(statement)) is None:
+        name = b"prepared_%d" % len(names)
+        _checked(database, database.pgconn.prepare(name, statement))
+        names[statement] = name
+    return name
 
 
 def execute_alone(statement: LiteralString) -> None:
@@ -101,9 +111,9 @@ def _numbered(statement: LiteralString) -> tuple[bytes, list[str]]:
     return _PLACEHOLDER.sub(number, statement).encode(), names
 
 
-def _checked(database: psycopg.Connection, result: PGresult) -> PGresult:
+def _checked(database: psycopg.Connection, result: PGresult) -> None:
     if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-        return result
+        return
     if database.closed:
         raise psycopg.OperationalError(result.get_error_message())
     raise error_from_result(result)

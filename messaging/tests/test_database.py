@@ -82,6 +82,14 @@ class TestExecutePrepared:
         kept = execute_prepared("SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE %s::text", ["%once%"])
         assert kept == [(1,)]
 
+    def test_behind_a_pooler_nothing_is_prepared(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(connection.connection, "prepare_threshold", None)
+        assert execute_prepared("SELECT 'never planned', %s::int, %s::text", [7, None]) == [("never planned", 7, None)]
+        kept = execute_prepared(
+            "SELECT count(*) FROM pg_prepared_statements WHERE statement LIKE %s::text", ["%never%"]
+        )
+        assert kept == [(0,)]
+
     def test_one_that_fails_raises_what_django_raises(self) -> None:
         execute_prepared("CREATE TEMPORARY TABLE once (id int UNIQUE)", [])
         execute_prepared("INSERT INTO once VALUES (%s::int)", [1])
