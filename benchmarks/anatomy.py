@@ -47,6 +47,8 @@ _SETTINGS = {
     **PLAIN_HTTP,
     **OPEN_API,
 }
+_WAITING = ("execute_prepared", "execute_alone", "wait")
+"""`messaging.database`'s and psycopg's, in which PostgreSQL works."""
 _LIBRARY = re.compile(r"site-packages/([^/]+)(?:/([^/.]+))?")
 _PARTS = {
     "django/db": "psycopg and Django's database layer",
@@ -163,7 +165,7 @@ def by_part(profile: cProfile.Profile) -> tuple[int, Counter[str]]:
     calls = 0
     for (file, _, function), (_, count, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]
         calls += count
-        if function != "wait":  # psycopg's, in which PostgreSQL works
+        if function not in _WAITING:
             spent[_part(file)] += own
     total = sum(spent.values())
     return calls, Counter({part: own / total for part, own in spent.items()})
