@@ -3,6 +3,7 @@ import json
 import logging
 import logging.config
 import sys
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pytest
@@ -11,19 +12,26 @@ from observability.context import bind
 from observability.logs import JSONFormatter, TextFormatter, info_each, logging_config, process_role
 
 
+@contextmanager
+def logger_through(formatter):
+    """A logger, and the stream that it writes to through the formatter."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(formatter)
+    logger = logging.getLogger("things.views")
+    logger.setLevel(logging.DEBUG)
+    logger.addHandler(handler)
+    yield logger, stream
+    logger.removeHandler(handler)
+
+
 @pytest.fixture
 def log():
     """Logs one record through a formatter and gives back the text."""
 
     def write(formatter, message, *args, level=logging.INFO, **kwargs):
-        stream = io.StringIO()
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(formatter)
-        logger = logging.getLogger("things.views")
-        logger.setLevel(logging.DEBUG)
-        logger.addHandler(handler)
-        logger.log(level, message, *args, **kwargs)
-        logger.removeHandler(handler)
+        with logger_through(formatter) as (logger, stream):
+            logger.log(level, message, *args, **kwargs)
         return stream.getvalue()
 
     return write
@@ -104,14 +112,8 @@ def lines_of_each():
     """What `info_each` writes through a formatter."""
 
     def write(formatter, message, extras):
-        stream = io.StringIO()
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(formatter)
-        logger = logging.getLogger("things.relay")
-        logger.setLevel(logging.INFO)
-        logger.addHandler(handler)
-        info_each(logger, message, extras)
-        logger.removeHandler(handler)
+        with logger_through(formatter) as (logger, stream):
+            info_each(logger, message, extras)
         return stream.getvalue().splitlines()
 
     return write
@@ -131,7 +133,7 @@ def test_a_batch_is_logged_with_a_line_for_each_like_any_other(lines_of_each, nu
     ]
     for line in lines:
         assert line["message"] == "sent"
-        assert line["logger"] == "things.relay"
+        assert line["logger"] == "things.views"
         assert line["service"] == "things"
         assert line["level"] == "INFO"
         assert line["time"].endswith("Z")
@@ -153,8 +155,8 @@ def test_a_line_of_a_batch_keeps_the_rules_of_any_other(lines_of_each):
 def test_a_batch_in_text_is_a_line_for_each(lines_of_each):
     formatter = TextFormatter(service="things", process="relay")
     first, second = lines_of_each(formatter, "sent", [{"id": 1, "correlation_id": "c1"}, {"id": "2\n", "_own": 3}])
-    assert first.endswith("things.relay: sent id=1 correlation_id=c1")
-    assert second.endswith("things.relay: sent id=2\\n")
+    assert first.endswith("things.views: sent id=1 correlation_id=c1")
+    assert second.endswith("things.views: sent id=2\\n")
 
 
 def test_a_text_line_shows_the_message_and_the_ids(as_text):
