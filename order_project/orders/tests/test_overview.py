@@ -101,15 +101,21 @@ def test_while_there_is_no_order_it_shows_the_command_that_places_one(admin):
 def test_its_questions_are_answered_by_indexes():
     now = timezone.now()
     questions: dict[str, dict[str, Any]] = {
-        PIPELINE.rows: {"start": now, "end": now},
+        PIPELINE.rows: {"start": now - timedelta(minutes=2), "end": now},
         PIPELINE.oldest_open: {},
         PIPELINE.count_open: {"cap": 10},
     }
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
+        cursor.execute(
+            """INSERT INTO orders_order (id, customer_id, total_amount, status, created_at, updated_at, correlation_id)
+               SELECT gen_random_uuid(), 'c', 1, CASE WHEN n % 100 = 0 THEN 'pending' ELSE 'completed' END,
+                   age.at, age.at, ''
+               FROM (SELECT n, now() - n * interval '1 minute' AS at FROM generate_series(1, 5000) n) age"""
+        )
+        cursor.execute("ANALYZE orders_order")
         for question, parameters in questions.items():
             cursor.execute(f"EXPLAIN {question}", parameters)
             plan = "\n".join(line for (line,) in cursor.fetchall())
-            assert "order_newest" in plan or "order_status" in plan
+            assert "order_newest" in plan or "order_status" in plan, plan
             assert "Seq Scan" not in plan
             assert "Sort" not in plan
