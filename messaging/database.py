@@ -49,8 +49,9 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
     """Runs a statement that the server plans once for each connection, and returns its rows.
 
     Outside a transaction it is one of its own. Each parameter needs a cast, by which the server knows its type. Raises
-    Django's errors. Mind that a plan made for an empty table may read all of a full one: only inserts are safe
-    everywhere, and reads by an index in relay and consume, which never plan anything else (`messaging.process`).
+    Django's errors. Mind that a plan made when the server had counted an empty table reads all of the table, however
+    full, until the server counts again. That is harmless for an insert and for one row now and then; relay and consume,
+    which read in bulk, never plan anything but an index (`messaging.process`).
 
     This is libpq as psycopg offers it, in one call that blocks. A cursor waits in Python, which is out of the CPU's
     caches when the answer is there.

@@ -9,11 +9,12 @@ from django.conf import settings
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
-from contracts.events import MONEY_PLACES, OrderCreated
+from contracts.events import MONEY_PLACES, OrderCreated, OrderLine
 from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
 from httpapi.openapi import ProblemErrorSerializer
 from httpapi.serializers import Serializer
 from orders.models import Order, OrderItem
+from orders.services import OrderState
 
 MAX_ORDERS_PER_BATCH = 1000
 
@@ -140,7 +141,7 @@ class BatchSerializer(serializers.Serializer[Any]):
     refused = serializers.IntegerField(min_value=0, help_text="How many do not hold.")
 
 
-def as_json(order: Order, items: Iterable[OrderItem]) -> dict[str, Any]:
+def as_json(order: Order | OrderState, items: Iterable[OrderItem | OrderLine]) -> dict[str, Any]:
     """The order as `OrderSerializer` declares it. Written out: field by field it would take ten times as long."""
     return {
         "id": str(order.id),

@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import StreamingHttpResponse
 from django.utils.cache import patch_vary_headers
 from drf_spectacular.utils import extend_schema_view
-from rest_framework.generics import ListAPIView, RetrieveAPIView
+from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -27,6 +27,7 @@ from orders.serializers import (
     NewOrderSerializer,
     OrderFilters,
     OrderSerializer,
+    as_json,
     as_placed,
     as_results,
 )
@@ -98,26 +99,27 @@ class OrderBatchView(APIView):
         )
 
 
-@extend_schema_view(get=openapi.read_order)
-class OrderView(RetrieveAPIView[Order]):
+class OrderView(APIView):
     """One order, and what has become of it."""
 
-    queryset = Order.objects.prefetch_related("items")
-    serializer_class = OrderSerializer
     page = pages.ORDER
 
     def get_view_name(self) -> str:
         return "Order"
 
-    def get_object(self) -> Order:
+    def read_order(self) -> services.OrderState:
         try:
-            return self.get_queryset().get(id=UUID(self.kwargs["order_id"]))
-        except (ValueError, Order.DoesNotExist):
-            raise Problem(404, "Order not found") from None
+            order = services.read_order(UUID(self.kwargs["order_id"]))
+        except ValueError:
+            order = None
+        if order is None:
+            raise Problem(404, "Order not found")
+        return order
 
-    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Any:
+    @openapi.read_order
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         wish = waiting.wish_of(request)
-        order = self.get_object()
+        order = self.read_order()
         if wish.seconds and order.status == Order.Status.PENDING and not came_back(request):
             try:
                 parked = wait(request, order.id, seconds=wish.seconds)
@@ -125,8 +127,8 @@ class OrderView(RetrieveAPIView[Order]):
                 raise waiting.no_place() from None
             if parked is not None:
                 return parked
-            order = self.get_object()
-        answer = Response(self.get_serializer(order).data)
+            order = self.read_order()
+        answer = Response(as_json(order, order.items))
         if wish.preferred:
             answer.headers["Preference-Applied"] = f"wait={wish.seconds}"
             patch_vary_headers(answer, ["Prefer"])
@@ -144,7 +146,7 @@ class OrderEventsView(OrderView):
 
     @openapi.follow_order
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
-        order = self.get_object()
+        order = self.read_order()
         seen = request.META.get("HTTP_LAST_EVENT_ID")
         parts: Iterable[bytes]
         if order.status != Order.Status.PENDING and not came_back(request):
@@ -171,7 +173,7 @@ class OrderEventsView(OrderView):
         )
 
     def _last_event(self) -> bytes:
-        order = self.get_object()
+        order = self.read_order()
         return waiting.status_event(order) if order.status != Order.Status.PENDING else b""
 
 

@@ -10,8 +10,8 @@ from django.db import connection
 from rest_framework.request import Request
 
 from httpapi.problems import Problem, error, invalid
-from orders.models import Order
 from orders.serializers import as_json
+from orders.services import OrderState
 
 STREAM = "text/event-stream"
 RETRY_AFTER = 5
@@ -75,12 +75,12 @@ def no_place() -> Problem:
     )
 
 
-def status_event(order: Order) -> bytes:
+def status_event(order: OrderState) -> bytes:
     """The event `status`. Its id is the status: it changes once, so that says all a client has seen."""
-    data = orjson.dumps(as_json(order, order.items.all()))
+    data = orjson.dumps(as_json(order, order.items))
     return b"id: %b\nevent: status\ndata: %b\n\n" % (order.status.encode(), data)
 
 
-def beginning(order: Order, *, seen: str | None) -> bytes:
+def beginning(order: OrderState, *, seen: str | None) -> bytes:
     """What a stream begins with: the order as it is, unless the client has seen it so."""
     return _RETRY + (b"\n" if seen == order.status else status_event(order))
