@@ -23,6 +23,7 @@ from observability.context import current_correlation_id
 from orders import services
 from orders.metrics import ORDERS_ACCEPTED
 from orders.models import Order, OrderBatch, OrderItem
+from orders.new_order import NewOrder
 from orders.serializers import MAX_ORDERS_PER_BATCH, NewOrderSerializer
 from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders
 
@@ -33,14 +34,6 @@ logger = logging.getLogger(__name__)
 
 type Errors = list[dict[str, str]]
 """What is wrong with an order: `{pointer, detail}` each, as in the errors of `POST /orders`."""
-
-
-@dataclass(frozen=True, slots=True)
-class NewOrder:
-    """An order that holds."""
-
-    customer_id: str
-    lines: list[OrderLine]
 
 
 @dataclass(frozen=True, slots=True)

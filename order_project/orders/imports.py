@@ -17,7 +17,8 @@ from django.conf import settings
 
 from httpapi.parsers import max_body_bytes, parse_json
 from httpapi.problems import Problem, error
-from orders.batches import Errors, NewOrder, PlacedBatch, Refused, check, place_batch
+from orders.batches import Errors, PlacedBatch, Refused, check, place_batch
+from orders.new_order import NewOrder
 from orders.serializers import MAX_ORDERS_PER_BATCH
 from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders
 

@@ -15,16 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from contracts.events import OrderLine
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from httpapi.renderers import EventStreamRenderer, JSONRenderer
 from observability.waiting import Full, came_back, stream, wait
-from orders import batches, openapi, pages, services, waiting
+from orders import batches, new_order, openapi, pages, services, waiting
 from orders.models import Order
 from orders.serializers import (
     NewBatchSerializer,
-    NewOrderSerializer,
     OrderFilters,
     OrderSerializer,
     as_json,
@@ -55,12 +53,11 @@ class OrderListView(ListAPIView[Order]):
     @openapi.place_order
     def post(self, request: Request) -> Response:
         key = _idempotency_key(request)
-        new = NewOrderSerializer(data=request.data)
-        new.is_valid(raise_exception=True)
+        new = new_order.read(request)
         try:
             placed = services.place_order(
-                customer_id=new.validated_data["customer_id"],
-                lines=[OrderLine(**item) for item in new.validated_data["items"]],
+                customer_id=new.customer_id,
+                lines=new.lines,
                 placed_by=request.user if request.user.is_authenticated else None,
                 idempotency_key=key,
             )

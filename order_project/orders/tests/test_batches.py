@@ -26,6 +26,7 @@ from messaging.models import OutboxMessage
 from messaging.tests.round_trips import round_trips
 from orders import batches, services
 from orders.models import Order, OrderBatch, OrderItem
+from orders.new_order import NewOrder
 from orders.tests.factories import body, item, outbox_without_room, verdict
 from orders.tests.test_post import UNREADABLE, WRONG_VALUES
 
@@ -39,7 +40,7 @@ def post(orders: Any = None, key: str | None = None, **headers: str) -> Any:
     return APIClient().post("/orders/batch", {"orders": THREE if orders is None else orders}, headers=headers)
 
 
-def checked(orders: Any) -> list[batches.NewOrder | batches.Refused]:
+def checked(orders: Any) -> list[NewOrder | batches.Refused]:
     """As the view has them."""
     return batches.check(parse_json(json.dumps(orders).encode()))
 
@@ -280,8 +281,8 @@ def test_nothing_at_all_is_kept_when_the_announcements_cannot_be_written(key):
 @pytest.mark.django_db(transaction=True)
 def test_one_order_that_the_database_refuses_leaves_nothing_of_the_others():
     good, bad = checked([body(), body()])
-    assert isinstance(bad, batches.NewOrder)
-    bad = batches.NewOrder("customer\0", bad.lines)  # which no order has that was checked
+    assert isinstance(bad, NewOrder)
+    bad = NewOrder("customer\0", bad.lines)  # which no order has that was checked
 
     with pytest.raises(DataError, match="0000"):
         batches.place_batch(orders=[good, bad], idempotency_key="key-1")
