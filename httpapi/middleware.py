@@ -53,6 +53,25 @@ class ProblemMiddleware:
         return None
 
 
+def let_go_of_the_view(get_response: GetResponse) -> GetResponse:
+    """Takes apart what REST framework has tied together, once the answer is written.
+
+    A view, its request and its response know each other: fifty objects for each request, which only the garbage
+    collector would find, a lot of them at a time. That costs a tenth of the CPU time of a POST, and a pause of ten
+    milliseconds and more now and then, since each request works in fresh memory instead of in what is in the caches.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponseBase:
+        response = get_response(request)
+        if context := getattr(response, "renderer_context", None):
+            context["request"].parser_context.clear()
+            context["view"].__dict__.clear()
+            context.clear()
+        return response
+
+    return middleware
+
+
 def read_chunked(request: HttpRequest) -> Problem | None:
     """Reads a body of unknown length, at most one byte more than is taken. Returns what is wrong with it, or None."""
     if not request.META.get("wsgi.input_terminated"):

@@ -35,6 +35,7 @@ MIDDLEWARE = [
     "httpapi.people.AuthenticationMiddleware",
     "httpapi.people.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "httpapi.middleware.let_go_of_the_view",
 ]
 """The setting of this name, in an order that works."""
 

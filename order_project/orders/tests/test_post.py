@@ -1,15 +1,18 @@
 """POST /orders: what is taken, what is refused, and that a refusal writes nothing."""
 
+import gc
 import json
 from typing import Any
 
 import pytest
+from django.core.handlers.wsgi import WSGIHandler
+from django.test import RequestFactory
 from rest_framework.test import APIClient
 
 from messaging.models import OutboxMessage
 from messaging.tests.round_trips import round_trips
 from orders.models import Order, OrderItem
-from orders.tests.factories import body, item
+from orders.tests.factories import body, item, make_order
 
 
 @pytest.fixture
@@ -118,6 +121,40 @@ def test_an_anonymous_order_costs_no_statement_beside_the_order_itself(client):
         assert client.post("/orders", body()).status_code == 201
 
     assert asked == ["run"]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("method", "path", "sent", "status"),
+    [
+        ("POST", "/orders", body(), 201),
+        ("POST", "/orders", body(items=[item(price="1")]), 422),
+        ("POST", "/orders/batch", {"orders": [body()]}, 200),
+        ("GET", "/orders/{}", None, 200),
+        ("GET", "/orders/none", None, 404),
+    ],
+)
+def test_a_request_leaves_nothing_to_the_garbage_collector(method, path, sent, status):
+    application = WSGIHandler()
+    path = path.format(make_order().id)
+
+    def ask() -> int:
+        # Not the test client, which ties knots of its own; and a program has no cookies.
+        environ = RequestFactory().generic(method, path, json.dumps(sent), "application/json").environ
+        del environ["HTTP_COOKIE"]
+        answer = application(environ, lambda *_: len)
+        b"".join(answer)
+        answer.close()
+        return answer.status_code
+
+    ask()  # the first one fills caches
+    gc.collect()
+    gc.disable()
+    try:
+        assert ask() == status
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 WRONG_VALUES = [
