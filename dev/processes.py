@@ -58,7 +58,7 @@ def spawn(
 
 def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM, within: float = 10.0) -> bool:
     """End `process` and all that it has started. True when it left by itself `within` seconds."""
-    family = _descendants(process.pid)
+    family = _descendants(process.pid) if process.poll() is None else {}
     with suppress(ProcessLookupError):
         process.send_signal(by)
     try:
@@ -66,8 +66,10 @@ def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM
         left = True
     except subprocess.TimeoutExpired:
         left = False
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    if not left:
+        process.kill()
+        process.wait()
+    kill_rest_of_group(process.pid)
     # A group of their own, as Erlang's helpers have, saves nobody.
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
@@ -78,8 +80,17 @@ def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.01)
-    process.wait()
     return left
+
+
+def kill_rest_of_group(leader: int) -> None:
+    """End what is left of a group whose leader, a child of ours, has ended and was waited for.
+
+    As long as one of a group lives no other process gets its number. Later one may, and is spared.
+    """
+    if not Path(f"/proc/{leader}").exists():
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(leader, signal.SIGKILL)
 
 
 @contextmanager

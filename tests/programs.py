@@ -1,19 +1,17 @@
 """The six processes of the system, started by the commands that operators use."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dev.environment import ORDER, PROCESSOR, Service
-from dev.processes import end, spawn
+from dev.processes import end, kill_rest_of_group, spawn
 
 BIN = Path(sys.executable).parent
 ROLES = ("web", "relay", "consume")
@@ -116,8 +114,7 @@ class Program:
             end(self._process, by=signal.SIGKILL)
             self._process = None
         for group in self._groups:
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(group, signal.SIGKILL)
+            kill_rest_of_group(group)
         self._groups.clear()
 
     def text(self, since: int = 0) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dev.processes import end, free_port, is_alive, is_taken, spawn
+from dev.processes import end, free_port, is_alive, is_taken, kill_rest_of_group, spawn
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and parent-death signals are Linux's")
 
@@ -79,6 +79,33 @@ def test_end_kills_what_does_not_listen() -> None:
     assert not end(process, within=0.1)
 
     assert process.returncode == -signal.SIGKILL
+
+
+def test_the_rest_of_a_group_is_killed() -> None:
+    leader = start(
+        f"""
+import subprocess, sys
+print(subprocess.Popen([sys.executable, "-c", {SLEEPER!r}]).pid, flush=True)
+"""
+    )
+    member = int(said(leader))
+    leader.wait()
+    assert is_alive(member)
+
+    kill_rest_of_group(leader.pid)
+
+    assert until(lambda: not is_alive(member))
+    leader.communicate()
+
+
+def test_a_process_that_has_the_number_of_one_long_gone_is_spared() -> None:
+    another = start(SLEEPER)
+    try:
+        kill_rest_of_group(another.pid)
+
+        assert is_alive(another.pid)
+    finally:
+        end(another)
 
 
 def test_ctrl_c_in_the_terminal_does_not_reach_a_child() -> None:
