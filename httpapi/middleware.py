@@ -57,8 +57,8 @@ def let_go_of_the_view(get_response: GetResponse) -> GetResponse:
     """Takes apart what REST framework has tied together, once the answer is written.
 
     A view, its request and its response know each other: fifty objects for each request, which only the garbage
-    collector would find, a lot of them at a time. That costs a tenth of the CPU time of a POST, and a pause of ten
-    milliseconds and more now and then, since each request works in fresh memory instead of in what is in the caches.
+    collector would find, 20,000 at a time, in a pause of ten milliseconds and more. Freed at once, their memory is
+    still in the CPU's caches for the next request. Together that is a twelfth of the CPU time of a POST.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:

@@ -37,7 +37,7 @@ def read(request: Request) -> NewOrder:
 
 
 # What follows is for speed alone: an order that holds and has nothing special about it is read and checked in one go,
-# which takes a quarter off the CPU time of a POST. All others are the serializer's, and so is every word about what is
+# which takes a sixth off the CPU time of a POST. All others are the serializer's, and so is every word about what is
 # wrong. It need not know all that may be said, only never take what the serializer would not, or otherwise.
 
 # Limits below zero are for the system checks to refuse, which run later than this.

@@ -113,7 +113,7 @@ class OrderState(NamedTuple):
     updated_at: datetime
 
 
-# The ORM asks twice, and puts the words of both questions together each time: a GET then takes three times the CPU.
+# The ORM asks twice, and puts the words of both questions together each time: a GET then takes four times the CPU.
 _READ = """
     SELECT id, customer_id, (
                SELECT json_agg(json_build_array(product_id, quantity, price::text) ORDER BY position)::text
