@@ -135,6 +135,10 @@ def group_of(row: DeadLetter) -> int:
     return row.group_id
 
 
+def counted() -> tuple[list[Any], list[Any]]:
+    return list(FailureGroup.objects.order_by("pk").values()), list(FailureHour.objects.order_by("pk").values())
+
+
 @pytest.mark.django_db(transaction=True)
 class TestCounting:
     def test_a_dead_letter_has_a_group_that_tells_of_it(self) -> None:
@@ -166,11 +170,11 @@ class TestCounting:
     def test_the_same_delivery_again_is_not_counted_again(self) -> None:
         messages = [failed(), failed(error_type="KeyError")]
         dead_letters.store(messages)
-        before = (list(FailureGroup.objects.values()), list(FailureHour.objects.values()))
+        before = counted()
         dead_letters.store(messages)
         dead_letters.replay(dead_letters=DeadLetter.objects.all(), by="anna")
         dead_letters.store(messages)
-        assert (list(FailureGroup.objects.values()), list(FailureHour.objects.values())) == before
+        assert counted() == before
 
     def test_the_same_message_that_fails_again_is_counted_again(self) -> None:
         first = failed()
