@@ -5,12 +5,14 @@ workers share. So this module, which gunicorn.conf.py imports before that variab
 """
 
 import atexit
+import fcntl
 import logging
 import os
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
-_PREFIX = "gunicorn-metrics-"  # then the master's pid
+_PREFIX = "gunicorn-metrics-"
 
 
 def gunicorn_on_starting(server: Any = None) -> None:
@@ -40,7 +42,8 @@ def gunicorn_on_starting(server: Any = None) -> None:
             stale.unlink(missing_ok=True)
         return
     _remove_orphans()
-    made = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    while _lock(made := tempfile.mkdtemp(prefix=_PREFIX), wait=True) is None:
+        pass  # another master took it for an orphan just then
     os.environ[_DIRECTORY] = made
     atexit.register(_remove, made, os.getpid())
 
@@ -53,22 +56,30 @@ def gunicorn_child_exit(server: Any, worker: Any) -> None:
 
 
 def _remove_orphans() -> None:
-    """Removes the temporary directories of masters that are no more."""
-    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*-*"):
-        pid = directory.name.removeprefix(_PREFIX).partition("-")[0]
-        # Our own pid: it was another's before, as that of the first process of a container always was.
-        if pid.isdecimal() and (int(pid) == os.getpid() or not _is_alive(int(pid))):
+    """Removes the temporary directories of masters that are no more.
+
+    Whose it is, a lock tells, which goes with the last of its processes. Process ids would not do: containers that
+    share a folder for temporary files each have a master with the number 1.
+    """
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        lock = _lock(str(directory), wait=False)
+        if lock is not None:
             shutil.rmtree(directory, ignore_errors=True)
+            os.close(lock)
 
 
-def _is_alive(pid: int) -> bool:
+def _lock(directory: str, *, wait: bool) -> int | None:
+    """Locks the directory until the descriptor is closed here and in all forks. None when it is another's, or gone."""
     try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError:
+        return None
+    with suppress(BlockingIOError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        if Path(directory).exists():
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _remove(directory: str, owner: int) -> None:

@@ -1,5 +1,6 @@
 """Metrics and logs of a real gunicorn with two workers."""
 
+import fcntl
 import json
 import os
 import re
@@ -84,16 +85,26 @@ def test_every_line_is_json_and_gunicorns_own_lines_too(server):
 
 
 def test_the_workers_counts_go_with_the_master_also_those_of_one_that_was_killed(tmp_path):
-    orphan, other = tmp_path / "gunicorn-metrics-999999999-x", tmp_path / f"gunicorn-metrics-{os.getpid()}-x"
+    orphan, other = tmp_path / "gunicorn-metrics-orphan", tmp_path / "gunicorn-metrics-other"
     for directory in (orphan, other):
         directory.mkdir()
+    owner = os.open(other, os.O_RDONLY)
+    fcntl.flock(owner, fcntl.LOCK_EX)
     with gunicorn(settings="observability.tests.settings", TMPDIR=str(tmp_path)) as server:
         get(server, "/ids")
         (mine,) = {path.parent for path in tmp_path.glob("gunicorn-metrics-*/*.db")}
         assert not orphan.exists()
+        with gunicorn(settings="observability.tests.settings", TMPDIR=str(tmp_path)) as second:
+            get(second, "/ids")
+            assert mine.exists(), "its owner is alive: the first server"
+            assert second.stop() == 0
         assert server.stop() == 0
     assert not mine.exists()
     assert other.exists(), "its owner is alive: this test"
+    os.close(owner)
+    with gunicorn(settings="observability.tests.settings", TMPDIR=str(tmp_path)) as third:
+        get(third, "/ids")
+        assert not other.exists()
 
 
 def test_a_named_directory_is_emptied_of_former_counts(tmp_path):
