@@ -54,6 +54,11 @@ class Result:
         return sum(self.stuck_in(place) for place in PLACES)
 
     @property
+    def moved(self) -> int:
+        """Orders that have moved so lately that nobody can say yet whether something is wrong with them."""
+        return sum(count.orders for count in self.counts if not count.due)
+
+    @property
     def unknown(self) -> int:
         """Orders that are nowhere but, perhaps, on a broker that did not say how many messages it has."""
         ways = {"broker": "processor", "result_broker": "orders"}

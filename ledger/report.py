@@ -85,6 +85,8 @@ def as_text(result: Result, book: Book, *, older_than: str, limit: int, repaired
         yield "  What to look at: docs/operations.md, Orders stay pending."
     yield ""
     yield _verdict(result)
+    if result.moved:
+        yield f"{result.moved:,} of them moved within the last {older_than} and cannot be judged yet: look again later."
 
 
 def _verdict(result: Result) -> str:

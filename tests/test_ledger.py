@@ -210,6 +210,10 @@ def test_people_read_what_is_wrong_and_what_to_do_about_it(system: System) -> No
     execute(system, ORDER, fail, order["id"])
     reconciled(system, lambda found: found["double_count"] == 1, "the order is due, and double")
 
+    early = reconcile(system, PROCESSOR, "--older-than", "1h")
+    assert (early.code, early.out.rstrip().endswith("look again later.")) == (0, True)
+    assert "of them moved within the last 1h and cannot be judged yet" in early.out
+
     done = reconcile(system, PROCESSOR, *DUE, "--repair")
 
     assert done.code == 1

@@ -90,7 +90,7 @@ def test_what_has_just_moved_is_on_its_way(keep: Keep, status: str | None, recor
     result = compare(*([theirs(order_id, state=record, age=10)] if record else []))
 
     assert result.balanced
-    assert (result.counted, result.stuck_count, wrong()) == (1, 0, {})
+    assert (result.counted, result.moved, result.stuck_count, wrong()) == (1, 1, 0, {})
 
 
 def test_the_newest_of_its_entries_says_when_an_order_has_moved(keep: Keep) -> None:
