@@ -1,14 +1,35 @@
 """How relays and consumers find batches worth their while."""
 
+import time
+
 # A batch costs most of its time once, however many messages it has, and the more processes there are, the smaller are
 # the batches. So a process that has found several messages takes a rest, in which more come together: of so many times
-# what the batch took, which is long where the machine is full, but of no more than so long for each message (seconds),
-# which is short where it is quiet and nobody shall wait. A single message is followed by none.
+# what the batch took, which is long where the machine is full, but of no more than so long for each message (seconds).
 _TIMES = 5.0
 _FOR_EACH = 0.005
 _LONGEST = 0.1
+# Where it is quiet nobody shall wait: who has spent less than half of the last moment (seconds) on batches has no rest.
+_BUSY = 0.5
+_MOMENT = 0.5
 
 
-def rest_after(messages: int, seconds: float) -> float:
-    """How long (seconds) to let messages come together after a batch of so many, which was not full, took so long."""
-    return min(_TIMES * seconds, _FOR_EACH * messages, _LONGEST) if messages > 1 else 0.0
+class Rests:
+    """Decides how long a process lets messages come together after each batch."""
+
+    def __init__(self) -> None:
+        self._busy = 0.0
+        self._ended = time.monotonic()
+
+    def after(self, messages: int, seconds: float) -> float:
+        """How long (seconds) to rest after a batch of so many, which has just taken so long.
+
+        To be asked after every batch, also where none is taken because a batch was full.
+        """
+        now = time.monotonic()
+        since_then = max(now - self._ended, seconds, 1e-6)
+        self._busy += min(1.0, since_then / _MOMENT) * (seconds / since_then - self._busy)
+        rest = 0.0
+        if messages > 1 and self._busy > _BUSY:
+            rest = min(_TIMES * seconds, _FOR_EACH * messages, _LONGEST)
+        self._ended = now + rest
+        return rest

@@ -19,7 +19,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
 from messaging import dead_letters, envelope, failpoints, failures, inbox, metrics, replays, topology
-from messaging.batching import rest_after
+from messaging.batching import Rests
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
 from messaging.database import database_is_away
@@ -64,6 +64,7 @@ class Consumer:
         self._heartbeat = Heartbeat("consume")
         self._broker = Circuit("broker", stop)
         self._database = Circuit("database", stop)
+        self._rests = Rests()
         self._seconds_per_message = 0.0
         self._replays_due = 0.0
 
@@ -121,8 +122,9 @@ class Consumer:
         if batch:
             started = time.monotonic()
             self._handle_batch(work, batch)
+            rest = self._rests.after(len(batch), time.monotonic() - started)
             if len(batch) < limit:
-                time.sleep(rest_after(len(batch), time.monotonic() - started))
+                time.sleep(rest)
             # In a quorum queue what comes back is at the head, so the first that was never delivered means that all
             # that may have crashed a process is behind us.
             if work.prefetch == 1 and not batch[-1].redelivered:

@@ -16,10 +16,11 @@ from observability import context
 CHANNEL = "messaging_outbox"
 
 # A NOTIFY for each commit costs three quarters of PostgreSQL's commits a second, so a process that commits more often
-# than this (seconds) leaves some out. For as long after its last one the relay looks once more.
+# than this leaves some out; but a calm one leaves out none, though its commits do not come evenly.
+_WAKES_A_SECOND = 100
+_MOST_WAKES_AT_ONCE = 10
+# So long (seconds) after its last call a relay looks once more, for what was left out.
 WAKE_INTERVAL = 0.02
-# A calm process leaves out none, though its commits do not come evenly.
-_MOST_WAKES_AT_ONCE = 5
 _wakes_left = float(_MOST_WAKES_AT_ONCE)
 _counted_at = 0.0
 
@@ -80,7 +81,7 @@ def wake_relay() -> None:
     """
     global _counted_at, _wakes_left
     now = time.monotonic()
-    _wakes_left = min(_wakes_left + (now - _counted_at) / WAKE_INTERVAL, _MOST_WAKES_AT_ONCE)
+    _wakes_left = min(_wakes_left + (now - _counted_at) * _WAKES_A_SECOND, _MOST_WAKES_AT_ONCE)
     _counted_at = now
     if _wakes_left < 1:
         return
@@ -108,7 +109,8 @@ def claim(limit: int) -> list[OutboxMessage]:
     """
     rows = []
     for values in sorted(execute_prepared(_CLAIM, [limit])):
-        row = OutboxMessage(**dict(zip(_FIELDS, values, strict=True)))
+        # With values by name it takes three times as long: a fifth of what a message costs a relay.
+        row = OutboxMessage.from_db(None, _FIELDS, values)
         row.headers = orjson.loads(row.headers)
         rows.append(row)
     return rows

@@ -1,10 +1,48 @@
-from messaging.batching import rest_after
+import pytest
+
+from messaging.batching import Rests
 
 
-def test_nobody_waits_while_it_is_quiet():
-    assert rest_after(0, 1.0) == rest_after(1, 1.0) == 0
+class Process:
+    """One that takes batches by a clock of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("messaging.batching.time.monotonic", lambda: self.now)
+        self.rests = Rests()
+
+    def batch(self, messages: int, seconds: float, *, waits: float = 0.0) -> float:
+        """Waits so long, takes a batch, rests, and returns how long it has rested."""
+        self.now += waits + seconds
+        rest = self.rests.after(messages, seconds)
+        self.now += rest
+        return rest
 
 
-def test_a_rest_grows_with_what_was_found_and_with_how_long_it_took_up_to_a_tenth_of_a_second():
-    assert 0 < rest_after(2, 0.01) < rest_after(5, 0.01) < rest_after(15, 0.01) < rest_after(15, 1.0)
-    assert rest_after(200, 10.0) == 0.1
+@pytest.fixture
+def process(monkeypatch):
+    return Process(monkeypatch)
+
+
+def test_nobody_waits_while_it_is_quiet(process):
+    assert all(process.batch(5, 0.004, waits=0.016) == 0 for _ in range(500))
+
+
+def test_one_message_is_followed_by_no_rest(process):
+    assert all(process.batch(1, 0.01) == 0 for _ in range(500))
+
+
+def test_who_finds_work_whenever_he_looks_rests_until_he_finds_none(process):
+    rests = [process.batch(5, 0.01) for _ in range(500)]
+    assert rests[0] == 0
+    assert set(rests[100:]) == {0.025}
+    assert process.batch(5, 0.01, waits=0.6) == 0
+
+
+def test_a_rest_grows_with_what_was_found_and_with_how_long_it_took_up_to_a_tenth_of_a_second(process):
+    for _ in range(500):
+        process.batch(5, 0.01)
+    rests = [process.batch(*batch) for batch in ((2, 0.01), (5, 0.01), (15, 0.01), (15, 0.015), (200, 10.0))]
+    assert rests == sorted(set(rests))
+    assert rests[0] > 0
+    assert rests[-1] == 0.1

@@ -136,6 +136,28 @@ def test_running_it_wakes_up_for_each_commit(broker: Broker, config: MessagingCo
     running.stop()
 
 
+def test_it_keeps_out_of_the_way_of_a_faster_relay_but_not_for_one_call_in_vain(
+    relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [1, 0, 1, 0, 0, 0, 1, 0]
+    naps: list[float] = []
+
+    def publish_batch() -> int:
+        naps.append(0.0)
+        if len(naps) == len(found):
+            relay._stop.request()
+        return found[len(naps) - 1]
+
+    def sleep(seconds: float) -> None:
+        naps[-1] += seconds
+
+    monkeypatch.setattr(relay, "publish_batch", publish_batch)
+    monkeypatch.setattr(relay._alarm, "wait", lambda seconds: True)
+    monkeypatch.setattr("messaging.relay.time.sleep", sleep)
+    relay._work()
+    assert naps == [0, 0, 0, 0, outbox.WAKE_INTERVAL, outbox.WAKE_INTERVAL, 0, 0]
+
+
 def test_running_it_waits_for_a_database_that_comes_back(broker: Broker, config: MessagingConfig) -> None:
     stop = Stop()
     running = Running(Relay(config, stop).run, stop.request)

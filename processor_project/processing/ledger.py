@@ -13,7 +13,7 @@ from django.utils import timezone
 from ledger.book import CREATED, Book, Fetch, Source, Wrong
 from messaging import outbox
 from processing.models import ProcessingRecord
-from processing.services import announcement, insert
+from processing.services import Decision, announcement, insert
 
 logger = logging.getLogger(__name__)
 
@@ -46,11 +46,11 @@ def restore_records(order_ids: Sequence[UUID], fetch: Fetch) -> int:
     gets no record: then its items are missing too, and nobody has them any more.
     """
     orders = [order for order_id in order_ids if (order := fetch(f"/orders/{order_id}"))]
-    records = [_record(order) for order in orders if order["status"] != "pending" and _is_whole(order)]
-    restored = insert(records)
-    for record in records:
-        if record.order_id in restored:
-            _say("record restored", record)
+    decisions = [_decision(order) for order in orders if order["status"] != "pending" and _is_whole(order)]
+    restored = insert(decisions)
+    for decided in decisions:
+        if decided.order_id in restored:
+            _say("record restored", decided)
     return len(restored)
 
 
@@ -62,9 +62,9 @@ def _is_whole(order: Mapping[str, Any]) -> bool:
     return False
 
 
-def _record(order: Mapping[str, Any]) -> ProcessingRecord:
+def _decision(order: Mapping[str, Any]) -> Decision:
     decided_at = datetime.fromisoformat(order["updated_at"])
-    return ProcessingRecord(
+    return Decision(
         order_id=UUID(order["id"]),
         outcome=order["status"],
         reason=order["error_message"] or "",
@@ -81,8 +81,8 @@ def _record(order: Mapping[str, Any]) -> ProcessingRecord:
     )
 
 
-def _say(what: str, record: ProcessingRecord) -> None:
-    logger.info(what, extra={"order_id": str(record.order_id), "correlation_id": record.correlation_id})
+def _say(what: str, decided: Decision | ProcessingRecord) -> None:
+    logger.info(what, extra={"order_id": str(decided.order_id), "correlation_id": decided.correlation_id})
 
 
 BOOK = Book(

@@ -4,8 +4,10 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
+from decimal import Decimal
 from functools import partial
+from typing import Any, NamedTuple
 from uuid import UUID
 
 import msgspec
@@ -27,6 +29,25 @@ logger = logging.getLogger(__name__)
 type OrderMessage = Message[OrderCreated]
 
 _JSON = msgspec.json.Encoder(decimal_format="number")
+
+
+class Decision(NamedTuple):
+    """A record to be: its columns, as in `ProcessingRecord`, which takes five times as long to make."""
+
+    order_id: UUID
+    outcome: str
+    reason: str
+    customer_id: str
+    total_amount: Decimal
+    item_count: int
+    attempts: int
+    message_id: UUID
+    correlation_id: str
+    started_at: datetime
+    finished_at: datetime
+    order: dict[str, Any]
+    restored_at: datetime | None = None
+
 
 _COLUMNS = {
     "order_id": "uuid",
@@ -67,12 +88,12 @@ def process_orders(messages: Sequence[OrderMessage]) -> None:
     decisions, and messages that come again have no effect.
     """
     fresh, repeated = _first_of_each_undecided_order(messages)
-    records = [_decide(message) for message in fresh]
-    if len(insert(records)) != len(records):
+    decisions = [_decide(message) for message in fresh]
+    if len(insert(decisions)) != len(decisions):
         raise TransientError("Another consumer has just decided an order of this batch")
-    outbox.add([announcement(record, message.traceparent) for message, record in zip(fresh, records, strict=True)])
+    outbox.add([announcement(decided, message.traceparent) for message, decided in zip(fresh, decisions, strict=True)])
     # Not before the commit: until then all of this may be rolled back and run again.
-    transaction.on_commit(partial(_report, records, repeated), robust=True)
+    transaction.on_commit(partial(_report, decisions, repeated), robust=True)
 
 
 def _first_of_each_undecided_order(
@@ -92,14 +113,14 @@ def _first_of_each_undecided_order(
     return fresh, repeated
 
 
-def _decide(message: OrderMessage) -> ProcessingRecord:
+def _decide(message: OrderMessage) -> Decision:
     order = message.payload
     started_at, clock = timezone.now(), time.perf_counter()
     with context.bind(correlation_id=message.correlation_id, traceparent=message.traceparent):
         reason = pipeline.decide(order)
-    return ProcessingRecord(
+    return Decision(
         order_id=order.order_id,
-        outcome=ProcessingRecord.Outcome.FAILED if reason else ProcessingRecord.Outcome.COMPLETED,
+        outcome="failed" if reason else "completed",
         reason=reason,
         customer_id=order.customer_id,
         total_amount=order.total_amount,
@@ -114,55 +135,56 @@ def _decide(message: OrderMessage) -> ProcessingRecord:
     )
 
 
-def insert(records: Sequence[ProcessingRecord]) -> set[UUID]:
-    """Write all records in one statement, but for orders that have one. Returns the orders that have got theirs.
+def insert(decisions: Sequence[Decision]) -> set[UUID]:
+    """Write their records in one statement, but for orders that have one. Returns the orders that have got theirs.
 
     Another transaction that holds one of the orders makes this wait until it commits or rolls back. What the steps
     have done for an order that it has decided must not be kept: who has run them rolls back when one is left out.
     """
-    if not records:
+    if not decisions:
         return set()
     # Sorted, so that two consumers with the same orders wait for each other instead of deadlocking.
-    ordered = sorted(records, key=lambda record: record.order_id)
-    columns = [array(kind, [getattr(record, column) for record in ordered]) for column, kind in _COLUMNS.items()]
-    orders = _JSON.encode([record.order for record in ordered]).decode()
+    ordered = sorted(decisions, key=lambda decided: decided.order_id)
+    columns = [array(kind, [getattr(decided, column) for decided in ordered]) for column, kind in _COLUMNS.items()]
+    orders = _JSON.encode([decided.order for decided in ordered]).decode()
     return {order_id for (order_id,) in execute_prepared(_INSERT, [*columns, orders])}
 
 
-def announcement(record: ProcessingRecord, traceparent: str = "") -> OutgoingMessage:
-    """The `order.processed` of this record, with a message id of its own; goes on with the trace, if there is one."""
+def announcement(decided: Decision | ProcessingRecord, traceparent: str = "") -> OutgoingMessage:
+    """The `order.processed` of this decision, with a message id of its own; goes on with the trace, if there is one."""
     event = OrderProcessed(
-        order_id=record.order_id,
-        status="failed" if record.reason else "completed",
-        error_message=record.reason or None,
+        order_id=decided.order_id,
+        status="failed" if decided.reason else "completed",
+        error_message=decided.reason or None,
     )
     return OutgoingMessage(
         type=event.TYPE,
         body=event.to_json(),
         schema_version=event.SCHEMA_VERSION,
-        correlation_id=record.correlation_id,
+        correlation_id=decided.correlation_id,
         traceparent=context.child_traceparent(traceparent),
     )
 
 
-def _report(records: Sequence[ProcessingRecord], repeated: Sequence[OrderMessage]) -> None:
-    for outcome, number in Counter(record.outcome for record in records).items():
+def _report(decisions: Sequence[Decision], repeated: Sequence[OrderMessage]) -> None:
+    for outcome, number in Counter(decided.outcome for decided in decisions).items():
         metrics.orders_processed.labels(outcome).inc(number)
-    for record in records:
-        metrics.order_processing_seconds.labels(record.outcome).observe(record.duration_ms / 1000)
+    durations_ms = [(decided.finished_at - decided.started_at) / timedelta(milliseconds=1) for decided in decisions]
+    for decided, duration_ms in zip(decisions, durations_ms, strict=True):
+        metrics.order_processing_seconds.labels(decided.outcome).observe(duration_ms / 1000)
     info_each(
         logger,
         "order processed",
         [
             {
-                "order_id": str(record.order_id),
-                "message_id": str(record.message_id),
-                "correlation_id": record.correlation_id,
-                "outcome": str(record.outcome),
-                "attempt": record.attempts,
-                "duration_ms": round(record.duration_ms, 3),
+                "order_id": str(decided.order_id),
+                "message_id": str(decided.message_id),
+                "correlation_id": decided.correlation_id,
+                "outcome": decided.outcome,
+                "attempt": decided.attempts,
+                "duration_ms": round(duration_ms, 3),
             }
-            for record in records
+            for decided, duration_ms in zip(decisions, durations_ms, strict=True)
         ],
     )
     for message in repeated:
