@@ -234,7 +234,8 @@ def _memory(bench: Bench, stack: Project) -> None:
     stack.wait(lambda: not stack.waiting(ORDER), "all is announced")
     relay = _peak(stack, "order-relay")
     stack.stop("order-relay")
-    if stack.broker.waiting() != {PROCESSOR_QUEUE: waiting}:
+    # More is allowed: a broker short of memory confirms nothing, and what it has not confirmed is announced again.
+    if stack.broker.waiting().get(PROCESSOR_QUEUE, 0) < waiting:
         raise BenchmarkError(f"{waiting} messages were announced; in the queues wait {stack.broker.waiting()}")
 
     stack.start("processor-consume")
@@ -244,7 +245,7 @@ def _memory(bench: Bench, stack: Project) -> None:
     stack.stop("processor-consume")
     left = stack.broker.waiting().get(PROCESSOR_QUEUE, 0)
     seen = _decided(stack, records_before)
-    if left + seen != waiting:
+    if left + seen < waiting:
         raise BenchmarkError(f"of {waiting} messages {seen} are decided and {left} wait")
     bench.add(f"peak memory of a web worker, {waiting} in the outbox", web, "MB")
     bench.add(f"peak memory of the relay, {waiting} in the outbox", relay, "MB")

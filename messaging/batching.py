@@ -5,10 +5,13 @@ import time
 # A batch costs most of its time once, however many messages it has, and the more processes there are, the smaller are
 # the batches. So a process that has found several messages takes a rest, in which more come together: of so many times
 # what the batch took, which is long where the machine is full, but of no more than so long for each message (seconds).
+# With others beside it that do the same it rests as many times longer, so that all together cost no more than one.
 _TIMES = 5.0
 _FOR_EACH = 0.005
 _LONGEST = 0.1
-# Where it is quiet nobody shall wait: who has spent less than half of the last moment (seconds) on batches has no rest.
+_LONGEST_WITH_OTHERS = 0.3
+# Where it is quiet nobody shall wait: no rest while all together spend less than this on batches, of the last moment
+# (seconds) of one of them.
 _BUSY = 0.5
 _MOMENT = 0.5
 
@@ -20,16 +23,18 @@ class Rests:
         self._busy = 0.0
         self._ended = time.monotonic()
 
-    def after(self, messages: int, seconds: float) -> float:
-        """How long (seconds) to rest after a batch of so many, which has just taken so long.
+    def after(self, messages: int, seconds: float, *, others: int) -> float:
+        """How long (seconds) to rest after a batch of so many, which has just taken so long, with others beside it.
 
         To be asked after every batch, also where none is taken because a batch was full.
         """
         now = time.monotonic()
         since_then = max(now - self._ended, seconds, 1e-6)
         self._busy += min(1.0, since_then / _MOMENT) * (seconds / since_then - self._busy)
+        together = 1 + others
         rest = 0.0
-        if messages > 1 and self._busy > _BUSY:
-            rest = min(_TIMES * seconds, _FOR_EACH * messages, _LONGEST)
+        if messages > 1 and together * self._busy > _BUSY:
+            rest = together * min(_TIMES * seconds, _FOR_EACH * messages, _LONGEST)
+            rest = min(rest, _LONGEST_WITH_OTHERS)
         self._ended = now + rest
         return rest

@@ -122,7 +122,7 @@ class Consumer:
         if batch:
             started = time.monotonic()
             self._handle_batch(work, batch)
-            rest = self._rests.after(len(batch), time.monotonic() - started)
+            rest = self._rests.after(len(batch), time.monotonic() - started, others=self._heartbeat.others)
             if len(batch) < limit:
                 time.sleep(rest)
             # In a quorum queue what comes back is at the head, so the first that was never delivered means that all

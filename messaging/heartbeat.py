@@ -9,6 +9,9 @@ from django.db import connection
 INTERVAL = 5.0
 """Seconds between two writes."""
 
+_GONE = 3 * INTERVAL
+"""A process that has not written for so long no longer counts."""
+
 _BEAT = """
     INSERT INTO messaging_process AS kept (name, role, circuit, progressed_at, rate)
     VALUES (%(name)s, %(role)s, %(circuit)s, CASE WHEN %(done)s > 0 THEN now() END, %(rate)s)
@@ -16,7 +19,11 @@ _BEAT = """
         seen_at = excluded.seen_at,
         circuit = excluded.circuit,
         progressed_at = coalesce(excluded.progressed_at, kept.progressed_at),
-        rate = coalesce(excluded.rate, kept.rate)"""
+        rate = coalesce(excluded.rate, kept.rate)
+    RETURNING (
+        SELECT count(*) FROM messaging_process
+        WHERE role = %(role)s AND name <> %(name)s AND seen_at > now() - %(gone)s * interval '1 second'
+    )"""
 
 # Its own row too: a container's process often has the name of the one before it.
 _BEGIN = "DELETE FROM messaging_process WHERE name = %s OR seen_at < now() - interval '1 hour'"
@@ -32,6 +39,8 @@ class Heartbeat:
         self._begun = False
         self._done = 0
         self._busy = 0.0
+        self.others = 0
+        """How many more processes of this role there were at the last beat."""
 
     def progress(self, messages: int, seconds: float) -> None:
         """So many messages are done, in so many seconds of work."""
@@ -53,12 +62,14 @@ class Heartbeat:
             "circuit": circuit,
             "done": self._done,
             "rate": rate,
+            "gone": _GONE,
         }
         with connection.cursor() as cursor:
             if not self._begun:
                 cursor.execute(_BEGIN, [self._name])
                 self._begun = True
             cursor.execute(_BEAT, values)
+            self.others = cursor.fetchone()[0]
         self._due, self._done, self._busy = now + INTERVAL, 0, 0.0
 
     def end(self) -> None:

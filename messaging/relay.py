@@ -85,7 +85,7 @@ class Relay:
             self._broker.worked()
             self._database.worked()
             self._beat()
-            rest = self._rests.after(published, time.monotonic() - started)
+            rest = self._rests.after(published, time.monotonic() - started, others=self._heartbeat.others)
             if published == self._config.batch_size or self._one_at_a_time:
                 continue
             time.sleep(rest)

@@ -11,10 +11,10 @@ class Process:
         monkeypatch.setattr("messaging.batching.time.monotonic", lambda: self.now)
         self.rests = Rests()
 
-    def batch(self, messages: int, seconds: float, *, waits: float = 0.0) -> float:
+    def batch(self, messages: int, seconds: float, *, waits: float = 0.0, others: int = 0) -> float:
         """Waits so long, takes a batch, rests, and returns how long it has rested."""
         self.now += waits + seconds
-        rest = self.rests.after(messages, seconds)
+        rest = self.rests.after(messages, seconds, others=others)
         self.now += rest
         return rest
 
@@ -46,3 +46,16 @@ def test_a_rest_grows_with_what_was_found_and_with_how_long_it_took_up_to_a_tent
     assert rests == sorted(set(rests))
     assert rests[0] > 0
     assert rests[-1] == 0.1
+
+
+def test_with_others_beside_it_each_rests_as_many_times_longer(process):
+    for _ in range(500):
+        process.batch(5, 0.01)
+    assert process.batch(5, 0.01, others=2) == 3 * process.batch(5, 0.01)
+    assert process.batch(200, 10.0, others=99) == 0.3
+
+
+def test_together_they_are_busy_when_none_is_alone(process):
+    alone = [process.batch(5, 0.01, waits=0.03) for _ in range(500)]
+    assert set(alone) == {0}
+    assert process.batch(5, 0.01, waits=0.03, others=2) > 0

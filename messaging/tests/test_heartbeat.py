@@ -54,6 +54,19 @@ def test_a_process_takes_its_row_with_it_and_those_that_nobody_has_seen_for_long
     assert [process.name for process in Process.objects.all()] == ["relay killed:2"]
 
 
+def test_it_counts_the_others_that_are_there() -> None:
+    names = {"relay there:1": 1, "relay there:2": 14, "relay gone:3": 16, "consume there:4": 1}
+    for name, age in names.items():
+        seen_at = timezone.now() - timedelta(seconds=age)
+        Process.objects.create(name=name, role=name.split()[0], seen_at=seen_at)
+    heartbeat = Heartbeat("relay")
+    heartbeat.beat()
+    assert heartbeat.others == 2
+    heartbeat._due = 0
+    heartbeat.beat()
+    assert heartbeat.others == 2, "it is none of them"
+
+
 def test_running_relays_and_consumers_are_seen_and_leave_no_row(
     broker: Broker, recorder: Recorder, config: MessagingConfig
 ) -> None:
