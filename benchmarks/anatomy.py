@@ -48,7 +48,7 @@ _SETTINGS = {
     **OPEN_API,
 }
 _WAITING = ("execute_prepared", "execute_alone", "wait")
-"""`messaging.database`'s and psycopg's, in which PostgreSQL works."""
+"""`database.statements`'s and psycopg's, in which PostgreSQL works."""
 _LIBRARY = re.compile(r"site-packages/([^/]+)(?:/([^/.]+))?")
 _PARTS = {
     "django/db": "psycopg and Django's database layer",

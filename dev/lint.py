@@ -12,8 +12,8 @@ from dev.environment import ROOT, SERVICES
 
 BIN = ROOT / ".venv" / "bin"
 PACKAGES = [
-    "benchmarks", "contracts", "dashboard", "dev", "httpapi", "ledger", "messaging", "observability", "tests",
-    "timeline", "torture",
+    "benchmarks", "contracts", "dashboard", "database", "dev", "httpapi", "ledger", "messaging", "observability",
+    "tests", "timeline", "torture",
 ]  # fmt: skip
 SHARED = [*PACKAGES, "conftest.py"]
 

@@ -84,7 +84,7 @@ class Environment(environ.Env):
         database: dict[str, Any] = self.db_url_config(url)
         # Only statements that ask for it are prepared; Django's own are not.
         options = {"connect_timeout": 5, "prepare_threshold": 5 if prepare else None} | database.get("OPTIONS", {})
-        return database | {"ENGINE": "httpapi.postgresql", "OPTIONS": options}
+        return database | {"ENGINE": "database.backend", "OPTIONS": options}
 
     def amqp(self, var: str) -> str:
         """A required amqp:// or amqps:// URL, or several separated by commas."""

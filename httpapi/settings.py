@@ -48,7 +48,7 @@ def rest_framework_settings(auth_required: bool) -> dict[str, Any]:
         "DEFAULT_CONTENT_NEGOTIATION_CLASS": "httpapi.negotiation.ContentNegotiation",
         # The first one is what a 401 asks for in WWW-Authenticate.
         "DEFAULT_AUTHENTICATION_CLASSES": [
-            "rest_framework.authentication.TokenAuthentication",
+            "httpapi.authentication.TokenAuthentication",
             "rest_framework.authentication.SessionAuthentication",
         ],
         "DEFAULT_PERMISSION_CLASSES": api_permissions(auth_required),

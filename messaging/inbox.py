@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from messaging.database import array, execute_prepared
+from database.statements import array, execute_prepared
 from messaging.message import Message
 
 _ADMIT = """

@@ -7,8 +7,8 @@ from uuid import UUID
 import orjson
 from django.db import connection, transaction
 
+from database.statements import array, execute_alone, execute_prepared
 from messaging.conf import config
-from messaging.database import array, execute_alone, execute_prepared
 from messaging.message import OutgoingMessage
 from messaging.models import OutboxMessage
 from observability import context

@@ -1,8 +1,10 @@
 import pytest
 from django.contrib.auth.models import User
+from django.forms import model_to_dict
 from django.test import Client
 from rest_framework.authtoken.models import Token
 
+from httpapi.authentication import TokenAuthentication
 from httpapi.permissions import api_permissions
 
 pytestmark = pytest.mark.django_db
@@ -33,6 +35,26 @@ def test_a_token_opens(client, user):
     token = Token.objects.create(user=user)
     response = client.get("/private", headers={"Authorization": f"Token {token.key}"})
     assert response.json() == {"user": "ann"}
+
+
+def test_whose_token_it_is_comes_back_whole(user):
+    kept = Token.objects.create(user=user)
+    found, token = TokenAuthentication().authenticate_credentials(kept.key)
+    assert model_to_dict(found) == model_to_dict(user)
+    assert (found, token, token.user, token.created) == (user, kept, user, kept.created)
+    assert isinstance(found, User)
+    found.first_name = "Ann"
+    found.save()
+    user.refresh_from_db()
+    assert user.first_name == "Ann"
+
+
+def test_a_token_that_is_taken_away_opens_nothing_more(client, problem, user):
+    token = Token.objects.create(user=user)
+    headers = {"Authorization": f"Token {token.key}"}
+    assert client.get("/private", headers=headers).status_code == 200
+    token.delete()
+    assert problem(client.get("/private", headers=headers), 401)["detail"] == "Invalid token."
 
 
 def test_a_user_who_may_no_longer_sign_in_is_let_in_by_nothing(client, problem, user):

@@ -16,9 +16,9 @@ from rest_framework.exceptions import ValidationError
 from uuid_utils.compat import uuid7
 
 from contracts.events import OrderCreated, OrderLine
+from database.statements import array, execute_prepared, refuse_to_nest
 from httpapi.problems import error, pointers
 from messaging import backpressure, failpoints, outbox
-from messaging.database import array, execute_prepared, refuse_to_nest
 from observability.context import current_correlation_id
 from orders import services
 from orders.metrics import ORDERS_ACCEPTED

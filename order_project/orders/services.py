@@ -15,8 +15,8 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from contracts.events import OrderCreated, OrderLine, OrderProcessed
+from database.statements import array, execute_prepared, refuse_to_nest
 from messaging import backpressure, failpoints, outbox
-from messaging.database import array, execute_prepared, refuse_to_nest
 from messaging.errors import PermanentError
 from messaging.message import Message, OutgoingMessage
 from observability.context import current_correlation_id

@@ -15,8 +15,8 @@ from django.db import transaction
 from django.utils import timezone
 
 from contracts.events import OrderCreated, OrderProcessed
+from database.statements import array, execute_prepared
 from messaging import outbox
-from messaging.database import array, execute_prepared
 from messaging.errors import TransientError
 from messaging.message import Message, OutgoingMessage
 from observability import context

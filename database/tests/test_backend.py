@@ -6,7 +6,7 @@ import psycopg
 import pytest
 from django.db import DatabaseError, connection, transaction
 
-from httpapi.postgresql.base import DatabaseWrapper
+from database.backend.base import DatabaseWrapper
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,6 +1,6 @@
 """Django's PostgreSQL backend, with a check of standing connections that costs no round trip.
 
-`ENGINE = "httpapi.postgresql"`, with CONN_HEALTH_CHECKS.
+`ENGINE = "database.backend"`, with CONN_HEALTH_CHECKS.
 """
 
 import select

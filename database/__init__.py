@@ -1,0 +1,1 @@
+"""How both services talk to PostgreSQL where Django's own way takes too long."""

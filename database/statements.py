@@ -1,0 +1,119 @@
+"""Statements run by libpq itself, for the hot paths; everything else asks the ORM."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, LiteralString
+
+import orjson
+import psycopg
+from django.db import connection
+from psycopg.adapt import PyFormat, Transformer
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGresult
+
+
+def refuse_to_nest() -> None:
+    """Raises RuntimeError inside a transaction, for who must have a commit behind it when it returns.
+
+    As `transaction.atomic(durable=True)` does, and like it not for the transaction that a test runs in.
+    """
+    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:  # type: ignore[attr-defined]
+        raise RuntimeError("What is to be durable cannot be nested within another transaction.")
+
+
+def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    """Runs a statement that the server plans once for each connection, and returns its rows.
+
+    Outside a transaction it is one of its own. Each parameter needs a cast, by which the server knows its type. Raises
+    Django's errors. Mind that a plan made when the server had counted an empty table reads all of the table, however
+    full, until the server counts again. That is harmless for an insert and for one row now and then; relay and consume,
+    which read in bulk, never plan anything but an index (`messaging.process`).
+
+    This is libpq as psycopg offers it, in one call that blocks. A cursor waits in Python, which is out of the CPU's
+    caches when the answer is there.
+    """
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        database: psycopg.Connection = connection.connection
+        transformer = Transformer.from_context(database)
+        numbered, names = _numbered(statement)
+        if isinstance(parameters, Mapping):
+            parameters = [parameters[name] for name in names]
+        texts = transformer.dump_sequence(parameters, [PyFormat.TEXT] * len(parameters))
+        if not database.autocommit and database.pgconn.transaction_status == TransactionStatus.IDLE:
+            _checked(database, database.pgconn.exec_(b"BEGIN"))  # as psycopg does with the first statement
+        if database.prepare_threshold is None:  # DATABASE_PREPARED_STATEMENTS=false
+            result = database.pgconn.exec_params(numbered, texts)
+        else:
+            name = _prepare(database, numbered)
+            result = database.pgconn.exec_prepared(name, texts)  # type: ignore[arg-type]  # a text may be None
+        _checked(database, result)
+        transformer.set_pgresult(result)
+        return transformer.load_rows(0, result.ntuples, tuple)
+
+
+def _prepare(database: psycopg.Connection, statement: bytes) -> bytes:
+    """The name of this statement, which the connection has prepared for its first use."""
+    names: dict[bytes, bytes] = database.__dict__.setdefault("prepared_by_us", {})
+    if (name := names.get(statement)) is None:
+        name = b"prepared_%d" % len(names)
+        _checked(database, database.pgconn.prepare(name, statement))
+        names[statement] = name
+    return name
+
+
+def execute_alone(statement: LiteralString) -> None:
+    """Runs a statement without parameters and rows, outside of any transaction. Raises Django's errors."""
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        database: psycopg.Connection = connection.connection
+        _checked(database, database.pgconn.exec_(statement.encode()))
+
+
+_PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?s|%%")
+
+
+@cache
+def _numbered(statement: LiteralString) -> tuple[bytes, list[str]]:
+    """The statement with $1, $2 … for its placeholders, and their names, if they have any."""
+    names: list[str] = []
+
+    def number(found: re.Match[str]) -> str:
+        if found[0] == "%%":
+            return "%"
+        if found[1] is None or found[1] not in names:
+            names.append(found[1] or "")
+        return f"${names.index(found[1]) + 1 if found[1] else len(names)}"
+
+    return _PLACEHOLDER.sub(number, statement).encode(), names
+
+
+def _checked(database: psycopg.Connection, result: PGresult) -> None:
+    if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
+        return
+    if database.closed:
+        raise psycopg.OperationalError(result.get_error_message())
+    raise error_from_result(result)
+
+
+def array(kind: str, values: Sequence[Any]) -> str:
+    """The values as one parameter that PostgreSQL reads as an array of this kind: for `%s::uuid[]` and the like.
+
+    psycopg dumps a list one element at a time and asks a regular expression about each: a quarter of what a message
+    costs a consumer. `kind` is `text`, `jsonb` (the elements are its text), `bytea`, or one that needs no escaping: a
+    number, a uuid, a time. An element may be None.
+    """
+    match kind:
+        case "text" | "jsonb":
+            elements = ",".join("null" if value is None else _quoted(value) for value in values)
+        case "bytea":
+            elements = ",".join("null" if value is None else f'"\\\\x{value.hex()}"' for value in values)
+        case _:
+            elements = orjson.dumps(values, default=str)[1:-1].decode()
+    return f"{{{elements}}}"
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
