@@ -14,6 +14,7 @@ from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError
 from messaging.message import OutgoingMessage
 from messaging.models import FailedAttempt, OutboxMessage
+from messaging.process import read_by_index
 from messaging.relay import Relay
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
@@ -233,3 +234,16 @@ def test_a_broker_that_is_away_is_no_failed_attempt(config: MessagingConfig) -> 
     with pytest.raises(BrokerUnavailableError):
         away.publish_batch()
     assert not FailedAttempt.objects.exists()
+
+
+def test_its_connection_reads_by_index_and_compiles_nothing() -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        read_by_index(connection=connection)
+        cursor.execute("EXPLAIN (ANALYZE) SELECT * FROM messaging_outboxmessage ORDER BY available_at, id LIMIT 1")
+        by_index = str(cursor.fetchall())
+        cursor.execute("EXPLAIN (ANALYZE) SELECT count(*) FROM messaging_process WHERE role = 'relay'")
+        without_one = str(cursor.fetchall())
+        transaction.set_rollback(True)  # and the settings with it
+    assert "Index Scan" in by_index
+    assert "Seq Scan" in without_one
+    assert "JIT" not in without_one
