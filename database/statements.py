@@ -34,9 +34,8 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
     This is libpq as psycopg offers it, in one call that blocks. A cursor waits in Python, which is out of the CPU's
     caches when the answer is there.
     """
-    connection.ensure_connection()
+    database = _connected()
     with connection.wrap_database_errors:
-        database: psycopg.Connection = connection.connection
         transformer = Transformer.from_context(database)
         numbered, names = _numbered(statement)
         if isinstance(parameters, Mapping):
@@ -54,6 +53,14 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
         return transformer.load_rows(0, result.ntuples, tuple)
 
 
+def _connected() -> psycopg.Connection:
+    """Django's connection, as its own cursors have it: a standing one is looked at first (CONN_HEALTH_CHECKS)."""
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    database: psycopg.Connection = connection.connection
+    return database
+
+
 def _prepare(database: psycopg.Connection, statement: bytes) -> bytes:
     """The name of this statement, which the connection has prepared for its first use."""
     names: dict[bytes, bytes] = database.__dict__.setdefault("prepared_by_us", {})
@@ -66,9 +73,8 @@ def _prepare(database: psycopg.Connection, statement: bytes) -> bytes:
 
 def execute_alone(statement: LiteralString) -> None:
     """Runs a statement without parameters and rows, outside of any transaction. Raises Django's errors."""
-    connection.ensure_connection()
+    database = _connected()
     with connection.wrap_database_errors:
-        database: psycopg.Connection = connection.connection
         _checked(database, database.pgconn.exec_(statement.encode()))
 
 

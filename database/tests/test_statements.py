@@ -5,7 +5,15 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from django.db import DataError, IntegrityError, OperationalError, ProgrammingError, connection, transaction
+from django.db import (
+    DataError,
+    IntegrityError,
+    OperationalError,
+    ProgrammingError,
+    connection,
+    connections,
+    transaction,
+)
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -129,6 +137,16 @@ class TestExecutePreparedByItself:
             assert execute_prepared("SELECT count(*) FROM scratch", []) == [(1,)]
         finally:
             execute_alone("DROP TABLE scratch")
+
+    def test_a_standing_connection_that_the_server_has_ended_is_no_error_for_the_next_request(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        [(pid,)] = execute_prepared("SELECT pg_backend_pid()", [])
+        with _another_connection() as other:
+            other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+        monkeypatch.setattr(connections["default"], "health_check_enabled", True)  # CONN_HEALTH_CHECKS
+        connection.close_if_unusable_or_obsolete()  # as Django does before each request
+        assert execute_prepared("SELECT 1", []) == [(1,)]
 
     def test_a_lost_connection_is_an_operational_error_and_the_next_one_prepares_anew(self) -> None:
         [(pid,)] = execute_prepared("SELECT pg_backend_pid()", [])
