@@ -90,11 +90,11 @@ def measure(database_url: str, *, draw: bool = False) -> None:
     subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ORDER.folder, check=True)
     sys.path.insert(0, str(ORDER.folder))
     answers, sys.stderr = sys.stdout, Path(os.devnull).open("w")  # noqa: SIM115 - where the log lines go
-    from django.core.wsgi import get_wsgi_application
+    from importlib import import_module
 
     from observability.gunicorn import load_all
 
-    application = get_wsgi_application()
+    application = import_module(f"{ORDER.package}.wsgi").application
     load_all()
     post_orders(application, ORDERS // 2)
     if draw:
@@ -155,7 +155,8 @@ def post_orders(application: Callable[..., Any], number: int) -> None:
             },
             lambda status, headers, statuses=statuses: statuses.append(status),
         )
-        response.close()
+        if hasattr(response, "close"):
+            response.close()
         assert statuses == ["201 Created"], statuses
 
 

@@ -8,7 +8,7 @@ from rest_framework.request import Request
 
 from httpapi.problems import PROBLEM_JSON
 
-_PLAIN = frozenset({"", "*/*", "application/json", PROBLEM_JSON})
+PLAIN_ACCEPT = frozenset({"", "*/*", "application/json", PROBLEM_JSON})
 
 
 class ContentNegotiation(DefaultContentNegotiation):
@@ -24,7 +24,7 @@ class ContentNegotiation(DefaultContentNegotiation):
         # A query may have ?format=, which wins over the header.
         if first.format == "json" and not format_suffix and not request.META.get("QUERY_STRING"):
             accept = request.META.get("HTTP_ACCEPT", "")
-            if accept in _PLAIN:
+            if accept in PLAIN_ACCEPT:
                 return first, first.media_type
         chosen: tuple[BaseRenderer, str] = super().select_renderer(request, renderers, format_suffix)
         return chosen

@@ -6,4 +6,8 @@ from django.core.wsgi import get_wsgi_application
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "order_project.settings")
 
-application = get_wsgi_application()
+django = get_wsgi_application()
+
+from httpapi.fast_path import FastPath  # noqa: E402 - needs Django to be set up
+
+application = FastPath(django, "orders.fast_path.FAST_VIEWS")

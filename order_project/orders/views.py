@@ -1,8 +1,8 @@
 """The API of orders: /orders, /orders/batch, /orders/{order_id} and its events."""
 
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from django.conf import settings
@@ -15,12 +15,14 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from httpapi.fast_path import Answer
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from httpapi.renderers import EventStreamRenderer, JSONRenderer
 from observability.waiting import Full, came_back, stream, wait
 from orders import batches, new_order, openapi, pages, services, waiting
 from orders.models import Order
+from orders.new_order import NewOrder
 from orders.serializers import (
     NewBatchSerializer,
     OrderFilters,
@@ -29,6 +31,9 @@ from orders.serializers import (
     as_placed,
     as_results,
 )
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _NOT_PLACED = (services.IdempotencyKeyInUse, services.IdempotencyKeyReused, services.TakesNoOrders)
@@ -52,21 +57,14 @@ class OrderListView(ListAPIView[Order]):
 
     @openapi.place_order
     def post(self, request: Request) -> Response:
-        key = _idempotency_key(request)
-        new = new_order.read(request)
-        try:
-            placed = services.place_order(
-                customer_id=new.customer_id,
-                lines=new.lines,
-                placed_by=request.user if request.user.is_authenticated else None,
-                idempotency_key=key,
-            )
-        except _NOT_PLACED as error:
-            raise _problem(error, of="order") from None
-        headers = {"Location": f"{request.path}/{placed.order.order_id}"}
-        if placed.replayed:
-            headers["Idempotent-Replayed"] = "true"
-        return Response(as_placed(placed.order), status=201, headers=headers)
+        key = idempotency_key(request.META)
+        answer = place(
+            new_order.check(request.data),
+            path=request.path,
+            user=request.user if request.user.is_authenticated else None,
+            idempotency_key=key,
+        )
+        return Response(answer.data, status=answer.status, headers=dict(answer.headers))
 
 
 class OrderBatchView(APIView):
@@ -79,7 +77,7 @@ class OrderBatchView(APIView):
 
     @openapi.place_orders
     def post(self, request: Request) -> Response:
-        key = _idempotency_key(request)
+        key = idempotency_key(request.META)
         new = NewBatchSerializer(data=request.data)
         new.is_valid(raise_exception=True)
         try:
@@ -174,8 +172,23 @@ class OrderEventsView(OrderView):
         return waiting.status_event(order) if order.status != Order.Status.PENDING else b""
 
 
-def _idempotency_key(request: Request) -> str | None:
-    key: str | None = request.META.get("HTTP_IDEMPOTENCY_KEY")
+def place(order: NewOrder, *, path: str, user: "User | None", idempotency_key: str | None) -> Answer:
+    """Places the order that was posted to this path. Raises Problem when it is not taken."""
+    try:
+        placed = services.place_order(
+            customer_id=order.customer_id, lines=order.lines, placed_by=user, idempotency_key=idempotency_key
+        )
+    except _NOT_PLACED as error:
+        raise _problem(error, of="order") from None
+    headers = {"Location": f"{path}/{placed.order.order_id}"}
+    if placed.replayed:
+        headers["Idempotent-Replayed"] = "true"
+    return Answer(201, as_placed(placed.order), headers)
+
+
+def idempotency_key(environ: Mapping[str, Any]) -> str | None:
+    """The key that a request brings. Raises Problem for one that is none."""
+    key: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem(400, "The Idempotency-Key header must be 1 to 255 visible ASCII characters.")
     return key
