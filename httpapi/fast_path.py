@@ -12,17 +12,15 @@ from dataclasses import dataclass, field
 from http.client import responses
 from io import BytesIO
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import orjson
 from django.conf import settings
-from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.handlers.exception import response_for_exception
 from django.core.handlers.wsgi import WSGIRequest
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponse
 from django.http.request import split_domain_port, validate_host
-from django.http.response import HttpResponseBase
 from django.middleware.clickjacking import XFrameOptionsMiddleware
 from django.middleware.security import SecurityMiddleware
 from django.urls import resolve
@@ -39,6 +37,10 @@ from httpapi.problems import Problem, as_problem, problem_response
 from httpapi.settings import MIDDLEWARE
 from observability import requests
 from observability.context import bind
+from observability.plain_http import Written
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
 
 type Environ = dict[str, Any]
 type Application = Callable[[Environ, Any], Iterable[bytes]]
@@ -63,7 +65,7 @@ class PlainRequest:
 
     path: str
     body: bytes
-    user: AbstractBaseUser | None
+    user: "User | None"
     environ: Mapping[str, Any]
 
 
@@ -101,33 +103,42 @@ class FastPath:
         self._hosts: set[str] = set()
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        written = self.answer(environ)
+        if written is None:
+            return self._django(environ, start_response)
+        start_response(written.status, list(written.headers))
+        return [written.body]
+
+    def answer(self, environ: Environ) -> Written | None:
+        """The whole answer to a plain request; None, before anything has happened, for one that is Django's.
+
+        The worker asks this by itself (`observability.plain_http`).
+        """
         started = perf_counter()
         standing = self._view_for(environ)
         if standing is None:
-            return self._django(environ, start_response)
+            return None
         correlation_id, trace = requests.ids_of(environ)
         with bind(correlation_id=correlation_id, traceparent=trace):
             close_old_connections()  # as Django does before each request
-            answer = self._answer(standing, environ)
-            if answer is not None:
-                requests.record(
-                    method=standing.view.method,
-                    path=environ["PATH_INFO"],
-                    route=standing.route,
-                    status=answer.status,
-                    seconds=perf_counter() - started,
-                )
-        if answer is None:
-            return self._django(environ, start_response)
+            answered = self._answer(standing, environ)
+            if answered is None:
+                return None
+            requests.record(
+                method=standing.view.method,
+                path=environ["PATH_INFO"],
+                route=standing.route,
+                status=answered.status,
+                seconds=perf_counter() - started,
+            )
         headers = [
-            *answer.headers,
-            ("Content-Length", str(len(answer.body))),
+            *answered.headers,
+            ("Content-Length", str(len(answered.body))),
             ("X-Request-ID", correlation_id),
             *standing.headers,
             *self._standing_headers[_is_secure(environ)],
         ]
-        start_response(f"{answer.status} {responses[answer.status]}", headers)
-        return [answer.body]
+        return Written(f"{answered.status} {responses[answered.status]}", headers, answered.body)
 
     def _view_for(self, environ: Environ) -> "_Standing | None":
         """Who answers this request here; None when there is something special about it."""
@@ -157,7 +168,7 @@ class FastPath:
             self._hosts.add(host)
         return allowed
 
-    def _answer(self, standing: "_Standing", environ: Environ) -> "_Written | None":
+    def _answer(self, standing: "_Standing", environ: Environ) -> "_Answered | None":
         """The view's answer, or what Django would have answered to its error; None to leave the request to Django."""
         body = b""
         if standing.view.method == "POST":
@@ -180,14 +191,14 @@ class FastPath:
             return _failed(environ, error)
         if answer is None:
             return None
-        return _Written(answer.status, [("Content-Type", _JSON), *answer.headers.items()], orjson.dumps(answer.data))
+        return _Answered(answer.status, [("Content-Type", _JSON), *answer.headers.items()], orjson.dumps(answer.data))
 
 
 class _LeftToDjango(Exception):
     pass
 
 
-class _Written(NamedTuple):
+class _Answered(NamedTuple):
     """An answer as it goes out, without the headers that all have."""
 
     status: int
@@ -227,10 +238,10 @@ def _headers_of_middleware(secure: bool) -> Sequence[tuple[str, str]]:
     """What Django's middleware adds to every answer."""
     scheme = "https" if secure else "http"
     request = WSGIRequest({"REQUEST_METHOD": "GET", "wsgi.url_scheme": scheme, "wsgi.input": BytesIO()})
-    response: HttpResponseBase = HttpResponse()
+    response = HttpResponse()
     del response.headers["Content-Type"]
     for middleware in (SecurityMiddleware, XFrameOptionsMiddleware):
-        response = middleware(lambda request: HttpResponse()).process_response(request, response)
+        middleware(lambda request: response).process_response(request, response)
     return tuple(response.headers.items())
 
 
@@ -242,7 +253,7 @@ def _is_secure(environ: Environ) -> bool:
     return bool(environ["wsgi.url_scheme"] == "https")
 
 
-def _user_of(environ: Environ) -> AbstractBaseUser | None:
+def _user_of(environ: Environ) -> "User | None":
     """Whose token it is; None without credentials. Those that are no token, or no good one, are left to Django."""
     given = environ.get("HTTP_AUTHORIZATION")
     if given is None:
@@ -253,12 +264,12 @@ def _user_of(environ: Environ) -> AbstractBaseUser | None:
         user, _ = TokenAuthentication().authenticate_credentials(token[1])
     except AuthenticationFailed:
         raise _LeftToDjango from None
-    return user
+    return cast("User", user)
 
 
-def _failed(environ: Environ, error: Exception) -> _Written:
+def _failed(environ: Environ, error: Exception) -> _Answered:
     """What REST framework, or else Django, makes of an error that a view raises."""
     request = WSGIRequest(environ)
     problem = as_problem(error)
     response = problem_response(request, problem) if problem else response_for_exception(request, error)
-    return _Written(response.status_code, response.items(), response.content)
+    return _Answered(response.status_code, response.items(), response.content)

@@ -8,6 +8,7 @@ from gunicorn.glogging import Logger as GunicornLogger  # type: ignore[import-un
 
 from observability.garbage import spare_what_is_loaded
 from observability.parking import ParkingWorker
+from observability.plain_http import PlainHTTP
 
 _STAY = 1000  # milliseconds
 
@@ -34,20 +35,34 @@ class Worker(ParkingWorker):
         super().__init__(*args, **kwargs)
         # The others are there for whoever comes.
         self._free = BoundedSemaphore(max(1, self.cfg.threads // 2))
+        self._plain: PlainHTTP | None = None
+
+    def load_wsgi(self) -> None:
+        super().load_wsgi()
+        hooks = (self.cfg.settings[name] for name in ("pre_request", "post_request"))
+        if (
+            hasattr(self.application, "answer")
+            and not self.cfg.is_ssl
+            and all(hook.get() is hook.default for hook in hooks)
+        ):
+            self._plain = PlainHTTP(self, self.application)
 
     def handle(self, conn: Any) -> Any:
         """Answers requests of the connection; True when it is to be kept for more of them."""
-        came_back = self.came_back(conn)
-        keep = super().handle(conn)
-        if came_back:
-            return keep  # those who wait behind it are let in one by one
+        if self.came_back(conn):
+            return super().handle(conn)  # those who wait behind it are let in one by one
+        keep = self._handle(conn)
         if self.cfg.threads > 1 and self._free.acquire(blocking=False):
             try:
                 while keep is True and self.alive and self._has_next_request(conn):
-                    keep = super().handle(conn)
+                    keep = self._handle(conn)
             finally:
                 self._free.release()
         return keep
+
+    def _handle(self, conn: Any) -> Any:
+        keep = self._plain.handle(conn) if self._plain is not None else None
+        return super().handle(conn) if keep is None else keep
 
     def _has_next_request(self, conn: Any) -> bool:
         """Waits a while for it, unless other connections wait for a thread."""

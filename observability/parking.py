@@ -124,7 +124,8 @@ class ParkingWorker(ThreadWorker):
 
     def load_wsgi(self) -> None:
         super().load_wsgi()
-        self._application: Any = self.wsgi
+        self.application: Any = self.wsgi
+        """As it was loaded, without our offer to park."""
         self.wsgi: Any = self._call
 
     def handle_request(self, req: Any, conn: Any) -> Any:
@@ -174,7 +175,7 @@ class ParkingWorker(ThreadWorker):
     def _call(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """The application, with the offer to park."""
         if not getattr(self._here, "offer", False):
-            plain: Iterable[bytes] = self._application(environ, start_response)
+            plain: Iterable[bytes] = self.application(environ, start_response)
             return plain
         response = start_response.__self__
         back: _Place | None = self._here.back
@@ -184,7 +185,7 @@ class ParkingWorker(ThreadWorker):
             environ[WAITED] = time.monotonic() - back.since
             if back.parked.heartbeat:
                 response.headers_sent = True
-        answer: Iterable[bytes] = self._application(environ, start_response)
+        answer: Iterable[bytes] = self.application(environ, start_response)
         parked: Parked | None = environ.get(PARKED)
         if parked is not None and back is None:
             place = _Place(parked, time.monotonic(), response.status, response.chunked)

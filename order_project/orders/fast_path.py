@@ -13,7 +13,9 @@ def place(request: PlainRequest) -> Answer | None:
     """As `views.OrderListView.post` does."""
     key = views.idempotency_key(request.environ)
     order = read_plain(request.body)
-    return order and views.place(order, path=request.path, user=request.user, idempotency_key=key)
+    if order is None:
+        return None
+    return views.place(order, path=request.path, user=request.user, idempotency_key=key)
 
 
 def read(request: PlainRequest) -> Answer | None:

@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pytest
 from django.core import signals
@@ -98,16 +98,16 @@ def ask(application: Any, method: str = "POST", path: str = "/orders", raw: Any 
     return Answered(status, dict(headers), answer)
 
 
-def nobody(environ, start_response):
+def nobody(environ: Any, start_response: Any) -> list[bytes]:
     raise AssertionError("this was left to Django")
 
 
-def django(environ, start_response):
+def django(environ: Any, start_response: Any) -> list[bytes]:
     start_response("299 Left To Django", [])
     return [environ["wsgi.input"].read()]
 
 
-def fast(behind=nobody) -> FastPath:
+def fast(behind: Any = nobody) -> FastPath:
     return FastPath(behind, FAST_VIEWS)
 
 
@@ -384,7 +384,7 @@ def test_a_database_that_is_away_is_answered_as_django_answers(monkeypatch):
 
 
 def test_a_body_that_breaks_off_is_answered_and_nothing_kept():
-    answered = ask(fast(), **{"wsgi.input": Gone()})
+    answered = ask(fast(), **cast("dict[str, Any]", {"wsgi.input": Gone()}))
 
     assert answered.status == "400 Bad Request"
     assert answered.headers["Content-Type"] == "application/problem+json"
