@@ -7,7 +7,8 @@ from typing import Any, LiteralString
 
 import orjson
 import psycopg
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
 from psycopg.pq import ExecStatus, TransactionStatus
@@ -19,7 +20,8 @@ def refuse_to_nest() -> None:
 
     As `transaction.atomic(durable=True)` does, and like it not for the transaction that a test runs in.
     """
-    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:  # type: ignore[attr-defined]
+    blocks = connection.atomic_blocks
+    if blocks and not blocks[-1]._from_testcase:  # type: ignore[attr-defined]
         raise RuntimeError("What is to be durable cannot be nested within another transaction.")
 
 
@@ -34,8 +36,8 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
     This is libpq as psycopg offers it, in one call that blocks. A cursor waits in Python, which is out of the CPU's
     caches when the answer is there.
     """
-    database = _connected()
-    with connection.wrap_database_errors:
+    wrapper, database = _connected()
+    with wrapper.wrap_database_errors:
         transformer = Transformer.from_context(database)
         numbered, names = _numbered(statement)
         if isinstance(parameters, Mapping):
@@ -53,12 +55,12 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
         return transformer.load_rows(0, result.ntuples, tuple)
 
 
-def _connected() -> psycopg.Connection:
+def _connected() -> tuple[BaseDatabaseWrapper, psycopg.Connection]:
     """Django's connection, as its own cursors have it: a standing one is looked at first (CONN_HEALTH_CHECKS)."""
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
-    database: psycopg.Connection = connection.connection
-    return database
+    wrapper = connections[DEFAULT_DB_ALIAS]  # `connection` looks for it at each of its attributes
+    wrapper.close_if_health_check_failed()
+    wrapper.ensure_connection()
+    return wrapper, wrapper.connection
 
 
 def _prepare(database: psycopg.Connection, statement: bytes) -> bytes:
@@ -73,8 +75,8 @@ def _prepare(database: psycopg.Connection, statement: bytes) -> bytes:
 
 def execute_alone(statement: LiteralString) -> None:
     """Runs a statement without parameters and rows, outside of any transaction. Raises Django's errors."""
-    database = _connected()
-    with connection.wrap_database_errors:
+    wrapper, database = _connected()
+    with wrapper.wrap_database_errors:
         _checked(database, database.pgconn.exec_(statement.encode()))
 
 
