@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import IO, Any
 
 from django.conf import settings
+from django.http import HttpRequest
 from rest_framework.parsers import BaseParser
 
 from httpapi.problems import Problem, error, invalid
@@ -23,6 +24,16 @@ DEFAULT_MAX_BODY_BYTES = 1024 * 1024
 def max_body_bytes() -> int:
     """The setting API_MAX_BODY_BYTES: the largest body that is read. 1 MiB by default."""
     return int(getattr(settings, "API_MAX_BODY_BYTES", DEFAULT_MAX_BODY_BYTES))
+
+
+def is_plain_json(request: HttpRequest) -> bool:
+    """Whether the request says that its body is JSON, in UTF-8 as ever, and not larger than what is read."""
+    length = request.META.get("CONTENT_LENGTH", "")
+    return bool(
+        request.META.get("CONTENT_TYPE") == "application/json"
+        and length.isdecimal()
+        and int(length) <= max_body_bytes()
+    )
 
 
 def too_large() -> Problem:

@@ -18,7 +18,7 @@ from django.conf import settings
 from httpapi.parsers import max_body_bytes, parse_json
 from httpapi.problems import Problem, error
 from orders.batches import Errors, PlacedBatch, Refused, check, place_batch
-from orders.new_order import NewOrder
+from orders.new_order import NewOrder, read_plain
 from orders.serializers import MAX_ORDERS_PER_BATCH
 from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders
 
@@ -123,9 +123,9 @@ class OrderFile:
                 f"{self.name} is being changed while it is imported. As it is now it is another file, of which every "
                 "order would be placed."
             )
-        checked = iter(check(one.sent for one in found if not isinstance(one.sent, Refused)))
+        checked = iter(check(one.sent for one in found if not isinstance(one.sent, NewOrder | Refused)))
         entries = [
-            Entry(one.sent if isinstance(one.sent, Refused) else next(checked), one.line, one.item_lines)
+            Entry(one.sent if isinstance(one.sent, NewOrder | Refused) else next(checked), one.line, one.item_lines)
             for one in found
         ]
         return Chunk(number, entries, found[-1].end)
@@ -177,7 +177,7 @@ def place(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What stands for an order in the file, unchecked, or why there is none to check."""
+    """What stands for an order in the file: unchecked, checked already, or why there is none to check."""
 
     sent: Any
     line: int
@@ -218,6 +218,8 @@ def _ndjson(name: str, file: BinaryIO) -> Iterator[_Found]:
         sent: Any
         if line.text is None:
             sent = Refused(_too_long("The line"), sent=None)
+        elif (plain := read_plain(line.text)) is not None:
+            sent = plain
         else:
             try:
                 sent = parse_json(line.text.rstrip())

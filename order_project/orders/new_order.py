@@ -1,6 +1,7 @@
 """Reading an order that a client posts."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
@@ -11,7 +12,7 @@ from msgspec import Meta, Raw, Struct
 
 from contracts.events import MONEY_DIGITS, MONEY_PLACES, OrderLine
 from httpapi.fields import MAX_INTEGER
-from orders.serializers import NewOrderSerializer
+from orders.serializers import MAX_ORDERS_PER_BATCH, NewOrderSerializer
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,8 @@ def check(data: Any) -> NewOrder:
     return NewOrder(valid["customer_id"], [OrderLine(**item) for item in valid["items"]])
 
 
-# What follows is for the fast path alone: an order that holds and has nothing special about it is read and checked in
-# one go, in a tenth of the time. All others are the serializer's, and so is every word about what is wrong. It need not
+# What follows is for speed alone: an order that holds and has nothing special about it is read and checked in one go,
+# in a tenth of the time. All others are the serializer's, and so is every word about what is wrong. It need not
 # know all that may be said, only never take what the serializer would not, or otherwise.
 
 # Limits below zero are for the system checks to refuse, which run later than this.
@@ -52,29 +53,64 @@ class _Order(Struct, forbid_unknown_fields=True):
     items: Annotated[list[_Item], Meta(min_length=1, max_length=_MOST_ITEMS)]
 
 
-_DECODER = msgspec.json.Decoder(_Order)
+class _Batch(Struct, forbid_unknown_fields=True):
+    orders: Annotated[list[_Order], Meta(min_length=1, max_length=MAX_ORDERS_PER_BATCH)]
+
+
+_ORDER = msgspec.json.Decoder(_Order)
+_BATCH = msgspec.json.Decoder(_Batch)
 _PRICE = re.compile(rb"[0-9]{1,%d}(\.[0-9]{1,%d})?" % (MONEY_DIGITS - MONEY_PLACES, MONEY_PLACES))
 _LIMIT = Decimal(10) ** (settings.MAX_MONEY_DIGITS - MONEY_PLACES)
-# Each key is there once for the order or for each item. Without escapes none can be written in another way, so what
+# Each key is there once for each batch, order or item. Without escapes none can be written in another way, so what
 # counts more is a key that is there twice, or a text that looks like one.
+_BATCH_KEYS = (b'"orders"',)
 _ORDER_KEYS = (b'"customer_id"', b'"items"')
 _ITEM_KEYS = (b'"product_id"', b'"quantity"', b'"price"')
 
 
 def read_plain(body: bytes) -> NewOrder | None:
     """The order, as the serializer would read it; None if it has to be asked."""
+    order = _decoded(_ORDER, body)
+    if order is None or not _is_each_there_once(body, [order]):
+        return None
+    return _new_order(order)
+
+
+def read_plain_batch(body: bytes) -> list[NewOrder] | None:
+    """The orders of a batch, as the serializers would read them; None if they have to be asked about any of them."""
+    batch = _decoded(_BATCH, body)
+    if batch is None or any(body.count(key) != 1 for key in _BATCH_KEYS) or not _is_each_there_once(body, batch.orders):
+        return None
+    orders: list[NewOrder] = []
+    for plain in batch.orders:
+        order = _new_order(plain)
+        if order is None:
+            return None
+        orders.append(order)
+    return orders
+
+
+def _decoded[T](decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
     if b"\\" in body or not body.isascii():
         return None
     try:
-        order = _DECODER.decode(body)
+        return decoder.decode(body)
     except (msgspec.DecodeError, RecursionError):
         return None
-    items = order.items
-    if any(body.count(key) != 1 for key in _ORDER_KEYS) or any(body.count(key) != len(items) for key in _ITEM_KEYS):
-        return None
+
+
+def _is_each_there_once(body: bytes, orders: Sequence[_Order]) -> bool:
+    """Whether no key is there twice. None is missing where a decoder has found orders and items."""
+    items = sum(len(order.items) for order in orders)
+    return all(body.count(key) == len(orders) for key in _ORDER_KEYS) and all(
+        body.count(key) == items for key in _ITEM_KEYS
+    )
+
+
+def _new_order(order: _Order) -> NewOrder | None:
     lines = []
     total = Decimal(0)
-    for item in items:
+    for item in order.items:
         if not _PRICE.fullmatch(item.price):
             return None
         price = Decimal(bytes(item.price).decode())

@@ -1,7 +1,7 @@
 """The API of orders: /orders, /orders/batch, /orders/{order_id} and its events."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from httpapi.fast_path import Answer
+from httpapi.parsers import is_plain_json
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from httpapi.renderers import EventStreamRenderer, JSONRenderer
@@ -78,11 +79,16 @@ class OrderBatchView(APIView):
     @openapi.place_orders
     def post(self, request: Request) -> Response:
         key = idempotency_key(request.META)
-        new = NewBatchSerializer(data=request.data)
-        new.is_valid(raise_exception=True)
+        orders: Sequence[NewOrder | batches.Refused] | None = None
+        if is_plain_json(request):
+            orders = new_order.read_plain_batch(request.body)
+        if orders is None:
+            new = NewBatchSerializer(data=request.data)
+            new.is_valid(raise_exception=True)
+            orders = batches.check(new.validated_data["orders"])
         try:
             batch = batches.place_batch(
-                orders=batches.check(new.validated_data["orders"]),
+                orders=orders,
                 placed_by=request.user if request.user.is_authenticated else None,
                 idempotency_key=key,
             )

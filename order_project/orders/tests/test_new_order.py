@@ -12,7 +12,7 @@ from contracts.events import OrderLine
 from httpapi.parsers import parse_json
 from httpapi.problems import Problem
 from orders.models import OrderItem
-from orders.new_order import NewOrder, read_plain
+from orders.new_order import NewOrder, read_plain, read_plain_batch
 from orders.serializers import NewOrderSerializer
 from orders.tests.factories import LINES, body, item
 from orders.tests.test_post import UNREADABLE, WRONG_VALUES
@@ -117,6 +117,41 @@ def test_a_key_that_is_there_twice_is_never_overlooked(raw):
 
     assert read_plain(raw.encode()) is None
     assert as_the_serializer_reads(raw.encode()) is None
+
+
+def test_a_batch_of_plain_orders_is_read_in_one_go():
+    raw = json.dumps({"orders": [body(), body(customer_id="other")]}).encode()
+
+    assert read_plain_batch(raw) == [NewOrder("customer-1", LINES), NewOrder("other", LINES)]
+
+
+@settings(max_examples=500, deadline=None, derandomize=True)
+@given(st.lists(orders, max_size=4))
+def test_a_batch_is_read_as_its_orders_are_or_left_to_the_serializers(sent):
+    raw = json.dumps({"orders": sent}).encode(errors="surrogatepass")
+    plain = read_plain_batch(raw)
+
+    assert plain is None or plain == [as_the_serializer_reads(json.dumps(one).encode()) for one in sent]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        '{"orders": []}',
+        '{"orders": [%s], "orders": [%s]}',
+        '{"orders": [%s], "note": 1}',
+        '{"orders": [{"customer_id": "a", "customer_id": "b", "items": [%s]}]}'.replace("%s", json.dumps(item())),
+        '{"orders": [%s, {"customer_id": "a", "items": []}]}',
+        '{"orders": [%s, 1]}',
+        "[%s]",
+    ],
+)
+def test_a_batch_with_anything_special_is_left_to_the_serializers(raw):
+    assert read_plain_batch(raw.replace("%s", json.dumps(body())).encode()) is None
+
+
+def test_a_batch_of_too_many_is_left_to_the_serializers():
+    assert read_plain_batch(json.dumps({"orders": [body()] * 1001}).encode()) is None
 
 
 @pytest.mark.parametrize("wrong", [wrong for _, wrong, _ in WRONG_VALUES], ids=[name for name, _, _ in WRONG_VALUES])
