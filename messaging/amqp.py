@@ -1,18 +1,17 @@
 """Connections to RabbitMQ. pika is spoken here, in `publisher`, `deliveries` and `topology`, and nowhere else.
 
-A `Connection` runs pika's event loop in a thread of its own. The main thread does plain, blocking Django work and
-asks the loop for what it needs. So heartbeats are answered however long a handler takes, and no Django code ever
-runs inside a pika callback.
+Whoever waits for the broker drives pika's event loop meanwhile, so that nothing is handed from thread to thread. While
+nobody does, because a handler or the database takes its time, a thread of the `Connection` looks in several times a
+second. So heartbeats are answered however long a handler takes, and no Django code ever runs inside a pika callback.
 """
 
 import logging
 import re
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
 from typing import Any
 
 import pika
@@ -21,6 +20,7 @@ import pika.exceptions
 import pika.spec
 from pika.adapters.blocking_connection import BlockingConnection
 from pika.adapters.select_connection import IOLoop
+from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
@@ -33,6 +33,8 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 UNREADABLE_HEADERS = "x-unreadable-headers"
 
 _ANSWER_TIMEOUT = 10.0
+# How often (seconds) the thread looks in: a small part of any heartbeat's interval.
+_LOOK_IN_EVERY = 0.25
 _REFUSALS = {403: "refuses the user or password", 530: "does not let this user into the virtual host"}
 
 
@@ -71,7 +73,11 @@ pika.spec.props[pika.spec.Basic.INDEX] = _TolerantProperties
 
 
 class _Connection(pika.SelectConnection):
-    """pika's, but what is sent within `gathered` goes out in one write instead of three a message."""
+    """pika's, but what is sent goes out at once, and what is sent within `gathered` in one write.
+
+    pika would make three writes of a message, and each of them in the next round of its loop, to which it adds a wait
+    for a socket that takes data nearly always.
+    """
 
     _gathered: list[bytes] | None = None
 
@@ -83,13 +89,41 @@ class _Connection(pika.SelectConnection):
         finally:
             data, self._gathered = b"".join(self._gathered), None
             if data and self.is_open:
-                super()._adapter_emit_data(data)
+                self._adapter_emit_data(data)
 
     def _adapter_emit_data(self, data: bytes) -> None:
-        if self._gathered is None:
-            super()._adapter_emit_data(data)
-        else:
+        if self._gathered is not None:
             self._gathered.append(data)
+        elif left := data[self._send_at_once(data) :]:
+            super()._adapter_emit_data(left)
+
+    def _send_at_once(self, data: bytes) -> int:
+        """How many bytes the socket has taken; 0 also where pika has to send, or to find out what is wrong."""
+        transport = self._transport
+        if isinstance(transport, _AsyncPlaintextTransport) and not transport.get_write_buffer_size():
+            with suppress(OSError, AttributeError):  # full, broken, or given back by pika already
+                return int(transport._sock.send(data))
+        return 0
+
+
+class _Loop(IOLoop):
+    """pika's, but driven round by round by whoever waits, none longer than `patience` seconds."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patience = 0.0
+        self.ended = threading.Event()
+        self.activate_poller()
+
+    def round(self, seconds: float) -> None:
+        """Waits up to so long for something to happen, and does what has come and what is due."""
+        self.patience = seconds
+        self.poll()
+        self.process_timeouts()
+
+    def _get_remaining_interval(self) -> float:
+        due = super()._get_remaining_interval()
+        return self.patience if due is None else min(due, self.patience)
 
 
 def parameters(config: MessagingConfig, *, name: str) -> list[pika.URLParameters]:
@@ -165,24 +199,24 @@ def open_blocking(config: MessagingConfig, *, name: str, timeout: float = 5.0) -
 
 
 class Connection:
-    """One AMQP connection whose input and output run in a thread of their own.
+    """One AMQP connection, used from one thread and looked after by another.
 
-    `open` blocks until the connection stands. After a loss `is_open` is False and every pending or later `ask` raises
-    BrokerUnavailableError; the object is then used up: make a new one.
+    `open` blocks until the connection stands. After a loss `is_open` is False and every later `ask` raises
+    BrokerUnavailableError; the object is then used up: make a new one. A loss is noticed by who waits, at once, and
+    else within a second.
     """
 
     def __init__(self, config: MessagingConfig, *, name: str) -> None:
         self._candidates = parameters(config, name=name)
         self._name = name
-        self._loop: IOLoop | None = None
+        self._lock = threading.RLock()
+        """Held by whoever touches pika's objects, which know nothing of threads. Their callbacks run under it."""
+        self._loop: _Loop | None = None
         self._connection: _Connection | None = None
-        self._thread: threading.Thread | None = None
-        self._pending: set[Future[Any]] = set()
         self._lost: BaseException | None = None
+        self._refused: BaseException | None = None
         self.blocked = ""
         """Why the broker takes no publications at the moment, in a sentence; empty while it takes them."""
-        self.on_lost: Callable[[], None] = lambda: None
-        """Called in the connection's thread when it is gone."""
 
     @property
     def is_open(self) -> bool:
@@ -198,19 +232,13 @@ class Connection:
         """Connects to the first URL that answers. Raises BrokerUnavailableError or ConfigurationError."""
         failure: BrokerUnavailableError | ConfigurationError | None = None
         for candidate in self._candidates:
-            opened: Future[None] = Future()
             self._lost = None
-            self._thread = threading.Thread(
-                target=self._run, args=(candidate, opened), name=f"amqp {self._name}", daemon=True
-            )
-            self._thread.start()
-            try:
-                opened.result(timeout=3 * _ANSWER_TIMEOUT)
+            self._begin(candidate)
+            if self.wait(lambda: self.is_open, 3 * _ANSWER_TIMEOUT):
                 return
-            except TimeoutError:
+            failure = _unavailable(self._lost)
+            if self._lost is None:
                 failure = BrokerUnavailableError("RabbitMQ accepts the connection but does not answer")
-            except Exception as error:  # pika hands over whatever its connector met
-                failure = _unavailable(error)
         raise failure or BrokerUnavailableError("RABBITMQ_URL names no broker")
 
     def open_channel(self) -> pika.channel.Channel:
@@ -224,98 +252,116 @@ class Connection:
         return channel
 
     def tell(self, action: Callable[[], Any]) -> None:
-        """Has the connection's thread do something whose answer does not matter. Silent when the connection is gone."""
-        loop = self._loop
-        if loop is not None and self._lost is None:
-            loop.add_callback_threadsafe(action)
+        """Does something with pika's objects whose answer does not matter. Does nothing when the connection is gone."""
+        with self._lock:
+            if self._lost is None:
+                action()
 
     def ask(self, request: Callable[[Callable[[Any], None]], Any], *, what: str) -> Any:
-        """Has the connection's thread do `request(callback)` and returns what the callback is given.
+        """Does `request(callback)`, waits, and returns what the callback is given.
 
         Raises BrokerUnavailableError when the connection, or the channel in use, goes meanwhile, and when no answer
         comes in time.
         """
-        answer: Future[Any] = Future()
-
-        def act() -> None:
-            try:
-                request(partial(_settle, answer))
-            except Exception as error:
-                _fail(answer, error)
-
-        self._pending.add(answer)
-        try:
+        answer: list[Any] = []
+        with self._lock:
             if not self.is_open:
                 raise self.error
-            self.tell(act)
-            return answer.result(timeout=_ANSWER_TIMEOUT)
-        except TimeoutError:
-            raise BrokerUnavailableError(f"RabbitMQ does not answer: asked for {what}") from None
-        except pika.exceptions.AMQPError as error:
-            raise BrokerUnavailableError(f"RabbitMQ refused {what}: {_reason(error)}") from error
-        finally:
-            self._pending.discard(answer)
+            self._refused = None
+            try:
+                request(answer.append)
+            except pika.exceptions.AMQPError as error:
+                self._refused = error
+        self.wait(lambda: bool(answer or self._refused), _ANSWER_TIMEOUT)
+        if answer:
+            return answer[0]
+        if self._lost is not None:
+            raise self.error
+        if self._refused is not None:
+            raise BrokerUnavailableError(f"RabbitMQ refused {what}: {_reason(self._refused)}") from self._refused
+        raise BrokerUnavailableError(f"RabbitMQ does not answer: asked for {what}")
 
-    def fail_pending(self, error: BaseException) -> None:
-        """Answers whatever is being asked with an error. Called in the connection's thread when a channel closes."""
-        for answer in list(self._pending):
-            _fail(answer, error)
+    def refuse(self, error: BaseException) -> None:
+        """Ends what is being asked, with an error. For a callback that learns that a channel is closed."""
+        self._refused = error
+
+    def wait(self, done: Callable[[], bool], seconds: float) -> bool:
+        """Lets the broker's messages come in until it is done or so many seconds are over, and says whether it is.
+
+        Looks for them once in any case. Ends early when the connection is lost.
+        """
+        end = time.monotonic() + seconds
+        self._round(0.0 if done() else seconds)
+        while not done() and self._lost is None and (left := end - time.monotonic()) > 0:
+            self._round(left)
+        return done()
+
+    def look(self) -> None:
+        """Takes in what the broker has sent, without waiting: a loss of the connection, for one."""
+        self._round(0.0)
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """What is sent in this block, in the connection's thread, goes out in one write."""
+        """What is sent in this block goes out in one write. To be used in what is told or asked."""
         with self._connection.gathered() if self._connection is not None else nullcontext():
             yield
 
     def close(self) -> None:
         """Closes politely and waits a moment for it; returns in any case."""
-        connection, thread = self._connection, self._thread
+        connection = self._connection
         if connection is not None and self._lost is None:
             self.tell(lambda: connection.is_open and connection.close())
-        if thread is not None:
-            thread.join(timeout=2)
+            self.wait(lambda: self._lost is not None, 2.0)
 
-    def _run(self, candidate: pika.URLParameters, opened: Future[None]) -> None:
-        loop = IOLoop()
-        self._loop = loop
+    def _begin(self, candidate: pika.URLParameters) -> None:
+        """Begins to connect, on a loop that is looked after until it ends, also when it is given up before that."""
+        self._loop = loop = _Loop()
+        with self._lock:
+            try:
+                self._connection = _Connection(
+                    candidate,
+                    on_open_error_callback=lambda connection, error: self._end(loop, error),
+                    on_close_callback=lambda connection, error: self._end(loop, error),
+                    custom_ioloop=loop,
+                )
+                self._connection.add_on_connection_blocked_callback(self._on_blocked)
+                self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
+            except Exception as error:
+                self._end(loop, error)
+        threading.Thread(target=self._look_after, args=[loop], name=f"amqp {self._name}", daemon=True).start()
 
-        def stop(error: BaseException) -> None:
-            if self._loop is loop:  # else it was given up, and another URL is being tried or used
-                self._lost = self._lost or error
-            _fail(opened, error)
-            loop.stop()
+    def _look_after(self, loop: _Loop) -> None:
+        """The thread. Whoever holds the lock drives the loop just now, and needs no help."""
+        while not loop.ended.wait(_LOOK_IN_EVERY):
+            if self._lock.acquire(blocking=False):
+                try:
+                    self._drive(loop, 0.0)
+                finally:
+                    self._lock.release()
+        with self._lock:
+            loop.close()
 
+    def _round(self, seconds: float) -> None:
+        with self._lock:
+            if self._loop is not None:
+                self._drive(self._loop, seconds)
+
+    def _drive(self, loop: _Loop, seconds: float) -> None:
+        if loop.ended.is_set():
+            return
         try:
-            self._connection = _Connection(
-                candidate,
-                on_open_callback=lambda connection: _settle(opened, None),
-                on_open_error_callback=lambda connection, error: stop(error),
-                on_close_callback=lambda connection, error: stop(error),
-                custom_ioloop=loop,
-            )
-            self._connection.add_on_connection_blocked_callback(self._on_blocked)
-            self._connection.add_on_connection_unblocked_callback(self._on_unblocked)
-            loop.start()
+            loop.round(seconds)
         except Exception as error:
             logger.debug("the AMQP loop ended", exc_info=True)
-            stop(error)
-        finally:
-            if self._loop is loop:
-                self.fail_pending(self.error)
-                self.on_lost()
+            self._end(loop, error)
+
+    def _end(self, loop: _Loop, error: BaseException) -> None:
+        loop.ended.set()
+        if self._loop is loop:  # else it was given up, and another URL is being tried or used
+            self._lost = self._lost or error
 
     def _on_blocked(self, connection: pika.SelectConnection, frame: Any) -> None:
         self.blocked = f"RabbitMQ blocks publishers: {frame.method.reason}"
 
     def _on_unblocked(self, connection: pika.SelectConnection, frame: Any) -> None:
         self.blocked = ""
-
-
-def _settle(future: Future[Any], result: Any = None) -> None:
-    with suppress(InvalidStateError):
-        future.set_result(result)
-
-
-def _fail(future: Future[Any], error: BaseException) -> None:
-    with suppress(InvalidStateError):
-        future.set_exception(error)

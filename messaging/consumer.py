@@ -93,9 +93,8 @@ class Consumer:
                     if time.monotonic() > topology_due:
                         topology.apply(self._config)
                         topology_due = time.monotonic() + TOPOLOGY_INTERVAL
-                    if not self.work(work, letters):
-                        source.wait(0.5)
-                    source.check()
+                    self.work(work, letters)
+                    source.wait(0.5)
             except BrokerUnavailableError as error:
                 self._broker.failed(error)
             finally:

@@ -1,6 +1,5 @@
-"""Consuming: deliveries arrive in the connection's thread and are taken in batches by the main thread."""
+"""Consuming: deliveries come in while somebody waits for them, and are taken in batches."""
 
-import threading
 from collections import deque
 from functools import partial
 from typing import Any
@@ -21,8 +20,7 @@ class Source:
 
     def __init__(self, config: MessagingConfig) -> None:
         self._connection = Connection(config, name="consume")
-        self._connection.on_lost = self._wake
-        self._arrived = threading.Event()
+        self._subscriptions: list[Subscription] = []
         self._broken: BaseException | None = None
 
     def open(self) -> None:
@@ -40,13 +38,17 @@ class Source:
         channel.add_on_cancel_callback(
             lambda frame: self._break(BrokerUnavailableError(f"RabbitMQ cancelled the consumer: {queue} was deleted"))
         )
-        return Subscription(self, self._connection, channel, queue, prefetch)
+        subscription = Subscription(self, self._connection, channel, queue, prefetch)
+        self._subscriptions.append(subscription)
+        return subscription
 
     def wait(self, seconds: float) -> None:
-        """Waits until something has arrived, on any subscription. Raises BrokerUnavailableError after a loss."""
+        """Takes in what has arrived, on any subscription; waits for it where there is nothing to take yet.
+
+        Raises BrokerUnavailableError after a loss.
+        """
         self.check()
-        self._arrived.wait(seconds)
-        self._arrived.clear()
+        self._connection.wait(self._has_something, seconds)
         self.check()
 
     def check(self) -> None:
@@ -56,16 +58,12 @@ class Source:
         if not self._connection.is_open:
             raise self._connection.error
 
-    # In the connection's thread.
+    def _has_something(self) -> bool:
+        return self._broken is not None or any(subscription.has_something for subscription in self._subscriptions)
 
     def _break(self, error: BaseException) -> None:
         self._broken = self._broken or error
-        self._connection.fail_pending(error)
-        self._wake()
-
-    def _wake(self) -> None:
-        if not self._arrived.is_set():
-            self._arrived.set()
+        self._connection.refuse(error)
 
 
 class Subscription:
@@ -98,6 +96,11 @@ class Subscription:
         )
         self._consume(prefetch)
 
+    @property
+    def has_something(self) -> bool:
+        """Whether there is anything to take."""
+        return bool(self._waiting)
+
     def take(self, limit: int) -> list[Delivery]:
         """Up to `limit` deliveries that have arrived, oldest first; empty when none has."""
         taken: list[Delivery] = []
@@ -122,7 +125,7 @@ class Subscription:
         for delivery in deliveries:
             self._connection.tell(partial(self._ack, delivery.tag))
 
-    # In the connection's thread.
+    # Where the connection runs: under its lock.
 
     def _ack(self, tag: int, *, multiple: bool = False) -> None:
         if self._channel.is_open:
@@ -136,4 +139,3 @@ class Subscription:
         body: bytes,
     ) -> None:
         self._waiting.append(Delivery(method.delivery_tag, method.redelivered, method.routing_key, properties, body))
-        self._source._wake()

@@ -1,6 +1,5 @@
 """Publishing with confirms: a batch goes out in one stream, and each message gets its receipt."""
 
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -43,14 +42,14 @@ _CONFIRMED = Receipt(Fate.CONFIRMED)
 
 
 class _Batch:
-    """What is outstanding of one `publish`. Touched by the connection's thread until `settled` is set."""
+    """What is outstanding of one `publish`."""
 
     def __init__(self, publications: Sequence[Publication]) -> None:
         self.publications = publications
         self.receipts: list[Receipt | None] = [None] * len(publications)
         self.index_of_tag: dict[int, int] = {}
         self.returned: dict[str, str] = {}
-        self.settled = threading.Event()
+        self.settled = False
 
     def settle(self, tag: int, receipt: Receipt) -> None:
         index = self.index_of_tag.pop(tag, None)
@@ -77,7 +76,6 @@ class _Channel:
         self._batch = _Batch([])
         self._tag = 0
         self._lowest = 1
-        connection.on_lost = self._on_connection_lost
         self._channel = channel = connection.open_channel()
         channel.add_on_close_callback(self._on_closed)
         channel.add_on_return_callback(self._on_return)
@@ -89,7 +87,7 @@ class _Channel:
         self._connection.tell(self._send)
         return batch
 
-    # What follows runs in the connection's thread.
+    # What follows runs where the connection does: under its lock.
 
     def _send(self) -> None:
         channel, batch = self._channel, self._batch
@@ -112,7 +110,7 @@ class _Channel:
                     self._tag += 1
                     batch.index_of_tag[self._tag] = index
         if not batch.index_of_tag or channel.is_closed:
-            batch.settled.set()
+            batch.settled = True
 
     def _on_confirm(self, frame: "pika.frame.Method[pika.spec.Basic.Ack | pika.spec.Basic.Nack]") -> None:
         batch, method = self._batch, frame.method
@@ -127,7 +125,7 @@ class _Channel:
         else:
             batch.settle(tag, receipt)
         if not batch.index_of_tag:
-            batch.settled.set()
+            batch.settled = True
         else:
             failpoints.reach("publisher.confirming")
 
@@ -142,13 +140,10 @@ class _Channel:
         self._batch.returned[str(properties.message_id)] = reason
 
     def _on_closed(self, channel: pika.channel.Channel, error: BaseException) -> None:
-        self._connection.fail_pending(error)
+        self._connection.refuse(error)
         if isinstance(error, pika.exceptions.ChannelClosedByBroker):
             self.closed_because = error
-            self._batch.settled.set()
-
-    def _on_connection_lost(self) -> None:
-        self._batch.settled.set()
+            self._batch.settled = True
 
 
 class Publisher:
@@ -173,6 +168,8 @@ class Publisher:
         self._open()
 
     def _open(self) -> tuple[Connection, _Channel]:
+        if self._connection is not None:
+            self._connection.look()  # or what is published now pays for a loss that nobody has noticed
         if self._connection is None or not self._connection.is_open:
             self.close()
             self._connection = Connection(self._config, name=self._name)
@@ -206,7 +203,9 @@ class Publisher:
         connection, channel = self._open()
         alone = len(publications) == 1
         batch = channel.publish(publications)
-        in_time = connection.is_open and batch.settled.wait(self._config.confirm_timeout)
+        in_time = connection.is_open and (
+            connection.wait(lambda: batch.settled, self._config.confirm_timeout) or not connection.is_open
+        )
         if not in_time:
             reason = connection.blocked or "RabbitMQ does not confirm in time"
             unknown = Receipt(Fate.UNKNOWN, reason if connection.is_open else str(connection.error))

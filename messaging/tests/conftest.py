@@ -1,6 +1,7 @@
 """A real broker for each test: fresh queues, and a way to look into them."""
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,7 +13,7 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel, BlockingConnection
 
 from messaging import conf, topology
-from messaging.amqp import open_blocking
+from messaging.amqp import Connection, open_blocking
 from messaging.conf import MessagingConfig
 from messaging.tests.handlers import Recorder
 from messaging.tests.handlers import recorder as the_recorder
@@ -91,6 +92,12 @@ def eventually(condition: Callable[[], Any], *, within: float = 60.0) -> Any:
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
     return result
+
+
+def hang_up(connection: Connection) -> None:
+    """Ends the connection as a broker does that dies: nothing more will come."""
+    transport: Any = connection._connection._transport  # type: ignore[union-attr]
+    transport._sock.shutdown(socket.SHUT_RDWR)
 
 
 class Running:

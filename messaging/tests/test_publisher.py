@@ -7,10 +7,11 @@ import pika.frame
 import pika.spec
 import pytest
 
+from messaging import amqp
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
 from messaging.publisher import Fate, Publication, Publisher, _Batch
-from messaging.tests.conftest import Broker
+from messaging.tests.conftest import Broker, hang_up
 
 
 @pytest.fixture
@@ -68,6 +69,19 @@ def test_it_connects_again_after_a_loss(broker: Broker, publisher: Publisher, co
     assert publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED
 
 
+def test_a_message_does_not_pay_for_a_loss_that_nobody_has_noticed(
+    broker: Broker, publisher: Publisher, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(amqp, "_LOOK_IN_EVERY", 60)
+    publisher.open()
+    connection = publisher._connection
+    assert connection is not None
+    hang_up(connection)
+    assert connection.is_open
+    assert publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED
+    assert publisher._connection is not connection
+
+
 def test_a_broker_that_cannot_be_reached_is_unavailable(config: MessagingConfig) -> None:
     publisher = Publisher(replace(config, url="amqp://guest:guest@127.0.0.1:1/"), name="test")
     with pytest.raises(BrokerUnavailableError, match=r"cannot be reached: .*[Rr]efused"):
@@ -106,10 +120,9 @@ def test_a_late_answer_on_a_channel_that_was_given_up_settles_nothing_of_the_nex
     batch.index_of_tag = {1: 0, 2: 1}
     given_up._on_confirm(pika.frame.Method(1, pika.spec.Basic.Ack(delivery_tag=2, multiple=True)))
     given_up._on_closed(given_up._channel, pika.exceptions.ChannelClosedByBroker(404, "late"))
-    given_up._on_connection_lost()
     assert batch.receipts == [None, None]
-    assert not batch.settled.is_set()
+    assert not batch.settled
     assert channel.closed_because is None
 
     channel._on_confirm(pika.frame.Method(1, pika.spec.Basic.Ack(delivery_tag=2, multiple=True)))
-    assert batch.settled.is_set()
+    assert batch.settled
