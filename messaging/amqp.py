@@ -35,6 +35,8 @@ UNREADABLE_HEADERS = "x-unreadable-headers"
 _ANSWER_TIMEOUT = 10.0
 # How often (seconds) the thread looks in: a small part of any heartbeat's interval.
 _LOOK_IN_EVERY = 0.25
+# So many bytes pika takes in in one round of its loop.
+_AT_ONCE = _AsyncPlaintextTransport._MAX_CONSUME_BYTES
 _REFUSALS = {403: "refuses the user or password", 530: "does not let this user into the virtual host"}
 
 
@@ -80,6 +82,12 @@ class _Connection(pika.SelectConnection):
     """
 
     _gathered: list[bytes] | None = None
+    taken_in = 0
+    """How many bytes have come. pika's own `bytes_received` leaves out the beginning of a frame."""
+
+    def _on_data_available(self, data_in: bytes) -> None:
+        self.taken_in += len(data_in)
+        super()._on_data_available(data_in)
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -215,6 +223,8 @@ class Connection:
         self._connection: _Connection | None = None
         self._lost: BaseException | None = None
         self._refused: BaseException | None = None
+        self._more = False
+        """Whether the last round ended before all was taken in."""
         self.blocked = ""
         """Why the broker takes no publications at the moment, in a sentence; empty while it takes them."""
 
@@ -288,17 +298,19 @@ class Connection:
     def wait(self, done: Callable[[], bool], seconds: float) -> bool:
         """Lets the broker's messages come in until it is done or so many seconds are over, and says whether it is.
 
-        Looks for them once in any case. Ends early when the connection is lost.
+        Looks for them once in any case, and takes in all that are there. Ends early when the connection is lost.
         """
         end = time.monotonic() + seconds
         self._round(0.0 if done() else seconds)
         while not done() and self._lost is None and (left := end - time.monotonic()) > 0:
             self._round(left)
+        while self._more:
+            self._round(0.0)
         return done()
 
     def look(self) -> None:
-        """Takes in what the broker has sent, without waiting: a loss of the connection, for one."""
-        self._round(0.0)
+        """Takes in all that the broker has sent, without waiting: a loss of the connection, for one."""
+        self.wait(lambda: True, 0.0)
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
@@ -343,8 +355,10 @@ class Connection:
 
     def _round(self, seconds: float) -> None:
         with self._lock:
-            if self._loop is not None:
+            if self._loop is not None and self._connection is not None:
+                before = self._connection.taken_in
                 self._drive(self._loop, seconds)
+                self._more = self._connection.taken_in - before >= _AT_ONCE
 
     def _drive(self, loop: _Loop, seconds: float) -> None:
         if loop.ended.is_set():
