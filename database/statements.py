@@ -9,10 +9,11 @@ import orjson
 import psycopg
 from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
+from psycopg.abc import Buffer
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import ExecStatus, TransactionStatus
-from psycopg.pq.abc import PGresult
+from psycopg.pq import Escaping, ExecStatus, TransactionStatus
+from psycopg.pq.abc import PGconn, PGresult
 
 
 def refuse_to_nest() -> None:
@@ -20,8 +21,7 @@ def refuse_to_nest() -> None:
 
     As `transaction.atomic(durable=True)` does, and like it not for the transaction that a test runs in.
     """
-    blocks = connection.atomic_blocks
-    if blocks and not blocks[-1]._from_testcase:  # type: ignore[attr-defined]
+    if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:  # type: ignore[attr-defined]
         raise RuntimeError("What is to be durable cannot be nested within another transaction.")
 
 
@@ -36,31 +36,48 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
     This is libpq as psycopg offers it, in one call that blocks. A cursor waits in Python, which is out of the CPU's
     caches when the answer is there.
     """
-    wrapper, database = _connected()
-    with wrapper.wrap_database_errors:
+    django = connections[DEFAULT_DB_ALIAS]
+    database = _connected(django)
+    with django.wrap_database_errors:
         transformer = Transformer.from_context(database)
         numbered, names = _numbered(statement)
         if isinstance(parameters, Mapping):
             parameters = [parameters[name] for name in names]
         texts = transformer.dump_sequence(parameters, [PyFormat.TEXT] * len(parameters))
-        if not database.autocommit and database.pgconn.transaction_status == TransactionStatus.IDLE:
-            _checked(database, database.pgconn.exec_(b"BEGIN"))  # as psycopg does with the first statement
+        link = database.pgconn
+        # psycopg begins a transaction with the first statement, and so does this.
+        begins = not database.autocommit and link.transaction_status == TransactionStatus.IDLE
         if database.prepare_threshold is None:  # DATABASE_PREPARED_STATEMENTS=false
-            result = database.pgconn.exec_params(numbered, texts)
+            if begins:
+                checked(database, link.exec_(b"BEGIN"))
+            result = link.exec_params(numbered, texts)
         else:
             name = _prepare(database, numbered)
-            result = database.pgconn.exec_prepared(name, texts)  # type: ignore[arg-type]  # a text may be None
-        _checked(database, result)
+            run = _begin_with if begins else _run
+            result = run(link, name, texts)
+        checked(database, result)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)
 
 
-def _connected() -> tuple[BaseDatabaseWrapper, psycopg.Connection]:
+def _run(link: PGconn, name: bytes, texts: Sequence[Buffer | None]) -> PGresult:
+    return link.exec_prepared(name, texts)  # type: ignore[arg-type]  # a text may be None
+
+
+def _begin_with(link: PGconn, name: bytes, texts: Sequence[Buffer | None]) -> PGresult:
+    """Begins a transaction with a prepared statement in one round trip: 5 % of what a relay's batch of one costs."""
+    escaping = Escaping(link)
+    literals = [b"NULL" if text is None else bytes(escaping.escape_literal(text)) for text in texts]
+    call = b"EXECUTE %s(%s)" % (name, b",".join(literals)) if literals else b"EXECUTE " + name
+    return link.exec_(b"BEGIN;" + call)
+
+
+def _connected(django: BaseDatabaseWrapper) -> psycopg.Connection:
     """Django's connection, as its own cursors have it: a standing one is looked at first (CONN_HEALTH_CHECKS)."""
-    wrapper = connections[DEFAULT_DB_ALIAS]  # `connection` looks for it at each of its attributes
-    wrapper.close_if_health_check_failed()
-    wrapper.ensure_connection()
-    return wrapper, wrapper.connection
+    django.close_if_health_check_failed()
+    django.ensure_connection()
+    database: psycopg.Connection = django.connection
+    return database
 
 
 def _prepare(database: psycopg.Connection, statement: bytes) -> bytes:
@@ -68,16 +85,17 @@ def _prepare(database: psycopg.Connection, statement: bytes) -> bytes:
     names: dict[bytes, bytes] = database.__dict__.setdefault("prepared_by_us", {})
     if (name := names.get(statement)) is None:
         name = b"prepared_%d" % len(names)
-        _checked(database, database.pgconn.prepare(name, statement))
+        checked(database, database.pgconn.prepare(name, statement))
         names[statement] = name
     return name
 
 
 def execute_alone(statement: LiteralString) -> None:
     """Runs a statement without parameters and rows, outside of any transaction. Raises Django's errors."""
-    wrapper, database = _connected()
-    with wrapper.wrap_database_errors:
-        _checked(database, database.pgconn.exec_(statement.encode()))
+    django = connections[DEFAULT_DB_ALIAS]
+    database = _connected(django)
+    with django.wrap_database_errors:
+        checked(database, database.pgconn.exec_(statement.encode()))
 
 
 _PLACEHOLDER = re.compile(r"%(?:\((\w+)\))?s|%%")
@@ -98,7 +116,8 @@ def _numbered(statement: LiteralString) -> tuple[bytes, list[str]]:
     return _PLACEHOLDER.sub(number, statement).encode(), names
 
 
-def _checked(database: psycopg.Connection, result: PGresult) -> None:
+def checked(database: psycopg.Connection, result: PGresult) -> None:
+    """Raises psycopg's error for a result that is one."""
     if result.status in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
         return
     if database.closed:

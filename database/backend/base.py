@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend, with a check of standing connections that costs no round trip.
+"""Django's PostgreSQL backend, with a check of standing connections that costs no round trip, and a quicker commit.
 
 `ENGINE = "database.backend"`, with CONN_HEALTH_CHECKS.
 """
@@ -7,6 +7,8 @@ import select
 
 from django.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
+
+from database.statements import checked
 
 _SOUND = {TransactionStatus.IDLE, TransactionStatus.INTRANS}
 
@@ -22,3 +24,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
         poll = select.poll()
         poll.register(self.connection.pgconn.socket, select.POLLIN)
         return super().is_usable() if poll.poll(0) else True
+
+    def _commit(self) -> None:
+        """As psycopg does, but in one call of libpq that blocks (see `database.statements`)."""
+        link = None if self.connection is None else self.connection.pgconn
+        if link is None or link.transaction_status != TransactionStatus.INTRANS:
+            super()._commit()  # type: ignore[misc]
+            return
+        with self.wrap_database_errors:
+            checked(self.connection, link.exec_(b"COMMIT"))

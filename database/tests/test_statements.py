@@ -138,6 +138,27 @@ class TestExecutePreparedByItself:
         finally:
             execute_alone("DROP TABLE scratch")
 
+    @pytest.mark.parametrize("text", ["", "it's", "C:\\new", "\\'; DROP TABLE x; --", "%s $1", "\n", "ein Ei 🥚", None])
+    def test_what_begins_a_transaction_takes_the_same_values(self, text: str | None) -> None:
+        asked = ("SELECT %s::text, %s::integer, (%s::text[])[1]", [text, -7, array("text", [text])])
+        with transaction.atomic():
+            assert execute_prepared(*asked) == [(text, -7, text)]
+            assert execute_prepared(*asked) == [(text, -7, text)]
+
+    def test_one_that_begins_a_transaction_and_fails_leaves_none(self) -> None:
+        with pytest.raises(DataError), transaction.atomic():
+            execute_prepared("SELECT 1 / %s::integer", [0])
+        assert execute_prepared("SELECT 1 / %s::integer", [1]) == [(1,)]
+
+    def test_what_cannot_be_committed_raises_what_django_raises(self) -> None:
+        execute_prepared("CREATE TABLE scratch (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)", [])
+        try:
+            with pytest.raises(IntegrityError), transaction.atomic():
+                execute_prepared("INSERT INTO scratch VALUES (1), (1)", [])
+            assert execute_prepared("SELECT count(*) FROM scratch", []) == [(0,)]
+        finally:
+            execute_alone("DROP TABLE scratch")
+
     def test_a_standing_connection_that_the_server_has_ended_is_no_error_for_the_next_request(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:

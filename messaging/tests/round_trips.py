@@ -44,4 +44,4 @@ def _requests(trace: str) -> Iterator[str]:
 
 
 def _first_words(text: str) -> str:
-    return " ".join(re.findall(r"\w+", text)[:3])
+    return " ".join(re.findall(r"\w+", re.sub(r"EXECUTE prepared_.*", "run", text, flags=re.DOTALL))[:3])
