@@ -95,12 +95,12 @@ class _Channel:
         with self._connection.gathered():
             for index, publication in enumerate(batch.publications):
                 try:
-                    channel.basic_publish(
+                    self._connection.publish(
+                        channel,
                         publication.exchange,
                         publication.routing_key,
                         publication.body,
                         publication.properties,
-                        mandatory=True,
                     )
                 except (pika.exceptions.ChannelWrongStateError, pika.exceptions.ConnectionWrongStateError):
                     break
