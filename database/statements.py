@@ -133,6 +133,8 @@ def array(kind: str, values: Sequence[Any]) -> str:
     number, a uuid, a time. An element may be None.
     """
     match kind:
+        case "text" | "jsonb" if None not in values and (text := _all_quoted(values)):
+            elements = text
         case "text" | "jsonb":
             elements = ",".join("null" if value is None else _quoted(value) for value in values)
         case "bytea":
@@ -140,6 +142,14 @@ def array(kind: str, values: Sequence[Any]) -> str:
         case _:
             elements = orjson.dumps(values, default=str)[1:-1].decode()
     return f"{{{elements}}}"
+
+
+def _all_quoted(texts: Sequence[str]) -> str:
+    """All of them quoted in one go, which takes a third of the time; empty when one has the character between them."""
+    joined = "\0".join(texts)
+    if joined.count("\0") != len(texts) - 1:
+        return ""
+    return _quoted(joined).replace("\0", '","')
 
 
 def _quoted(text: str) -> str:

@@ -8,11 +8,11 @@ import json
 import time
 import traceback
 import uuid
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pika
+from msgspec import Struct
 
 from messaging.amqp import UNREADABLE_HEADERS
 from messaging.conf import MessagingConfig
@@ -21,6 +21,7 @@ from messaging.errors import InvalidMessageError
 from messaging.failures import place_of
 from messaging.message import Handler, Message
 from messaging.models import OutboxMessage
+from messaging.outbox import Claimed
 from messaging.publisher import Publication
 from messaging.subject import subject_of
 from messaging.topology import DELIVERY_LIMIT, dead_letter_exchange, retry_exchange, retry_routing_key
@@ -57,8 +58,7 @@ _YEAR_10000 = 253_402_300_800_000
 _DERIVED_IDS = uuid.UUID("6f0d8f2e-6b55-5c0e-9a3f-0b1f3d1c7e55")
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """A message as the broker handed it over, not acknowledged yet."""
 
     tag: int
@@ -146,7 +146,7 @@ def _published_at(headers: dict[str, Any]) -> datetime | None:
     return _EPOCH + timedelta(milliseconds=given)
 
 
-def announcement(row: OutboxMessage, *, service: str) -> Publication:
+def announcement(row: OutboxMessage | Claimed, *, service: str) -> Publication:
     """What an outbox row is on the wire when it is sent now."""
     return Publication(
         row.exchange,

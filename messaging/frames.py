@@ -1,6 +1,6 @@
 """What pika takes longest for, done in one go: taking a delivery off the wire, and putting a publication on it.
 
-pika makes each message out of three frames and a dozen objects, in the thread that shares the interpreter with Django's:
+pika makes each message out of three frames and a dozen objects, in a thread that shares the interpreter with Django's:
 up to half of what it cost a relay or a consumer. What is here knows the usual message only, and leaves every other, and
 whatever is wrong with one, to pika.
 """

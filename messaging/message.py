@@ -1,16 +1,19 @@
-"""The message as handlers see it, and as services hand it to the outbox."""
+"""The message as handlers see it, and as services hand it to the outbox.
+
+Both are msgspec's structs: a frozen dataclass takes five times as long to make.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from msgspec import Struct, field
 from uuid_utils.compat import uuid7
 
 
-@dataclass(frozen=True, slots=True)
-class Message[T]:
+class Message[T](Struct, frozen=True):
     """One delivery whose envelope and body hold."""
 
     id: UUID
@@ -37,8 +40,7 @@ class Handler[T]:
     """Name of the body's field with the business key: what the message is about, whatever its id."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutgoingMessage:
+class OutgoingMessage(Struct, frozen=True, kw_only=True):
     """What a service wants announced. Goes to the configured exchange, with the type as routing key."""
 
     type: str

@@ -2,10 +2,14 @@
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
 from uuid import UUID
 
 import orjson
 from django.db import connection, transaction
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from database.statements import array, execute_alone, execute_prepared
 from messaging.conf import config
@@ -89,7 +93,23 @@ def wake_relay() -> None:
     execute_alone(f"NOTIFY {CHANNEL}")
 
 
-_FIELDS = [field.attname for field in OutboxMessage._meta.concrete_fields]
+class Claimed(Struct):
+    """A row that was taken out of the outbox, all of it. As a model instance it takes eight times as long to make."""
+
+    id: int
+    message_id: UUID
+    type: str
+    exchange: str
+    routing_key: str
+    headers: dict[str, Any]
+    body: bytes
+    correlation_id: str
+    created_at: datetime
+    attempts: int
+    available_at: datetime
+    last_error: str
+
+
 # The inner query runs once, as an array, whatever the planner believes about a table that is empty most of the time.
 _CLAIM = f"""
     DELETE FROM messaging_outboxmessage
@@ -99,23 +119,25 @@ _CLAIM = f"""
         ORDER BY available_at, id
         LIMIT %s
         FOR UPDATE SKIP LOCKED))
-    RETURNING {", ".join(_FIELDS)}"""
+    RETURNING {", ".join(Claimed.__struct_fields__)}"""
 
 
-def claim(limit: int) -> list[OutboxMessage]:
+_HEADERS = Claimed.__struct_fields__.index("headers")
+
+
+def claim(limit: int) -> list[Claimed]:
     """Takes up to `limit` due messages out of the outbox, oldest first; other relays skip them.
 
     They are gone only when the surrounding transaction commits: a crash before that brings them all back.
     """
     rows = []
     for values in sorted(execute_prepared(_CLAIM, [limit])):
-        # With values by name it takes three times as long: a fifth of what a message costs a relay.
-        row = OutboxMessage.from_db(None, _FIELDS, values)
-        row.headers = orjson.loads(row.headers)
+        row = Claimed(*values)
+        row.headers = orjson.loads(values[_HEADERS])
         rows.append(row)
     return rows
 
 
-def put_back(rows: Sequence[OutboxMessage]) -> None:
+def put_back(rows: Sequence[Claimed]) -> None:
     """Returns claimed rows to the outbox as they are now, in the transaction that claimed them."""
-    OutboxMessage.objects.bulk_create(rows)
+    OutboxMessage.objects.bulk_create([OutboxMessage(**asdict(row)) for row in rows])

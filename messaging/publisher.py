@@ -8,6 +8,7 @@ import pika
 import pika.channel
 import pika.exceptions
 import pika.spec
+from msgspec import Struct
 
 from messaging import failpoints
 from messaging.amqp import Connection
@@ -15,8 +16,7 @@ from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(Struct, frozen=True):
     exchange: str
     routing_key: str
     body: bytes

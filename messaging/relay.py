@@ -19,7 +19,8 @@ from messaging.conf import MessagingConfig
 from messaging.database import database_is_away
 from messaging.errors import BrokerUnavailableError
 from messaging.heartbeat import Heartbeat
-from messaging.models import FailedAttempt, OutboxMessage
+from messaging.models import FailedAttempt
+from messaging.outbox import Claimed
 from messaging.publisher import Fate, Publisher, Receipt
 from messaging.stopping import Stop
 from messaging.storable import storable_text
@@ -142,7 +143,7 @@ class Relay:
         return published
 
 
-def _log(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt]) -> None:
+def _log(rows: Sequence[Claimed], receipts: Sequence[Receipt]) -> None:
     published: dict[str, list[dict[str, str]]] = {}
     for row, receipt in zip(rows, receipts, strict=True):
         ids = {
@@ -163,7 +164,7 @@ def _log(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt]) -> None:
         info_each(logger, "message published", group)
 
 
-def _to_put_back(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt], *, now: datetime) -> list[OutboxMessage]:
+def _to_put_back(rows: Sequence[Claimed], receipts: Sequence[Receipt], *, now: datetime) -> list[Claimed]:
     back = []
     for row, receipt in zip(rows, receipts, strict=True):
         if receipt.fate is Fate.REFUSED:
@@ -175,13 +176,13 @@ def _to_put_back(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt], *, 
     return back
 
 
-def _attempts(rows: Sequence[OutboxMessage], receipts: Sequence[Receipt]) -> list[FailedAttempt]:
+def _attempts(rows: Sequence[Claimed], receipts: Sequence[Receipt]) -> list[FailedAttempt]:
     return [
         FailedAttempt(
             step=FailedAttempt.Step.PUBLISH,
             message_id=row.message_id,
             type=row.type,
-            subject=failures.subject_among_ours(bytes(row.body), row.type),
+            subject=failures.subject_among_ours(row.body, row.type),
             correlation_id=row.correlation_id,
             attempt=row.attempts,
             error_type="Refused",

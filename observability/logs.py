@@ -106,7 +106,16 @@ class JSONFormatter(OrjsonFormatter):
         same: dict[str, Any] = {}
         self.add_fields(same, record, {})
         context = {"correlation_id": same.pop("correlation_id")}
-        return "\n".join(self.jsonify_log_record({**context, **extra, **same}) for extra in each)
+        # What they have in common is written once, and put behind what each has of its own.
+        common = self.jsonify_log_record(same)[1:]
+        lines = []
+        for extra in each:
+            own = {**context, **extra}
+            if own.keys().isdisjoint(same):
+                lines.append(f"{self.jsonify_log_record(own)[:-1]},{common}")
+            else:
+                lines.append(self.jsonify_log_record(own | same))
+        return "\n".join(lines)
 
     def add_fields(self, log_data: LogData, record: logging.LogRecord, message_dict: dict[str, Any]) -> None:
         log_data["time"] = _time(record)

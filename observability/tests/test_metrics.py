@@ -2,8 +2,10 @@ import socket
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client.exposition import generate_latest
 
-from observability.metrics import serve_metrics
+from observability.metrics import observe_each, serve_metrics
 from observability.tests.checks import Database
 
 CHECKS = "observability.tests.checks."
@@ -14,6 +16,18 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("amounts", [[], [0.25], [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, float("inf"), 1.0, -1.0]])
+def test_a_batch_is_observed_as_its_amounts_would_be(amounts):
+    def observed(observe):
+        registry = CollectorRegistry()
+        observe(Histogram("seconds", "Seconds.", ["work"], buckets=(0.5, 1, 2), registry=registry).labels("one"))
+        return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
+
+    assert observed(lambda histogram: observe_each(histogram, amounts)) == observed(
+        lambda histogram: [histogram.observe(amount) for amount in amounts]
+    )
 
 
 def test_it_is_prometheus_text(client):

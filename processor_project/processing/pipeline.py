@@ -19,7 +19,7 @@ undone with the decision. A step that calls the outside must therefore be safe t
 `MESSAGING_BATCH_SIZE=1`, so that one slow or failing call holds up no other order.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 
 from django.conf import settings
@@ -39,17 +39,22 @@ class BusinessRuleViolation(Exception):
         self.reason = reason
 
 
-def decide(order: OrderCreated) -> str:
+def decide(order: OrderCreated, steps: Sequence[Step]) -> str:
     """Run the order through the steps. Returns the reason why it failed; empty when it is completed.
 
     Passes on whatever else a step raises. Nothing has happened then, beyond what the step itself did.
     """
-    for step in load_steps(tuple(settings.PROCESSING_STEPS)):
+    for step in steps:
         try:
             step(order)
         except BusinessRuleViolation as violation:
             return _storable(violation.reason) or f"Refused by {step.__module__}.{step.__qualname__}."
     return ""
+
+
+def configured_steps() -> Sequence[Step]:
+    """The steps that `PROCESSING_STEPS` names now. To be asked once for a batch: a setting takes Django 1 µs."""
+    return load_steps(tuple(settings.PROCESSING_STEPS))
 
 
 @cache

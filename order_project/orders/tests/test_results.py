@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection, transaction
 from django.utils import timezone
+from msgspec.structs import force_setattr
 from prometheus_client import REGISTRY
 
 from contracts.events import InvalidEvent, OrderProcessed
@@ -61,11 +62,26 @@ def test_a_failed_order_says_why_even_if_the_processor_does_not(reason):
     order = make_order()
     body = OrderProcessed(order_id=order.id, status="failed", error_message=reason).to_json()
     message = verdict(order.id, "failed")
-    object.__setattr__(message, "payload", HANDLER.decode(body))
+    force_setattr(message, "payload", HANDLER.decode(body))
 
     handle(message)
 
     assert state(order) == ("failed", "The processor gave no reason.")
+
+
+@pytest.mark.django_db
+def test_each_order_of_a_batch_gets_its_own_verdict():
+    orders = [make_order() for _ in range(6)]
+    reasons = ["too much", None, 'a "quoted\\ one', None, None, "last"]
+    handle(
+        *(
+            verdict(order.id, "failed" if reason else "completed", reason)
+            for order, reason in zip(orders, reasons, strict=True)
+        )
+    )
+    for order, reason in zip(orders, reasons, strict=True):
+        order.refresh_from_db()
+        assert (order.status, order.error_message) == ("failed" if reason else "completed", reason)
 
 
 @pytest.mark.django_db
@@ -167,7 +183,7 @@ def test_it_finds_the_orders_by_the_index_even_with_statistics_of_an_empty_table
         cursor.execute("SET LOCAL enable_seqscan = off")  # as the consumer's connections have it
         cursor.execute(
             f"EXPLAIN {services._RECORD}",
-            {"now": timezone.now(), "ids": ids, "statuses": ["completed"] * 50, "errors": [None] * 50},
+            {"now": timezone.now(), "ids": ids, "failed": ids[:5], "errors": ["too much"] * 5},
         )
         plan = "\n".join(line for (line,) in cursor.fetchall())
 

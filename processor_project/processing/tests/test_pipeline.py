@@ -9,7 +9,7 @@ from pytest_django.fixtures import Settings
 from contracts.events import MAX_ERROR_MESSAGE, OrderCreated, OrderProcessed
 from messaging.errors import PermanentError, TransientError
 from processing import pipeline
-from processing.pipeline import BusinessRuleViolation, decide, load_steps
+from processing.pipeline import BusinessRuleViolation, load_steps
 from processing.tests.factories import make_order
 
 seen: list[str] = []
@@ -54,6 +54,10 @@ def talks_too_much(order: OrderCreated) -> None:
 
 
 not_a_function = "a text"
+
+
+def decide(order: OrderCreated) -> str:
+    return pipeline.decide(order, pipeline.configured_steps())
 
 
 def path_of(step: Any) -> str:
