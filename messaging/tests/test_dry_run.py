@@ -1,7 +1,6 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -11,6 +10,7 @@ from django.apps import apps
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
 from django.db import OperationalError, connection, transaction
+from msgspec.structs import replace
 
 from messaging import dead_letters, dry_run, envelope, inbox, outbox
 from messaging.conf import config

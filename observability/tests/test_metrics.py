@@ -20,14 +20,20 @@ def free_port():
 
 @pytest.mark.parametrize("amounts", [[], [0.25], [0.0, 0.5, 1.0, 1.5, 2.0, 3.0, float("inf"), 1.0, -1.0]])
 def test_a_batch_is_observed_as_its_amounts_would_be(amounts):
-    def observed(observe):
-        registry = CollectorRegistry()
-        observe(Histogram("seconds", "Seconds.", ["work"], buckets=(0.5, 1, 2), registry=registry).labels("one"))
-        return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
+    together, singly = CollectorRegistry(), CollectorRegistry()
+    observe_each(_seconds(together), amounts)
+    one_by_one = _seconds(singly)
+    for amount in amounts:
+        one_by_one.observe(amount)
+    assert _lines(together) == _lines(singly)
 
-    assert observed(lambda histogram: observe_each(histogram, amounts)) == observed(
-        lambda histogram: [histogram.observe(amount) for amount in amounts]
-    )
+
+def _seconds(registry: CollectorRegistry) -> Histogram:
+    return Histogram("seconds", "Seconds.", ["work"], buckets=(0.5, 1, 2), registry=registry).labels("one")
+
+
+def _lines(registry: CollectorRegistry) -> list[str]:
+    return [line for line in generate_latest(registry).decode().splitlines() if "_created" not in line]
 
 
 def test_it_is_prometheus_text(client):
