@@ -17,7 +17,8 @@ from dev.environment import ORDER, PROCESSOR
 from tests.broker import PROCESSOR_QUEUE
 
 BATCH = 1000
-BATCH_CONNECTIONS = 2
+BATCH_CONNECTIONS = 8
+GET_CONNECTIONS = 2
 CALM = 2.0
 """Seconds between the warm-up and the measurement, in which everybody comes to rest."""
 
@@ -333,7 +334,7 @@ def waiting(bench: Bench) -> None:
             with bench.measured(stack) as asked:
                 loop.run(within=options.seconds + WITHIN)
                 reads = get_all(
-                    stack.port, [f"/orders/{one}" for one in awaited], connections=BATCH_CONNECTIONS, within=WITHIN
+                    stack.port, [f"/orders/{one}" for one in awaited], connections=GET_CONNECTIONS, within=WITHIN
                 )
             others.extend(_all_created(loop.answers))
             times = {"POST": loop.answers, "GET": reads}
