@@ -47,12 +47,13 @@ _SETTINGS = {
     **PLAIN_HTTP,
     **OPEN_API,
 }
-_WAITING = ("execute_prepared", "execute_alone", "wait")
+_WAITING = ("execute_prepared", "_run", "execute_alone", "wait")
 """`database.statements`'s and psycopg's, in which PostgreSQL works."""
 _LIBRARY = re.compile(r"site-packages/([^/]+)(?:/([^/.]+))?")
 _PARTS = {
     "django/db": "psycopg and Django's database layer",
     "psycopg": "psycopg and Django's database layer",
+    "database": "psycopg and Django's database layer",
     "rest_framework": "REST framework",
     "django": "Django's request, response, middleware and URLs",
     "logging": "log lines and metrics",

@@ -10,6 +10,7 @@ from uuid import UUID
 import orjson
 
 from benchmarks.floor.tables import PLACE, SHOW, connect
+from observability.plain_http import Written
 
 WAKE_INTERVAL = 0.02
 """Seconds in which a process wakes the relay once; what it leaves out, the relay finds when it looks by itself."""
@@ -17,10 +18,20 @@ _woken_at = 0.0
 _own = threading.local()
 
 
-def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-    status, body = _answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ)
-    start_response(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
-    return [body]
+class Application:
+    """WSGI, and what the project's worker asks for plain requests."""
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        written = self.answer(environ)
+        start_response(written.status, list(written.headers))
+        return [written.body]
+
+    def answer(self, environ: dict[str, Any]) -> Written:
+        status, body = _answer(environ["REQUEST_METHOD"], environ["PATH_INFO"], environ)
+        return Written(status, [("Content-Type", "application/json"), ("Content-Length", str(len(body)))], body)
+
+
+application = Application()
 
 
 def _answer(method: str, path: str, environ: dict[str, Any]) -> tuple[str, bytes]:
