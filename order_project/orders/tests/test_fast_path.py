@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import re
 from io import BytesIO
 from typing import Any, NamedTuple, cast
@@ -17,8 +18,10 @@ from rest_framework.authtoken.models import Token
 from rest_framework.permissions import IsAuthenticated
 
 from httpapi.fast_path import FastPath
+from messaging import backpressure
 from messaging.backpressure import Pressure
 from messaging.models import OutboxMessage
+from messaging.tests.round_trips import round_trips
 from orders import services
 from orders.models import Order
 from orders.tests.factories import body, make_order, outbox_without_room
@@ -406,6 +409,20 @@ def test_a_fault_of_ours_is_answered_as_django_answers_and_logged_with_its_trace
 
 
 # --- What is left behind
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_order_costs_one_round_trip_and_reading_it_another(monkeypatch):
+    location = ask(fast()).headers["Location"]  # opens the connection
+    ask(fast(), "GET", location)
+    monkeypatch.setattr(backpressure, "_looked_at", math.inf)  # which it has, whatever time goes by
+
+    with round_trips() as asked:
+        ask(fast())
+    assert asked == ["run"]
+    with round_trips() as asked:
+        ask(fast(), "GET", location)
+    assert asked == ["run"]
 
 
 def test_it_is_logged_and_counted_as_django_would(caplog):
