@@ -150,19 +150,20 @@ class PlainHTTP:
             return None
         try:
             written = self._application.answer(plain.environ)
-            if written is None:
-                unreader.unread(data)
-                return None
-            if plain.rest:
-                unreader.unread(plain.rest)
-            worker.nr += 1
-            keep = worker.alive and worker.cfg.keepalive and len(worker.keepalived_conns) < worker.max_keepalived
-            conn.sock.sendall(write(written, keep=keep))
-        except OSError:
-            return False  # the client has left
         except Exception as error:
             worker.handle_error(None, conn.sock, conn.client, error)
             return False
+        if written is None:
+            unreader.unread(data)
+            return None
+        if plain.rest:
+            unreader.unread(plain.rest)
+        worker.nr += 1
+        keep = worker.alive and worker.cfg.keepalive and len(worker.keepalived_conns) < worker.max_keepalived
+        try:
+            conn.sock.sendall(write(written, keep=keep))
+        except OSError:
+            return False  # the client has left
         return bool(keep)
 
     def _set_place(self, environ: dict[str, Any], conn: Any) -> bool:

@@ -318,9 +318,10 @@ def test_a_proxy_that_contradicts_itself_is_gunicorns(plain, connection):
     assert plain.handle(conn) is None
 
 
-def test_a_fault_of_the_application_is_gunicorns_to_report(plain, worker, echo, connection):
+@pytest.mark.parametrize("fault", [ValueError("a bug"), OSError("a bug")])
+def test_a_fault_of_the_application_is_gunicorns_to_report(plain, worker, echo, connection, fault):
     def fail(environ: Any) -> Written:
-        raise ValueError("a bug")
+        raise fault
 
     echo.answer = fail
     conn, client = connection
