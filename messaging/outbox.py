@@ -39,11 +39,13 @@ _COLUMNS = {
     "correlation_id": "text",
 }
 _INSERT = f"INSERT INTO messaging_outboxmessage ({', '.join(_COLUMNS)}, attempts, last_error)"
-# As arrays, because the text of a statement with a thousand parameters takes longer to build than to run.
-_ADD = f"{_INSERT} SELECT *, 0, '' FROM unnest({', '.join(f'%s::{kind}[]' for kind in _COLUMNS.values())}) RETURNING id"
 
 ADD_ONE = f"{_INSERT} SELECT {', '.join(f'%s::{kind}' for kind in _COLUMNS.values())}, 0, ''"
 """Adds one message, the parameters of which are its `row`. For who writes other rows in the same statement."""
+
+# As arrays, because the text of a statement with a thousand parameters takes longer to build than to run.
+ADD_EACH = f"{_INSERT} SELECT *, 0, '' FROM unnest({', '.join(f'%s::{kind}[]' for kind in _COLUMNS.values())})"
+"""Adds messages, the parameters of which are their `columns`. For who writes other rows in the same statement."""
 
 
 def add(messages: Sequence[OutgoingMessage]) -> None:
@@ -56,9 +58,14 @@ def add(messages: Sequence[OutgoingMessage]) -> None:
         raise RuntimeError("outbox.add needs the transaction that makes the message true")
     if not messages:
         return
-    columns = zip(*map(row, messages), strict=True)
-    execute_prepared(_ADD, [array(kind, column) for kind, column in zip(_COLUMNS.values(), columns, strict=True)])
+    execute_prepared(ADD_EACH, columns(messages))
     transaction.on_commit(wake_relay, robust=True)
+
+
+def columns(messages: Sequence[OutgoingMessage]) -> list[str]:
+    """The messages, at least one, as the outbox keeps them, column by column."""
+    rows = zip(*map(row, messages), strict=True)
+    return [array(kind, values) for kind, values in zip(_COLUMNS.values(), rows, strict=True)]
 
 
 def row(message: OutgoingMessage) -> tuple[UUID, str, str, str, str, bytes, str]:

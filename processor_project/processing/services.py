@@ -73,6 +73,8 @@ _INSERT = f"""
     ON CONFLICT (order_id) DO NOTHING
     RETURNING order_id
 """
+# A record and its announcement in one round trip.
+_KEEP = f"WITH announced AS ({outbox.ADD_EACH}), kept AS ({_INSERT}) SELECT count(*) FROM kept"
 _DECIDED = f"SELECT order_id FROM {ProcessingRecord._meta.db_table} WHERE order_id = ANY (%s::uuid[])"
 
 
@@ -90,9 +92,9 @@ def process_orders(messages: Sequence[OrderMessage]) -> None:
     fresh, repeated = _first_of_each_undecided_order(messages)
     steps = pipeline.configured_steps()
     decisions = [_decide(message, steps) for message in fresh]
-    if len(insert(decisions)) != len(decisions):
-        raise TransientError("Another consumer has just decided an order of this batch")
-    outbox.add([announcement(decided, message.traceparent) for message, decided in zip(fresh, decisions, strict=True)])
+    if decisions:
+        traces = [message.traceparent for message in fresh]
+        _keep(decisions, [announcement(*decided) for decided in zip(decisions, traces, strict=True)])
     # Not before the commit: until then all of this may be rolled back and run again.
     transaction.on_commit(partial(_report, decisions, repeated), robust=True)
 
@@ -137,19 +139,29 @@ def _decide(message: OrderMessage, steps: Sequence[pipeline.Step]) -> Decision:
     )
 
 
-def insert(decisions: Sequence[Decision]) -> set[UUID]:
-    """Write their records in one statement, but for orders that have one. Returns the orders that have got theirs.
+def _keep(decisions: Sequence[Decision], announcements: Sequence[OutgoingMessage]) -> None:
+    """Write records and announcements. Raises TransientError when an order has got a record meanwhile.
 
     Another transaction that holds one of the orders makes this wait until it commits or rolls back. What the steps
-    have done for an order that it has decided must not be kept: who has run them rolls back when one is left out.
+    have done for an order that it has decided must not be kept, so all is rolled back then.
     """
-    if not decisions:
-        return set()
+    ((kept,),) = execute_prepared(_KEEP, [*outbox.columns(announcements), *_columns(decisions)])
+    if kept != len(decisions):
+        raise TransientError("Another consumer has just decided an order of this batch")
+    transaction.on_commit(outbox.wake_relay, robust=True)
+
+
+def insert(decisions: Sequence[Decision]) -> set[UUID]:
+    """Write their records, but for orders that have one. Returns the orders that have got theirs."""
+    return {order_id for (order_id,) in execute_prepared(_INSERT, _columns(decisions))} if decisions else set()
+
+
+def _columns(decisions: Sequence[Decision]) -> list[str]:
     # Sorted, so that two consumers with the same orders wait for each other instead of deadlocking.
     ordered = sorted(decisions, key=lambda decided: decided.order_id)
     *columns, orders = zip(*ordered, strict=True)
     arrays = [array(kind, column) for kind, column in zip(_COLUMNS.values(), columns, strict=True)]
-    return {order_id for (order_id,) in execute_prepared(_INSERT, [*arrays, _JSON.encode(orders).decode()])}
+    return [*arrays, _JSON.encode(orders).decode()]
 
 
 def announcement(decided: Decision | ProcessingRecord, traceparent: str = "") -> OutgoingMessage:
