@@ -122,7 +122,7 @@ class Consumer:
             started = time.monotonic()
             self._handle_batch(work, batch)
             rest = self._rests.after(len(batch), time.monotonic() - started, others=self._heartbeat.others)
-            if len(batch) < limit:
+            if rest and len(batch) < limit:  # a sleep of nothing costs a timer and a switch
                 time.sleep(rest)
             # In a quorum queue what comes back is at the head, so the first that was never delivered means that all
             # that may have crashed a process is behind us.

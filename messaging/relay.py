@@ -89,7 +89,8 @@ class Relay:
             rest = self._rests.after(published, time.monotonic() - started, others=self._heartbeat.others)
             if published == self._config.batch_size or self._one_at_a_time:
                 continue
-            time.sleep(rest)
+            if rest:  # a sleep of nothing costs a timer and a switch
+                time.sleep(rest)
             # One call in vain: the batch before had taken that row. Two: another relay was faster, and will be again.
             in_vain = in_vain + 1 if woken and not published else 0
             if in_vain > 1:
