@@ -9,10 +9,10 @@ import time
 _TIMES = 5.0
 _FOR_EACH = 0.005
 _LONGEST = 0.1
-_LONGEST_WITH_OTHERS = 0.3
+_LONGEST_WITH_OTHERS = 0.2
 # Where it is quiet nobody shall wait: no rest while all together spend less than this on batches, of the last moment
 # (seconds) of one of them.
-_BUSY = 0.5
+_BUSY = 0.25
 _MOMENT = 0.5
 
 
