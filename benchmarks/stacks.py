@@ -15,7 +15,7 @@ from urllib.request import urlopen
 
 import psycopg
 
-from benchmarks.floor.__main__ import CREATED, PROCESSED
+from benchmarks.floor.__main__ import CREATED, PROCESSED, declare_queues
 from benchmarks.floor.tables import ORDER_TABLES, PROCESSOR_TABLES
 from benchmarks.ground import Ground
 from dev.environment import ORDER, PROCESSOR, ROOT, SERVICES, Service
@@ -200,6 +200,7 @@ class Floor(Stack):
 
     def __init__(self, places: Places, folder: Path) -> None:
         super().__init__(places)
+        self._rabbitmq = places.rabbitmq
         self._port = free_port()
         module = [sys.executable, "-m", "benchmarks.floor"]
         worker = f"--worker-class observability.gunicorn.Worker --workers {WEB_WORKERS} --threads {WEB_THREADS}"
@@ -224,6 +225,8 @@ class Floor(Stack):
         return self._port
 
     def start(self, *names: str, **changes: str) -> None:
+        if not names:
+            declare_queues(self._rabbitmq)
         for name in names or self._programs:
             self._programs[name].start(changes)
         self.wait(self._answers, "HTTP answers")
