@@ -1,5 +1,7 @@
 """Starts the servers that the tests need, then Django; and the people who appear in the tests."""
 
+import math
+
 import pytest
 
 from dev.pytest_servers import configure
@@ -20,3 +22,10 @@ def admin(client, operator):
     """A browser in which the operator has logged in."""
     client.force_login(operator)
     return client
+
+
+@pytest.fixture
+def no_look_for_backpressure(monkeypatch):
+    """Nothing of what a test counts is the look for back-pressure, which comes once a second."""
+    monkeypatch.setattr("messaging.backpressure._pressure", None)
+    monkeypatch.setattr("messaging.backpressure._looked_at", math.inf)

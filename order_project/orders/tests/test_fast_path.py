@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import re
 from io import BytesIO
 from typing import Any, NamedTuple, cast
@@ -18,7 +17,6 @@ from rest_framework.authtoken.models import Token
 from rest_framework.permissions import IsAuthenticated
 
 from httpapi.fast_path import FastPath
-from messaging import backpressure
 from messaging.backpressure import Pressure
 from messaging.models import OutboxMessage
 from messaging.tests.round_trips import round_trips
@@ -411,11 +409,11 @@ def test_a_fault_of_ours_is_answered_as_django_answers_and_logged_with_its_trace
 # --- What is left behind
 
 
+@pytest.mark.usefixtures("no_look_for_backpressure")
 @pytest.mark.django_db(transaction=True)
-def test_an_order_costs_one_round_trip_and_reading_it_another(monkeypatch):
+def test_an_order_costs_one_round_trip_and_reading_it_another():
     location = ask(fast()).headers["Location"]  # opens the connection
     ask(fast(), "GET", location)
-    monkeypatch.setattr(backpressure, "_looked_at", math.inf)  # which it has, whatever time goes by
 
     with round_trips() as asked:
         ask(fast())

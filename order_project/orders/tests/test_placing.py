@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from decimal import Decimal
 
 import pytest
@@ -10,7 +9,6 @@ from django.db import IntegrityError
 from prometheus_client import REGISTRY
 
 from contracts.events import OrderCreated, OrderLine
-from messaging import backpressure
 from messaging.models import OutboxMessage
 from messaging.tests.round_trips import round_trips
 from observability.context import bind
@@ -65,11 +63,11 @@ def test_nothing_is_kept_when_the_announcement_cannot_be_written():
     assert REGISTRY.get_sample_value("orders_accepted_total") == before
 
 
+@pytest.mark.usefixtures("no_look_for_backpressure")
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("lines", [1, 100])
-def test_it_takes_one_prepared_statement_however_many_items(lines, monkeypatch):
+def test_it_takes_one_prepared_statement_however_many_items(lines):
     services.place_order(customer_id="customer-1", lines=LINES)  # which prepares it
-    monkeypatch.setattr(backpressure, "_looked_at", math.inf)  # which it has, whatever time goes by
     with round_trips() as asked:
         services.place_order(customer_id="customer-1", lines=ONE_LINE * lines)
 
