@@ -117,11 +117,13 @@ class Claimed(Struct):
     last_error: str
 
 
-# The inner query runs once, as an array, whatever the planner believes about a table that is empty most of the time.
+# The inner query runs once, as an array, and its rows are found where they lie, whatever the planner believes about a
+# table that is empty most of the time: asked for their ids, it may walk all of `outbox_due`, which ends in the id, once
+# for each of them. A row that somebody changes meanwhile is left for the next call.
 _CLAIM = f"""
     DELETE FROM messaging_outboxmessage
-    WHERE id = ANY (ARRAY(
-        SELECT id FROM messaging_outboxmessage
+    WHERE ctid = ANY (ARRAY(
+        SELECT ctid FROM messaging_outboxmessage
         WHERE available_at <= now()
         ORDER BY available_at, id
         LIMIT %s

@@ -19,6 +19,7 @@ from messaging.process import read_by_index
 from messaging.relay import Relay
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
+from messaging.tests.plans import generic_plan
 from messaging.tests.round_trips import round_trips
 from observability import context
 
@@ -248,6 +249,17 @@ def test_a_broker_that_is_away_is_no_failed_attempt(config: MessagingConfig) -> 
     with pytest.raises(BrokerUnavailableError):
         away.publish_batch()
     assert not FailedAttempt.objects.exists()
+
+
+def test_a_plan_made_for_an_empty_outbox_finds_the_rows_of_a_full_one() -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        read_by_index(connection=connection)
+        cursor.execute("TRUNCATE messaging_outboxmessage")
+        cursor.execute("ANALYZE messaging_outboxmessage")
+        plan = generic_plan(outbox._CLAIM, "200")
+        transaction.set_rollback(True)
+    assert "Tid Scan" in plan, plan
+    assert plan.count("Scan using outbox_due") == 1
 
 
 def test_its_connection_reads_by_index_and_compiles_nothing() -> None:
