@@ -26,10 +26,11 @@ MONEY_DIGITS = 12
 MONEY_PLACES = 2
 
 _CENT = Decimal(1).scaleb(-MONEY_PLACES)
-_MONEY_LIMIT = 10 ** (MONEY_DIGITS - MONEY_PLACES)
+_MONEY_LIMIT = Decimal(10 ** (MONEY_DIGITS - MONEY_PLACES))
 _MONEY_CONTEXT = Context(prec=MONEY_DIGITS + MONEY_PLACES, rounding=ROUND_HALF_EVEN)
 
-# PostgreSQL keeps no NUL in a text.
+# PostgreSQL keeps no NUL in a text. A `Text` is searched for one by its event: to msgspec an expression is a call of
+# Python's, which takes five times as long.
 _WITHOUT_NUL = r"^[^\u0000]*$"
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ else:
         """Marks money for msgspec, which would also take strings as decimals. The fields hold plain decimals."""
 
 
-type Text = Annotated[str, Meta(max_length=MAX_TEXT, pattern=_WITHOUT_NUL)]
+type Text = Annotated[str, Meta(max_length=MAX_TEXT, extra_json_schema={"pattern": _WITHOUT_NUL})]
 type Reason = Annotated[str, Meta(max_length=MAX_ERROR_MESSAGE, pattern=_WITHOUT_NUL)]
 type Int32 = Annotated[int, Meta(ge=-(2**31), le=2**31 - 1)]
 type Timestamp = Annotated[datetime, Meta(extra_json_schema={"format": "date-time"})]
@@ -90,6 +91,8 @@ class OrderLine(Struct, frozen=True, kw_only=True):
     price: Money
 
     def __post_init__(self) -> None:
+        if "\0" in self.product_id:
+            raise InvalidEvent("product_id holds a NUL character")
         force_setattr(self, "price", _money("price", self.price))
 
 
@@ -106,6 +109,8 @@ class OrderCreated(Event, frozen=True, kw_only=True):
     """Without an offset it counts as UTC."""
 
     def __post_init__(self) -> None:
+        if "\0" in self.customer_id:
+            raise InvalidEvent("customer_id holds a NUL character")
         force_setattr(self, "total_amount", _money("total_amount", self.total_amount))
         force_setattr(self, "created_at", _utc("created_at", self.created_at))
 
@@ -130,7 +135,7 @@ def _money(field: str, value: Decimal) -> Decimal:
         raise InvalidEvent(f"{field} has more than {MONEY_DIGITS - MONEY_PLACES} digits before the point")
     if not value:
         return Decimal("0.00")
-    amount = value.quantize(_CENT, context=_MONEY_CONTEXT)
+    amount = value.quantize(_CENT, None, _MONEY_CONTEXT)  # by name they take twice as long as the rest
     if amount != value:
         raise InvalidEvent(f"{field} has more than {MONEY_PLACES} decimals")
     return amount
