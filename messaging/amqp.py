@@ -18,6 +18,7 @@ import pika
 import pika.channel
 import pika.exceptions
 import pika.spec
+from msgspec.structs import asdict
 from pika.adapters.blocking_connection import BlockingConnection
 from pika.adapters.select_connection import IOLoop
 from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport, _AsyncTransportBase
@@ -32,6 +33,15 @@ logger = logging.getLogger(__name__)
 logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 UNREADABLE_HEADERS = "x-unreadable-headers"
+
+type AnyProperties = frames.Properties | pika.BasicProperties
+"""Those of the usual message, or pika's own, in which any may be missing."""
+
+
+def as_pika(properties: AnyProperties) -> pika.BasicProperties:
+    """The same as pika's own."""
+    return pika.BasicProperties(**asdict(properties)) if isinstance(properties, frames.Properties) else properties
+
 
 _ANSWER_TIMEOUT = 10.0
 # How often (seconds) the thread looks in: a small part of any heartbeat's interval.
@@ -91,6 +101,11 @@ class _Connection(pika.SelectConnection):
     taken_in = 0
     """How many bytes have come. pika's own `bytes_received` leaves out the beginning of a frame."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.receivers: dict[str, Callable[[frames.Content], None]] = {}
+        """Who gets the usual messages, by consumer tag; others get theirs from pika."""
+        super().__init__(*args, **kwargs)
+
     def _on_data_available(self, data_in: bytes) -> None:
         self.taken_in += len(data_in)
         super()._on_data_available(data_in)
@@ -125,24 +140,23 @@ class _Connection(pika.SelectConnection):
         exchange: str,
         routing_key: str,
         body: bytes,
-        properties: pika.BasicProperties,
+        properties: AnyProperties,
     ) -> None:
         """As `channel.basic_publish`, mandatory. Raises what that raises."""
-        longest = self._body_max_length
-        usual = frames.publication(channel.channel_number, exchange, routing_key, body, properties, longest=longest)
-        if usual is None or not channel.is_open:
-            channel.basic_publish(exchange, routing_key, body, properties, mandatory=True)
-        else:
-            self._output_marshaled_frames([usual])
+        if isinstance(properties, frames.Properties):
+            longest = self._body_max_length
+            usual = frames.publication(channel.channel_number, exchange, routing_key, body, properties, longest=longest)
+            if usual is not None and channel.is_open:
+                self._output_marshaled_frames([usual])
+                return
+        channel.basic_publish(exchange, routing_key, body, as_pika(properties), mandatory=True)
 
     def _read_frame(self) -> Any:
         """pika asks for the next frame of what has arrived; before it, take what `frames` can read."""
         data, start = self._frame_buffer, 0
-        while (content := frames.delivery_at(data, start)) and (channel := self._channels.get(content.channel)):
-            number, method, properties, body, start = content
-            channel._on_deliver(
-                pika.frame.Method(number, method), pika.frame.Header(number, len(body), properties), body
-            )
+        while (content := frames.delivery_at(data, start)) and (receive := self.receivers.get(content.consumer_tag)):
+            receive(content)
+            start = content.end
         if start:
             self._trim_frame_buffer(start)
         return super()._read_frame()
@@ -346,6 +360,18 @@ class Connection:
         """Takes in all that the broker has sent, without waiting: a loss of the connection, for one."""
         self.wait(lambda: True, 0.0)
 
+    def receive(self, consumer_tag: str, receiver: Callable[[frames.Content], None] | None) -> None:
+        """Hands the usual messages of this consumer to the receiver, past pika; None to leave them to pika again.
+
+        To be used in what is told or asked.
+        """
+        if self._connection is None:
+            return
+        if receiver is None:
+            self._connection.receivers.pop(consumer_tag, None)
+        else:
+            self._connection.receivers[consumer_tag] = receiver
+
     @contextmanager
     def gathered(self) -> Iterator[None]:
         """What is sent in this block goes out in one write. To be used in what is told or asked."""
@@ -358,7 +384,7 @@ class Connection:
         exchange: str,
         routing_key: str,
         body: bytes,
-        properties: pika.BasicProperties,
+        properties: AnyProperties,
     ) -> None:
         """As `channel.basic_publish`, mandatory. To be used in what is told or asked. Raises what that raises."""
         if self._connection is not None:

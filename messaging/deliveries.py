@@ -13,6 +13,7 @@ from messaging.amqp import Connection
 from messaging.conf import MessagingConfig
 from messaging.envelope import Delivery
 from messaging.errors import BrokerUnavailableError
+from messaging.frames import Content
 
 
 class Source:
@@ -85,15 +86,19 @@ class Subscription:
         def start(answer: Any) -> None:
             self._channel.basic_qos(prefetch_count=prefetch)
             self._consumer_tag = self._channel.basic_consume(self._queue, self._on_message, callback=answer)
+            self._connection.receive(self._consumer_tag, self._on_usual_message)
 
         self._connection.ask(start, what=f"messages of {self._queue}")
         self.prefetch = prefetch
 
     def change_prefetch(self, prefetch: int) -> None:
         """A consumer's prefetch is fixed when it starts, so this ends it and starts another on the same channel."""
-        self._connection.ask(
-            lambda answer: self._channel.basic_cancel(self._consumer_tag, callback=answer), what="an end of consuming"
-        )
+
+        def end(answer: Any) -> None:
+            self._connection.receive(self._consumer_tag, None)  # pika gives back what comes from now on
+            self._channel.basic_cancel(self._consumer_tag, callback=answer)
+
+        self._connection.ask(end, what="an end of consuming")
         self._consume(prefetch)
 
     @property
@@ -130,6 +135,11 @@ class Subscription:
     def _ack(self, tag: int, *, multiple: bool = False) -> None:
         if self._channel.is_open:
             self._channel.basic_ack(tag, multiple=multiple)
+
+    def _on_usual_message(self, content: Content) -> None:
+        self._waiting.append(
+            Delivery(content.tag, content.redelivered, content.routing_key, content.properties, content.body)
+        )
 
     def _on_message(
         self,

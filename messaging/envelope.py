@@ -8,17 +8,18 @@ import json
 import time
 import traceback
 import uuid
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import pika
-from msgspec import Struct
+from msgspec import Struct, ValidationError, convert
 
-from messaging.amqp import UNREADABLE_HEADERS
+from messaging.amqp import UNREADABLE_HEADERS, AnyProperties
 from messaging.conf import MessagingConfig
 from messaging.dead_letters import FailedMessage
 from messaging.errors import InvalidMessageError
 from messaging.failures import place_of
+from messaging.frames import Properties
 from messaging.message import Handler, Message
 from messaging.models import OutboxMessage
 from messaging.outbox import Claimed
@@ -52,7 +53,6 @@ _MAX_HEADERS = 48_000
 _MAX_TRACEBACK = 16_000
 MAX_ERROR_MESSAGE = 4_000
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _YEAR_10000 = 253_402_300_800_000
 
 _DERIVED_IDS = uuid.UUID("6f0d8f2e-6b55-5c0e-9a3f-0b1f3d1c7e55")
@@ -64,7 +64,7 @@ class Delivery(Struct, frozen=True):
     tag: int
     redelivered: bool
     routing_key: str
-    properties: pika.BasicProperties
+    properties: AnyProperties
     body: bytes
 
     @property
@@ -87,7 +87,7 @@ class Delivery(Struct, frozen=True):
             type_ = self.properties.type
             return uuid.uuid5(_DERIVED_IDS, f"{type_}\0".encode() + self.body if type_ else self.body)
         try:
-            return uuid.UUID(str(given))
+            return _uuid(str(given))
         except ValueError:
             return uuid.uuid5(_DERIVED_IDS, str(given))
 
@@ -139,11 +139,19 @@ def read(delivery: Delivery, handlers: dict[str, Handler[Any]]) -> Message[Any]:
     )
 
 
+def _uuid(text: str) -> uuid.UUID:
+    """As `uuid.UUID` reads it, which takes three times as long for the usual form."""
+    try:
+        return convert(text, uuid.UUID)
+    except ValidationError:
+        return uuid.UUID(text)
+
+
 def _published_at(headers: dict[str, Any]) -> datetime | None:
     given = headers.get(PUBLISHED_AT)
     if not isinstance(given, int) or isinstance(given, bool) or not 0 <= given < _YEAR_10000:
         return None
-    return _EPOCH + timedelta(milliseconds=given)
+    return datetime.fromtimestamp(given / 1000, UTC)
 
 
 def announcement(row: OutboxMessage | Claimed, *, service: str) -> Publication:
@@ -152,15 +160,15 @@ def announcement(row: OutboxMessage | Claimed, *, service: str) -> Publication:
         row.exchange,
         row.routing_key,
         bytes(row.body),
-        pika.BasicProperties(
+        Properties(
+            content_type="application/json",
+            headers={**row.headers, PUBLISHED_AT: time.time_ns() // 1_000_000},
+            delivery_mode=2,
+            correlation_id=row.correlation_id or None,
             message_id=str(row.message_id),
+            timestamp=int(row.created_at.timestamp()),
             type=row.type or None,
             app_id=service,
-            timestamp=int(row.created_at.timestamp()),
-            correlation_id=row.correlation_id or None,
-            content_type="application/json",
-            delivery_mode=2,
-            headers={**row.headers, PUBLISHED_AT: time.time_ns() // 1_000_000},
         ),
     )
 

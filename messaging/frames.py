@@ -7,10 +7,11 @@ whatever is wrong with one, to pika.
 
 import struct
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any
 
 import pika
 import pika.spec
+from msgspec import Struct
 
 _METHOD, _HEADER, _BODY, _END = 1, 2, 3, 0xCE
 _DELIVER, _PUBLISH, _BASIC = pika.spec.Basic.Deliver.INDEX, pika.spec.Basic.Publish.INDEX, pika.spec.Basic.INDEX
@@ -25,27 +26,43 @@ _TIME = struct.Struct(">Q")
 _LENGTH, _INT, _LONG = struct.Struct(">I"), struct.Struct(">i"), struct.Struct(">q")
 _INT_RANGE = range(-(2**31), 2**31)
 
-_Properties = pika.BasicProperties
-# Those that `envelope.announcement` sets.
 _USUAL = (
-    _Properties.FLAG_CONTENT_TYPE
-    | _Properties.FLAG_HEADERS
-    | _Properties.FLAG_DELIVERY_MODE
-    | _Properties.FLAG_CORRELATION_ID
-    | _Properties.FLAG_MESSAGE_ID
-    | _Properties.FLAG_TIMESTAMP
-    | _Properties.FLAG_TYPE
-    | _Properties.FLAG_APP_ID
+    pika.BasicProperties.FLAG_CONTENT_TYPE
+    | pika.BasicProperties.FLAG_HEADERS
+    | pika.BasicProperties.FLAG_DELIVERY_MODE
+    | pika.BasicProperties.FLAG_CORRELATION_ID
+    | pika.BasicProperties.FLAG_MESSAGE_ID
+    | pika.BasicProperties.FLAG_TIMESTAMP
+    | pika.BasicProperties.FLAG_TYPE
+    | pika.BasicProperties.FLAG_APP_ID
 )
-_NOTHING_MORE = (None,) * 6
 
 
-class Content(NamedTuple):
+class Properties(Struct, frozen=True):
+    """The properties of the usual message, all of them and no others. They are called as pika calls them."""
+
+    content_type: str
+    headers: dict[str, Any]
+    """Texts and integers; with anything else it is not the usual message any more."""
+    delivery_mode: int
+    correlation_id: str | None
+    message_id: str
+    timestamp: int
+    """Seconds since 1970."""
+    type: str | None
+    """None, as of the correlation id, when there is none: then pika writes the message."""
+    app_id: str
+
+
+class Content(Struct, frozen=True):
     """A delivery as it stood on the wire."""
 
     channel: int
-    method: pika.spec.Basic.Deliver
-    properties: pika.BasicProperties
+    consumer_tag: str
+    tag: int
+    redelivered: bool
+    routing_key: str
+    properties: Properties
     body: bytes
     end: int
     """Where in the data the next frame begins."""
@@ -83,7 +100,6 @@ def _delivery_at(data: bytes, start: int) -> Content | None:
     consumer_tag = data[start + 12 : at].decode()
     tag, redelivered = _TAG.unpack_from(data, at)
     begin, at = at + 10, at + 10 + data[at + 9]
-    exchange = data[begin:at].decode()
     begin, at = at + 1, at + 1 + data[at]
     routing_key = data[begin:at].decode()
     if at != header - 1:
@@ -128,29 +144,23 @@ def _delivery_at(data: bytes, start: int) -> Content | None:
 
     return Content(
         channel,
-        pika.spec.Basic.Deliver(consumer_tag, tag, bool(redelivered & 1), exchange, routing_key),
-        pika.BasicProperties(
-            content_type=content_type,
-            headers=headers,
-            delivery_mode=delivery_mode,
-            correlation_id=correlation_id,
-            message_id=message_id,
-            timestamp=timestamp,
-            type=type_,
-            app_id=app_id,
-        ),
+        consumer_tag,
+        tag,
+        bool(redelivered & 1),
+        routing_key,
+        Properties(content_type, headers, delivery_mode, correlation_id, message_id, timestamp, type_, app_id),
         data[body + 7 : end],
         end + 1,
     )
 
 
 def publication(
-    channel: int, exchange: str, routing_key: str, body: bytes, given: pika.BasicProperties, *, longest: int
+    channel: int, exchange: str, routing_key: str, body: bytes, given: Properties, *, longest: int
 ) -> bytes | None:
     """The three frames of a mandatory publication, whose body takes one of at most `longest` bytes.
 
-    None for a message that is not as usual: with other properties or other kinds of headers, without a body or with one
-    that takes more frames, or one that cannot be encoded.
+    None for a message that is not as usual after all: with other kinds of headers, without a body or with one that
+    takes more frames, or one that cannot be encoded.
     """
     try:
         return _publication(channel, exchange, routing_key, body, given, longest)
@@ -159,12 +169,9 @@ def publication(
 
 
 def _publication(
-    channel: int, exchange: str, routing_key: str, body: bytes, given: pika.BasicProperties, longest: int
+    channel: int, exchange: str, routing_key: str, body: bytes, given: Properties, longest: int
 ) -> bytes | None:
-    if not 0 < len(body) <= longest:
-        return None
-    more = given.content_encoding, given.priority, given.reply_to, given.expiration, given.user_id, given.cluster_id
-    if more != _NOTHING_MORE:
+    if not 0 < len(body) <= longest or given.correlation_id is None or given.type is None:
         return None
     table = b""
     for key, value in given.headers.items():

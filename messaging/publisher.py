@@ -11,7 +11,7 @@ import pika.spec
 from msgspec import Struct
 
 from messaging import failpoints
-from messaging.amqp import Connection
+from messaging.amqp import AnyProperties, Connection
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError
 
@@ -20,7 +20,7 @@ class Publication(Struct, frozen=True):
     exchange: str
     routing_key: str
     body: bytes
-    properties: pika.BasicProperties
+    properties: AnyProperties
 
 
 class Fate(Enum):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
+from typing import Any
 
 import psycopg
 from django.db import Error as DatabaseFailure
@@ -145,10 +146,10 @@ class Relay:
 
 
 def _log(rows: Sequence[Claimed], receipts: Sequence[Receipt]) -> None:
-    published: dict[str, list[dict[str, str]]] = {}
+    published: dict[str, list[dict[str, Any]]] = {}
     for row, receipt in zip(rows, receipts, strict=True):
         ids = {
-            "message_id": str(row.message_id),
+            "message_id": row.message_id,
             "type": row.type,
             "exchange": row.exchange,
             "correlation_id": row.correlation_id,

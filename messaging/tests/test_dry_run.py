@@ -13,6 +13,7 @@ from django.db import OperationalError, connection, transaction
 from msgspec.structs import replace
 
 from messaging import dead_letters, dry_run, envelope, inbox, outbox
+from messaging.amqp import as_pika
 from messaging.conf import config
 from messaging.dry_run import Verdict
 from messaging.envelope import Delivery
@@ -251,7 +252,9 @@ def test_it_hands_over_what_a_replay_would_deliver(broker: Broker, recorder: Rec
     row = OutboxMessage.objects.get()
 
     real = envelope.announcement(row, service="things")
-    broker.publish(real.body, **{name: value for name, value in vars(real.properties).items() if value is not None})
+    broker.publish(
+        real.body, **{name: value for name, value in vars(as_pika(real.properties)).items() if value is not None}
+    )
     found = broker.get(config().queue)
     assert found
     properties, body = found

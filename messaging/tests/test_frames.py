@@ -38,7 +38,7 @@ def delivered(*bodies: bytes, **properties: Any) -> bytes:
 
 
 def published(body: bytes = BODY, *, longest: int = 1000, **properties: Any) -> bytes | None:
-    given = pika.BasicProperties(**properties)
+    given = frames.Properties(**properties)
     return frames.publication(7, "things", "thing.happened", body, given, longest=longest)
 
 
@@ -48,9 +48,9 @@ def test_it_reads_a_delivery_as_pika_does() -> None:
     content = frames.delivery_at(wire + b"after", 6)
 
     assert content is not None
-    assert (content.channel, content.body, content.end) == (7, BODY, len(wire))
-    assert vars(content.method) == vars(pika.spec.Basic.Deliver("ctag1.ä", 2**40, True, "things", "thing.happened"))
-    assert vars(content.properties) == vars(pika.BasicProperties(**USUAL))
+    assert (content.channel, content.consumer_tag, content.tag, content.redelivered) == (7, "ctag1.ä", 2**40, True)
+    assert (content.routing_key, content.body, content.end) == ("thing.happened", BODY, len(wire))
+    assert content.properties == frames.Properties(**USUAL)
 
 
 def test_it_waits_for_all_of_a_delivery() -> None:
@@ -67,7 +67,16 @@ def test_it_waits_for_all_of_a_delivery() -> None:
 )
 def test_it_leaves_unusual_messages_to_pika(change: dict[str, Any]) -> None:
     assert frames.delivery_at(delivered(BODY, **USUAL | change), 0) is None
-    assert published(**USUAL | change) is None
+
+
+@pytest.mark.parametrize("headers", [{"x": True}, {"x": None}, {"x": {"y": 1}}, {"x": ["y"]}])
+def test_it_leaves_unusual_headers_to_pika(headers: dict[str, Any]) -> None:
+    assert published(**USUAL | {"headers": headers}) is None
+
+
+@pytest.mark.parametrize("name", ["type", "correlation_id"])
+def test_it_leaves_what_is_missing_to_pika(name: str) -> None:
+    assert published(**USUAL | {name: None}) is None
 
 
 def test_it_leaves_bodies_of_several_frames_or_none_to_pika() -> None:
@@ -149,7 +158,7 @@ def test_it_says_how_a_closed_channel_refuses(config: MessagingConfig, broker: B
             lambda answer: (channel.add_on_close_callback(lambda *_: answer(None)), channel.close()), what="x"
         )
         with pytest.raises(pika.exceptions.ChannelWrongStateError):
-            connection.publish(channel, "", config.queue, BODY, pika.BasicProperties(**USUAL))
+            connection.publish(channel, "", config.queue, BODY, frames.Properties(**USUAL))
     finally:
         connection.close()
     assert broker.count(config.queue) == 0
