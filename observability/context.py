@@ -44,6 +44,11 @@ class bind:
         _context.reset(self._token)
 
 
+def rebind(*, correlation_id: str, traceparent: str = "") -> None:
+    """Inside a `bind`: other ids from now on, to its end. For one message of a batch after the other."""
+    _context.set((correlation_id, traceparent))
+
+
 def new_correlation_id() -> str:
     """A new random id, 32 hexadecimal digits."""
     # Not uuid4: the same randomness without building the object, and os.urandom never repeats in forked processes.

@@ -138,7 +138,7 @@ class JSONFormatter(OrjsonFormatter):
             return super().jsonify_log_record(log_data)
         except TypeError:
             # Lone surrogates, integers beyond 64 bits: orjson refuses them, and no line may be lost for that.
-            return json.dumps(log_data, default=repr, skipkeys=True)
+            return json.dumps(log_data, default=str, skipkeys=True)
 
 
 class TextFormatter(logging.Formatter):

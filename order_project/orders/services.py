@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
 import orjson
@@ -310,9 +310,9 @@ def _compare(messages: Sequence[Message[OrderProcessed]]) -> None:
             )
 
 
-def _ids(message: Message[OrderProcessed]) -> dict[str, str]:
+def _ids(message: Message[OrderProcessed]) -> dict[str, Any]:
     return {
-        "order_id": str(message.payload.order_id),
-        "message_id": str(message.id),
+        "order_id": message.payload.order_id,
+        "message_id": message.id,
         "correlation_id": message.correlation_id,
     }

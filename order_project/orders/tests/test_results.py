@@ -107,7 +107,7 @@ def test_a_later_event_that_contradicts_changes_nothing_and_is_logged_as_a_warni
     assert (state(order), order.updated_at) == before
     (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
     assert record.name == "orders.services"
-    assert (record.order_id, record.message_id) == (str(order.id), str(message.id))
+    assert (record.order_id, record.message_id) == (order.id, message.id)
     assert (record.kept_status, record.ignored_status) == (first, later)
     assert record.correlation_id == "correlation-1"
 
@@ -212,9 +212,9 @@ def test_after_the_commit_it_counts_the_outcomes_and_logs_each_order(caplog, dja
     assert after["observed"] == before["observed"] + 2
     assert 3 <= after["seconds"] - before["seconds"] < 60
     lines = {record.order_id: record for record in caplog.records}
-    assert lines[str(completed.id)].message == "order completed"
-    assert lines[str(failed.id)].message == "order failed"
-    assert lines[str(failed.id)].correlation_id == "correlation-1"
+    assert lines[completed.id].message == "order completed"
+    assert lines[failed.id].message == "order failed"
+    assert lines[failed.id].correlation_id == "correlation-1"
     assert "too much" not in str([vars(record) for record in caplog.records])
 
 

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import transaction
+from django.db import connection, transaction
 from prometheus_client import REGISTRY
 from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.fixtures import Settings
@@ -16,8 +16,11 @@ from pytest_django.fixtures import Settings
 from contracts.events import OrderCreated, OrderProcessed
 from messaging.errors import PermanentError, TransientError
 from messaging.models import OutboxMessage
+from messaging.process import read_by_index
+from messaging.tests.plans import generic_plan
 from messaging.tests.round_trips import round_trips
 from observability import context
+from processing import services
 from processing.handlers import HANDLERS
 from processing.models import ProcessingRecord
 from processing.services import process_orders
@@ -221,6 +224,20 @@ def test_the_steps_see_the_ids_of_their_own_order(settings: Settings) -> None:
     assert context.current_correlation_id() == ""
 
 
+@pytest.mark.parametrize("records", [5, 50])
+def test_decided_orders_are_found_by_their_key_even_by_a_plan_made_when_they_were_few(records: int) -> None:
+    for _ in range(records):
+        make_record()
+    with connection.cursor() as cursor:
+        cursor.execute(f"ANALYZE {ProcessingRecord._meta.db_table}")
+    read_by_index(connection=connection)
+
+    plan = generic_plan(services._DECIDED, "'{}'")
+
+    assert "processing_processingrecord_pkey" in plan, plan
+    assert not any(index.name in plan for index in ProcessingRecord._meta.indexes)
+
+
 def test_each_order_is_one_log_line_with_its_ids(
     caplog: pytest.LogCaptureFixture, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
 ) -> None:
@@ -233,8 +250,8 @@ def test_each_order_is_one_log_line_with_its_ids(
     (record,) = caplog.records
     assert record.message == "order processed"
     for line, message, outcome in zip(vars(record)["each"], messages, ["completed", "failed"], strict=True):
-        assert line["order_id"] == str(message.payload.order_id)
-        assert line["message_id"] == str(message.id)
+        assert line["order_id"] == message.payload.order_id
+        assert line["message_id"] == message.id
         assert line["correlation_id"] == message.correlation_id
         assert line["outcome"] == outcome
         assert line["attempt"] == message.attempt
@@ -254,8 +271,8 @@ def test_an_order_that_comes_again_is_logged_as_such(
 
     (line,) = (vars(line) for line in caplog.records)
     assert line["message"] == "order was processed before, nothing done"
-    assert line["order_id"] == str(decided.order_id)
-    assert line["message_id"] == str(message.id)
+    assert line["order_id"] == decided.order_id
+    assert line["message_id"] == message.id
 
 
 def test_orders_are_counted_by_outcome_once_they_are_committed(
