@@ -104,7 +104,7 @@ class Claimed(Struct):
     """A row that was taken out of the outbox, all of it. As a model instance it takes eight times as long to make."""
 
     id: int
-    message_id: UUID
+    message_id: str
     type: str
     exchange: str
     routing_key: str
@@ -128,7 +128,7 @@ _CLAIM = f"""
         ORDER BY available_at, id
         LIMIT %s
         FOR UPDATE SKIP LOCKED))
-    RETURNING {", ".join(Claimed.__struct_fields__)}"""
+    RETURNING {", ".join(Claimed.__struct_fields__).replace("message_id", "message_id::text")}"""
 
 
 _HEADERS = Claimed.__struct_fields__.index("headers")
