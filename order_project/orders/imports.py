@@ -6,14 +6,18 @@ import hashlib
 import os
 import re
 import stat
-import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextvars import copy_context
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event, Lock
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
 from django.conf import settings
+from django.db import connection
+from msgspec import Struct
 
 from httpapi.parsers import max_body_bytes, parse_json
 from httpapi.problems import Problem, error
@@ -29,6 +33,8 @@ SUFFIXES = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
 # key: it must depend on the file alone, on no setting.
 _MAX_CHUNK_BYTES = 4 * 1024 * 1024
 _LONGEST_WAIT = 10  # seconds
+# So many chunks are placed at once, for while PostgreSQL writes one, others can be read: 1.5 to 2 times the orders.
+_AT_ONCE = 4
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 _ITEM = re.compile(r"/items/([0-9]+)")
@@ -38,8 +44,7 @@ class ImportFailed(Exception):
     """The file cannot be imported, or not further. The message is a sentence or two for the operator."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One order of the file, or a line that is none."""
 
     order: NewOrder | Refused
@@ -62,8 +67,8 @@ class Chunk:
 
     number: int
     entries: list[Entry]
-    end: int
-    """How many bytes of the file are read with it."""
+    size: int
+    """Bytes of the file that it takes."""
 
 
 class OrderFile:
@@ -112,12 +117,12 @@ class OrderFile:
         for one in (_ndjson if self.format == "ndjson" else _csv)(self.name, self._file):
             found.append(one)
             if len(found) == MAX_ORDERS_PER_BATCH or one.end - begin >= _MAX_CHUNK_BYTES:
-                yield self._chunk(number, found)
+                yield self._chunk(number, found, begin)
                 number, begin, found = number + 1, one.end, []
         if found:
-            yield self._chunk(number, found)
+            yield self._chunk(number, found, begin)
 
-    def _chunk(self, number: int, found: list["_Found"]) -> Chunk:
+    def _chunk(self, number: int, found: list["_Found"], begin: int) -> Chunk:
         if self._look() != self._state:
             raise ImportFailed(
                 f"{self.name} is being changed while it is imported. As it is now it is another file, of which every "
@@ -128,7 +133,7 @@ class OrderFile:
             Entry(one.sent if isinstance(one.sent, NewOrder | Refused) else next(checked), one.line, one.item_lines)
             for one in found
         ]
-        return Chunk(number, entries, found[-1].end)
+        return Chunk(number, entries, found[-1].end - begin)
 
     def _look(self) -> tuple[int, int]:
         state = os.fstat(self._file.fileno())
@@ -149,13 +154,60 @@ class OrderFile:
                 raise ImportFailed(f"{self.name} is CSV: say --format csv.")
 
 
-def place(
-    file: OrderFile, chunk: Chunk, on_wait: Callable[[int, str], object] = lambda seconds, why: None
-) -> PlacedBatch:
+def place_all(
+    file: OrderFile,
+    chunks: Iterator[Chunk],
+    *,
+    on_placed: Callable[[Chunk, PlacedBatch], object],
+    on_wait: Callable[[int, str], object],
+) -> None:
+    """Places the chunks, a few at once, by threads with connections of their own; none is read before its turn.
+
+    Calls, never two at a time, `on_placed` after each chunk's commit, and `on_wait` with the seconds and why before it
+    waits. Raises what goes wrong first, KeyboardInterrupt included, once the chunks in hand are placed or given up.
+    A crash leaves some chunks placed, not always the first ones, and no part of one: the next run finds out which.
+    """
+    stop, reading, waiting = Event(), Lock(), Lock()
+
+    def wait(seconds: int, why: str) -> bool:
+        with waiting:
+            on_wait(seconds, why)
+            return not _wait(stop, seconds)
+
+    def work() -> None:
+        try:
+            while not stop.is_set():
+                with reading:
+                    chunk = next(chunks, None)
+                if chunk is None or (placed := _place(file, chunk, wait)) is None:
+                    return
+                with reading:
+                    on_placed(chunk, placed)
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        try:
+            for worker in as_completed([pool.submit(copy_context().run, work) for _ in range(_AT_ONCE)]):
+                worker.result()
+        except KeyboardInterrupt:
+            stop.set()
+            raise
+
+
+def _wait(stop: Event, seconds: int) -> bool:
+    return stop.wait(seconds)
+
+
+def _place(file: OrderFile, chunk: Chunk, wait: Callable[[int, str], bool]) -> PlacedBatch | None:
     """Places the chunk as a batch, once: however often the file is imported, by how many processes at once.
 
-    Waits while orders cannot be passed on (the settings may say so), and for another process that places this chunk;
-    calls `on_wait` with the seconds and why. Raises ImportFailed when the chunk was placed by other rules than now.
+    Waits while orders cannot be passed on (the settings may say so), and for another process that places this chunk.
+    None when `wait` says that it is not worth waiting any more. Raises ImportFailed when the chunk was placed by other
+    rules than now.
     """
     # No client can send a key with a blank in it.
     key = f"import {file.sha256} {chunk.number}"
@@ -171,12 +223,11 @@ def place(
                 f"The lines from {chunk.entries[0].line} on were imported before, when other limits said which orders "
                 "hold. Put the lines that were refused then into a file of their own."
             ) from None
-        on_wait(seconds, why)
-        time.sleep(seconds)
+        if not wait(seconds, why):
+            return None
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
+class _Found(Struct, frozen=True):
     """What stands for an order in the file: unchecked, checked already, or why there is none to check."""
 
     sent: Any
@@ -185,8 +236,7 @@ class _Found:
     item_lines: Sequence[int] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     number: int
     text: bytes | None
     """None when it is longer than a body may be."""

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -15,8 +14,7 @@ from httpapi.fields import MAX_INTEGER
 from orders.serializers import MAX_ORDERS_PER_BATCH, NewOrderSerializer
 
 
-@dataclass(frozen=True, slots=True)
-class NewOrder:
+class NewOrder(Struct, frozen=True):
     """An order that holds."""
 
     customer_id: str

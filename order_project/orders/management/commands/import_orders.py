@@ -1,8 +1,10 @@
 import json
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
@@ -11,8 +13,9 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from observability.context import bind, new_correlation_id, new_traceparent
+from observability.garbage import spare_what_is_loaded
 from orders import imports
-from orders.batches import Refused
+from orders.batches import PlacedBatch, Refused
 from orders.imports import Chunk, ImportFailed, OrderFile
 
 _HELP = """\
@@ -20,7 +23,8 @@ Places the orders of a file: NDJSON with one body of POST /orders a line, or CSV
 
   order,customer_id,product_id,quantity,price
 
-where consecutive rows with the same `order` are one order. Up to 1000 orders are one transaction.
+where consecutive rows with the same `order` are one order. Up to 1000 orders are one transaction, and a few of these
+are placed at once: the orders of the file do not come into being in its order.
 
 Safe to stop at any time and to run again: what this very file has placed is placed once. A file with any other content
 is another file.
@@ -79,15 +83,18 @@ class Command(BaseCommand):
             raise SystemExit(1)
 
     def _import(self, file: OrderFile, summary: _Summary, errors: IO[str] | None) -> None:
-        listed = 0
+        spare_what_is_loaded()
         bar = tqdm(total=file.size, disable=None, unit="B", unit_scale=True, desc="orders", leave=False)
         ids = bind(correlation_id=summary.correlation_id, traceparent=new_traceparent())
         try:
             with bar, nullcontext() if bar.disable else logging_redirect_tqdm(), ids:
-                for chunk in file.chunks():
-                    listed = self._report(chunk, listed, errors)
-                    self._take(file, chunk, summary)
-                    bar.update(chunk.end - bar.n)
+                chunks = self._read(file, summary, errors)
+                if summary.dry_run:
+                    for chunk in chunks:
+                        bar.update(chunk.size)
+                else:
+                    placed = partial(self._count, summary, bar)
+                    imports.place_all(file, chunks, on_placed=placed, on_wait=self._say_why)
         except KeyboardInterrupt:
             raise CommandError(f"Stopped. {_so_far(summary)} {_AGAIN}", returncode=130) from None
         except (OperationalError, InterfaceError) as error:
@@ -96,30 +103,31 @@ class Command(BaseCommand):
             raise CommandError(said, returncode=2) from error
         except ImportFailed as error:
             raise ImportFailed(f"{error} {_so_far(summary)}") from error
+
+    def _read(self, file: OrderFile, summary: _Summary, errors: IO[str] | None) -> Iterator[Chunk]:
+        """The chunks of the file; names what is refused on the way."""
+        listed = 0
+        for chunk in file.chunks():
+            refused = sum(isinstance(entry.order, Refused) for entry in chunk.entries)
+            summary.refused += refused
+            summary.valid += len(chunk.entries) - refused
+            for problem in (problem for entry in chunk.entries for problem in entry.problems()):
+                listed += 1
+                if listed <= _LISTED:
+                    where = f"{problem['pointer']}: " if problem["pointer"] else ""
+                    self._say(f"line {problem['line']}: {where}{problem['detail']}")
+                if errors:
+                    errors.write(json.dumps(problem) + "\n")
+            yield chunk
         if listed > _LISTED:
-            self.stderr.write(f"And {listed - _LISTED:,} more{'' if errors else '; --errors FILE writes them all'}.")
+            self._say(f"And {listed - _LISTED:,} more{'' if errors else '; --errors FILE writes them all'}.")
 
-    def _take(self, file: OrderFile, chunk: Chunk, summary: _Summary) -> None:
-        refused = sum(isinstance(entry.order, Refused) for entry in chunk.entries)
-        if not summary.dry_run:
-            batch = imports.place(file, chunk, self._say_why)
-            if batch.replayed:
-                summary.placed_before += batch.accepted
-            else:
-                summary.placed += batch.accepted
-        summary.refused += refused
-        summary.valid += len(chunk.entries) - refused
-
-    def _report(self, chunk: Chunk, listed: int, errors: IO[str] | None) -> int:
-        """Names what is refused; how many problems there were with it."""
-        for problem in (problem for entry in chunk.entries for problem in entry.problems()):
-            listed += 1
-            if listed <= _LISTED:
-                where = f"{problem['pointer']}: " if problem["pointer"] else ""
-                self._say(f"line {problem['line']}: {where}{problem['detail']}")
-            if errors:
-                errors.write(json.dumps(problem) + "\n")
-        return listed
+    def _count(self, summary: _Summary, bar: Any, chunk: Chunk, batch: PlacedBatch) -> None:
+        if batch.replayed:
+            summary.placed_before += batch.accepted
+        else:
+            summary.placed += batch.accepted
+        bar.update(chunk.size)
 
     def _say_why(self, seconds: int, why: str) -> None:
         self._say(f"Waiting {seconds} s: {why}.")
