@@ -288,6 +288,7 @@ def bulk(bench: Bench) -> None:
     number = -(-4 * orders // BATCH)
     bodies = [b'{"orders": [%s]}' % b",".join(new_orders(BATCH)) for _ in range(number)]
     with bench.system() as stack:
+        assert isinstance(stack, Project)
         [first] = post_all(stack.port, bodies[:1], connections=1, within=WITHIN, path="/orders/batch")
         if first.status in (404, 405):
             bench.run.skipped = f"POST /orders/batch answers {first.status}: this version has no such endpoint."
@@ -304,14 +305,22 @@ def bulk(bench: Bench) -> None:
             seconds = time.perf_counter() - started
             stack.wait_until_final()
             seconds_to_final = time.perf_counter() - started
+        bench.come_to_rest()
+        with bench.measured(stack):
+            for_one = stack.import_orders(new_orders(1))
+            seconds_of_import = stack.import_orders(new_orders(number * BATCH)) - for_one
+            stack.wait_until_final()
         accepted_ids += _ids_of_batches(answers)
         bench.add("accepted, one by one", accepted, "orders/s")
         bench.add(f"accepted, {BATCH} at once", number * BATCH / seconds, "orders/s")
         bench.add("accepted, batches / one by one", number * BATCH / seconds / accepted, "×")
+        bench.add("accepted, from a file", number * BATCH / seconds_of_import, "orders/s")
+        bench.add("accepted, from a file / one by one", number * BATCH / seconds_of_import / accepted, "×")
         bench.add("end to end, one by one", final, "orders/s")
         bench.add(f"end to end, {BATCH} at once", number * BATCH / seconds_to_final, "orders/s")
         bench.add(f"a POST of {BATCH} orders, p50", _percentile([answer.seconds for answer in answers], 0.5), "ms")
-        stack.verify(orders=bench.options.warm_up + orders + BATCH + number * BATCH, accepted=accepted_ids)
+        kept = bench.options.warm_up + orders + BATCH + number * BATCH + 1 + number * BATCH
+        stack.verify(orders=kept, accepted=accepted_ids)
 
 
 def waiting(bench: Bench) -> None:
