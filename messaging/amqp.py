@@ -34,6 +34,13 @@ logging.getLogger("pika").setLevel(logging.CRITICAL)
 
 UNREADABLE_HEADERS = "x-unreadable-headers"
 
+_ANSWER_TIMEOUT = 10.0
+# How often (seconds) the thread looks in: a small part of any heartbeat's interval.
+_LOOK_IN_EVERY = 0.25
+# So many bytes pika takes in in one round of its loop.
+_AT_ONCE = _AsyncPlaintextTransport._MAX_CONSUME_BYTES
+_REFUSALS = {403: "refuses the user or password", 530: "does not let this user into the virtual host"}
+
 type AnyProperties = frames.Properties | pika.BasicProperties
 """Those of the usual message, or pika's own, in which any may be missing."""
 
@@ -41,14 +48,6 @@ type AnyProperties = frames.Properties | pika.BasicProperties
 def as_pika(properties: AnyProperties) -> pika.BasicProperties:
     """The same as pika's own."""
     return pika.BasicProperties(**asdict(properties)) if isinstance(properties, frames.Properties) else properties
-
-
-_ANSWER_TIMEOUT = 10.0
-# How often (seconds) the thread looks in: a small part of any heartbeat's interval.
-_LOOK_IN_EVERY = 0.25
-# So many bytes pika takes in in one round of its loop.
-_AT_ONCE = _AsyncPlaintextTransport._MAX_CONSUME_BYTES
-_REFUSALS = {403: "refuses the user or password", 530: "does not let this user into the virtual host"}
 
 
 class _TolerantProperties(pika.spec.BasicProperties):

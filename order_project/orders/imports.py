@@ -172,7 +172,7 @@ def place_all(
     def wait(seconds: int, why: str) -> bool:
         with waiting:
             on_wait(seconds, why)
-            return not _wait(stop, seconds)
+            return not stop.wait(seconds)
 
     def work() -> None:
         try:
@@ -196,10 +196,6 @@ def place_all(
         except KeyboardInterrupt:
             stop.set()
             raise
-
-
-def _wait(stop: Event, seconds: int) -> bool:
-    return stop.wait(seconds)
 
 
 def _place(file: OrderFile, chunk: Chunk, wait: Callable[[int, str], bool]) -> PlacedBatch | None:
