@@ -171,7 +171,8 @@ def place_all(
 
     def wait(seconds: int, why: str) -> bool:
         with waiting:
-            on_wait(seconds, why)
+            if not stop.is_set():
+                on_wait(seconds, why)
             return not stop.wait(seconds)
 
     def work() -> None:
