@@ -309,7 +309,7 @@ class TestReplayAndDiscard:
         assert "None of them waits any more" in answer.content.decode()
 
     def test_too_many_are_a_matter_for_the_command(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(admin.dead_letters, "ACTION_LIMIT", 1)
+        monkeypatch.setattr(admin.settling, "ACTION_LIMIT", 1)
         answer = ask(client, "discard", stored(), stored())
         assert "manage.py dead_letters discard --all" in answer.content.decode()
         assert DeadLetter.objects.filter(status="waiting").count() == 2

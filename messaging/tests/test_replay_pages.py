@@ -318,7 +318,7 @@ class TestEdit:
 
 class TestWholeGroup:
     def test_all_that_wait_in_a_group_are_replayed(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("messaging.admin.dead_letters.ACTION_LIMIT", 2)
+        monkeypatch.setattr("messaging.admin.settling.ACTION_LIMIT", 2)
         for _ in range(4):
             stored()
         stored(error_type="OtherError")
