@@ -1,73 +1,38 @@
 """POST /orders/batch: each order is taken or refused by itself; what is taken is placed together or not at all."""
 
-import html
 import json
 import logging
 import math
-import re
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
-from django.test import Client
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 from msgspec.structs import replace
 from prometheus_client import REGISTRY
 from rest_framework.test import APIClient
 
 from contracts.events import OrderCreated
-from httpapi.parsers import parse_json
 from messaging import backpressure
 from messaging.models import OutboxMessage
 from messaging.tests.round_trips import round_trips
-from orders import batches, services
-from orders.models import Order, OrderBatch, OrderItem
+from orders import batches
+from orders.models import Order, OrderBatch
 from orders.new_order import NewOrder
-from orders.tests.factories import body, item, outbox_without_room, verdict
+from orders.tests.batching import (
+    GOOD_AND_BAD,
+    THREE,
+    assert_nothing_was_written,
+    assert_placed_once,
+    assert_problem,
+    checked,
+    post,
+    post_raw,
+)
+from orders.tests.factories import body, item, outbox_without_room
 from orders.tests.test_post import UNREADABLE, WRONG_VALUES
-
-THREE = [body(customer_id=f"customer-{number}") for number in range(3)]
-GOOD_AND_BAD = [body(), body(items=[item(), item(price=0)]), body(customer_id="customer-2")]
-
-
-def post(orders: Any = None, key: str | None = None, **headers: str) -> Any:
-    if key is not None:
-        headers["Idempotency-Key"] = key
-    return APIClient().post("/orders/batch", {"orders": THREE if orders is None else orders}, headers=headers)
-
-
-def checked(orders: Any) -> list[NewOrder | batches.Refused]:
-    """As the view has them."""
-    return batches.check(parse_json(json.dumps(orders).encode()))
-
-
-def post_raw(raw: str | bytes, content_type: str = "application/json", **headers: str) -> Any:
-    data: Any = raw if isinstance(raw, bytes) else raw.encode()
-    return APIClient().generic("POST", "/orders/batch", data, content_type=content_type, headers=headers)
-
-
-def assert_problem(answer: Any, status: int) -> dict[str, Any]:
-    assert answer.status_code == status, answer.content
-    assert answer.headers["Content-Type"] == "application/problem+json"
-    problem: dict[str, Any] = answer.json()
-    assert set(problem) == {"type", "title", "status", "detail", "errors"}
-    return problem
-
-
-def assert_nothing_was_written() -> None:
-    for model in (Order, OrderItem, OrderBatch, OutboxMessage):
-        assert not model.objects.exists()
-
-
-def assert_placed_once(orders: int) -> None:
-    assert Order.objects.count() == orders
-    assert OrderItem.objects.count() == 2 * orders
-    assert OutboxMessage.objects.count() == orders
 
 
 @pytest.mark.django_db
@@ -322,190 +287,6 @@ def test_the_log_names_each_order_when_asked_to_debug(caplog):
     assert named == {str(order.id) for order in Order.objects.all()}
 
 
-# --- Idempotency-Key
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_same_key_and_batch_get_the_first_answer_again():
-    first = post(GOOD_AND_BAD, key="key-1")
-    again = post(GOOD_AND_BAD, key="key-1")
-
-    assert first.status_code == again.status_code == 200
-    assert again.content == first.content
-    assert again.headers["Idempotent-Replayed"] == "true"
-    assert "Idempotent-Replayed" not in first.headers
-    assert_placed_once(2)
-    assert OrderBatch.objects.count() == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_first_answer_stays_the_same_when_orders_have_become_final():
-    first = post(key="key-1")
-    failed = Order.objects.earliest("id")
-    with transaction.atomic():
-        services.record_results([verdict(failed.id, "failed", "too much")])
-
-    assert post(key="key-1").content == first.content
-    assert Order.objects.get(id=failed.id).status == "failed"
-
-
-@pytest.mark.django_db(transaction=True)
-def test_sending_a_batch_again_leaves_no_dead_rows_of_orders_behind():
-    post(key="key-1")
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT last_value FROM orders_orderitem_id_seq")
-        before = cursor.fetchone()
-        assert post(key="key-1").headers["Idempotent-Replayed"] == "true"
-        cursor.execute("SELECT last_value FROM orders_orderitem_id_seq")
-        assert cursor.fetchone() == before
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_same_batch_written_otherwise_counts_as_the_same():
-    first, again = (
-        post_raw(written, **{"Idempotency-Key": "key-1"})
-        for written in (
-            '{"orders":[{"customer_id":"c","items":[{"product_id":"p","quantity":1,"price":46}]}, {"a": 1, "b": 2}]}',
-            '{"orders": [{"items": [{"price": 46.00, "quantity": 1, "product_id": "p"}], "customer_id": "\\u0063"},'
-            ' {"b": 2, "a": 1}]}',
-        )
-    )
-
-    assert again.headers["Idempotent-Replayed"] == "true"
-    assert again.json() == first.json()
-
-
-@pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(
-    "other",
-    [
-        [body()],
-        [*GOOD_AND_BAD, body()],
-        list(reversed(GOOD_AND_BAD)),
-        [GOOD_AND_BAD[0], body(), GOOD_AND_BAD[2]],
-        [GOOD_AND_BAD[0], body(items=[item(), item(price=-1)]), GOOD_AND_BAD[2]],
-        [GOOD_AND_BAD[0], 10**900, GOOD_AND_BAD[2]],
-    ],
-    ids=["fewer", "more", "another order", "the bad one mended", "another bad one", "a number for the bad one"],
-)
-def test_the_same_key_with_another_batch_is_refused(other):
-    post(GOOD_AND_BAD, key="key-1")
-
-    problem = assert_problem(post(other, key="key-1"), 422)
-
-    assert problem["detail"] == "This Idempotency-Key was already used for another batch."
-    assert_placed_once(2)
-    assert OrderBatch.objects.count() == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_batch_in_which_nothing_holds_is_answered_the_same_again():
-    first, again = post([{}], key="key-1"), post([{}], key="key-1")
-
-    assert again.content == first.content
-    assert again.headers["Idempotent-Replayed"] == "true"
-    assert_problem(post([body()], key="key-1"), 422)
-    assert not Order.objects.exists()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_other_keys_and_no_keys_place_other_batches():
-    for key in ("key-1", "key-2", None, None):
-        assert post(key=key).status_code == 200
-
-    assert_placed_once(12)
-    assert OrderBatch.objects.count() == 2
-
-
-@pytest.mark.django_db(transaction=True)
-def test_keys_of_batches_and_of_single_orders_do_not_meet():
-    assert APIClient().post("/orders", body(), headers={"Idempotency-Key": "key-1"}).status_code == 201
-
-    assert "Idempotent-Replayed" not in post([body()], key="key-1").headers
-    assert Order.objects.count() == 2
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_key_belongs_to_the_user_who_sent_it(operator):
-    signed_in = APIClient()
-    signed_in.force_authenticate(operator)
-    headers = {"Idempotency-Key": "key-1"}
-
-    post(key="key-1")
-    of_operator = signed_in.post("/orders/batch", {"orders": THREE}, headers=headers)
-    again = signed_in.post("/orders/batch", {"orders": THREE}, headers=headers)
-
-    assert "Idempotent-Replayed" not in of_operator.headers
-    assert again.content == of_operator.content
-    assert Order.objects.filter(placed_by=operator).count() == 3
-    assert Order.objects.count() == 6
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_body_that_was_refused_as_a_whole_leaves_its_key_free():
-    assert post([], key="key-1").status_code == 422
-    assert post_raw("{", **{"Idempotency-Key": "key-1"}).status_code == 400
-
-    assert "Idempotent-Replayed" not in post(key="key-1").headers
-    assert_placed_once(3)
-
-
-@pytest.mark.django_db
-def test_a_key_that_is_not_visible_ascii_is_refused():
-    assert_problem(post(key="a b"), 400)
-    assert_nothing_was_written()
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
-    answers = []
-    with transaction.atomic():
-        with connection.cursor() as cursor:  # as the first request does before anything else
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [batches._claim(None, "key-1")])
-        thread = threading.Thread(target=lambda: answers.append(_in_thread(lambda: post(key="key-1"))))
-        thread.start()
-        thread.join(timeout=30)
-
-    (answer,) = answers
-    assert "Idempotency-Key" in assert_problem(answer, 409)["detail"]
-    assert answer.headers["Retry-After"] == "1"
-    assert_nothing_was_written()
-    assert post(key="key-1").status_code == 200
-
-
-@pytest.mark.django_db(transaction=True)
-def test_of_many_equal_batches_at_once_one_is_placed():
-    answers = _at_once(8, lambda: post(key="key-1"))
-
-    assert {answer.status_code for answer in answers} <= {200, 409}
-    placed = [answer for answer in answers if answer.status_code == 200]
-    assert len([answer for answer in placed if "Idempotent-Replayed" not in answer.headers]) == 1
-    assert len({answer.content for answer in placed}) == 1
-    assert_placed_once(3)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_of_many_different_batches_at_once_under_one_key_one_is_placed():
-    numbers = iter(range(8))
-    answers = _at_once(8, lambda: post([body(customer_id=f"customer-{next(numbers)}")], key="key-1"))
-
-    assert {answer.status_code for answer in answers} <= {200, 409, 422}
-    (placed,) = [answer for answer in answers if answer.status_code == 200]
-    assert str(Order.objects.get().id) == placed.json()["results"][0]["order"]["id"]
-    assert_placed_once(1)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monkeypatch):
-    monkeypatch.setattr(batches, "_claim", lambda owner, idempotency_key: None)
-
-    placed = _at_once(8, lambda: batches.place_batch(orders=checked(THREE), idempotency_key="key-1"))
-
-    assert [batch.replayed for batch in placed].count(False) == 1
-    assert all(batch.outcomes == placed[0].outcomes for batch in placed)
-    assert_placed_once(3)
-
-
 # --- Back-pressure
 
 
@@ -541,72 +322,3 @@ def test_a_known_key_gets_its_first_answer_all_the_same(stuck: None) -> None:
 def test_what_does_not_hold_hears_what_is_wrong_with_it_all_the_same(stuck: None) -> None:
     assert post([]).status_code == 422
     assert post([{}]).json()["refused"] == 1
-
-
-# --- The page for people
-
-
-@pytest.mark.django_db
-def test_the_page_starts_with_a_body_that_works_when_sent_as_it_stands():
-    client = Client()
-    page = client.get("/orders/batch", HTTP_ACCEPT="text/html")
-    (written,) = re.findall(r"<textarea[^>]*>(.*?)</textarea>", page.content.decode(), re.DOTALL)
-    sent = html.unescape(written)
-
-    answer = client.post("/orders/batch", sent, content_type="application/json", HTTP_ACCEPT="text/html")
-
-    assert page.status_code == 405
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"].startswith("text/html")
-    shown = answer.content.decode()
-    assert Order.objects.count() == len(json.loads(sent)["orders"]) > 1
-    assert all(str(order.id) in shown for order in Order.objects.all())
-
-
-# --- The admin
-
-
-def test_the_admin_shows_what_became_of_a_batch(admin):
-    post(GOOD_AND_BAD, key="key-1")
-    batch = OrderBatch.objects.get()
-
-    listed = admin.get("/admin/orders/orderbatch/").content.decode()
-    shown = html.unescape(admin.get(f"/admin/orders/orderbatch/{batch.id}/change/").content.decode())
-
-    assert str(batch.id) in listed
-    assert "key-1" in listed
-    for order in Order.objects.all():
-        assert f'href="/admin/orders/order/{order.id}/change/"' in shown
-    assert "/orders/1/items/1/price: Ensure this value is greater than 0." in shown
-
-
-def test_in_the_admin_no_batch_can_be_added_changed_or_deleted(admin):
-    post(key="key-1")
-    batch = OrderBatch.objects.get()
-
-    for what in ("add/", f"{batch.id}/change/", f"{batch.id}/delete/"):
-        assert admin.post(f"/admin/orders/orderbatch/{what}", {"idempotency_key": "x"}).status_code == 403
-    assert OrderBatch.objects.get().idempotency_key == "key-1"
-
-
-def test_the_admin_says_so_when_there_is_no_batch(admin):
-    assert "No batch has come" in admin.get("/admin/orders/orderbatch/").content.decode()
-
-
-def _in_thread[T](work: Callable[[], T]) -> T:
-    try:
-        return work()
-    finally:
-        connection.close()  # a thread has a connection of its own
-
-
-def _at_once[T](count: int, work: Callable[[], T]) -> list[T]:
-    """The results of the same work done in many threads that start together."""
-    barrier = threading.Barrier(count)
-
-    def one(_: int) -> T:
-        barrier.wait(timeout=30)
-        return _in_thread(work)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))

@@ -5,15 +5,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from decimal import Decimal
-from io import StringIO
 from pathlib import Path
 from threading import Barrier, Event
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import IntegrityError, OperationalError, connection
 
 from messaging.models import OutboxMessage
@@ -23,77 +20,18 @@ from orders import batches, imports
 from orders.models import Order, OrderBatch, OrderItem
 from orders.services import IdempotencyKeyInUse, TakesNoOrders
 from orders.tests.factories import body, item, outbox_without_room
+from orders.tests.importing import (
+    assert_nothing_was_written,
+    customers,
+    in_chunks_of,
+    many,
+    run,
+    sessions_of_others,
+)
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 FOLDER = Path(__file__).resolve().parents[2]
-HEADER = "order,customer_id,product_id,quantity,price"
-
-
-class Done(NamedTuple):
-    status: int
-    out: str
-    err: str
-
-
-def run(file: Path, *options: str) -> Done:
-    """Runs the command to its end."""
-    out, err = StringIO(), StringIO()
-    status = 0
-    try:
-        call_command("import_orders", str(file), *options, stdout=out, stderr=err)
-    except SystemExit as end:
-        status = int(end.code or 0)
-    except CommandError as error:
-        return Done(error.returncode, out.getvalue(), err.getvalue() + str(error))
-    return Done(status, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture
-def ndjson(tmp_path: Path) -> Callable[..., Path]:
-    def write(*lines: Any, name: str = "orders.ndjson") -> Path:
-        """A file with these lines: orders, or texts as they stand."""
-        path = tmp_path / name
-        path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
-        return path
-
-    return write
-
-
-@pytest.fixture
-def csv(tmp_path: Path) -> Callable[..., Path]:
-    def write(*rows: str, header: str = HEADER, name: str = "orders.csv") -> Path:
-        path = tmp_path / name
-        path.write_text("".join(f"{row}\n" for row in (header, *rows)), encoding="utf-8", errors="surrogateescape")
-        return path
-
-    return write
-
-
-def many(count: int) -> list[dict[str, Any]]:
-    return [body(customer_id=f"customer-{number}") for number in range(count)]
-
-
-def customers() -> list[str]:
-    return list(Order.objects.order_by("id").values_list("customer_id", flat=True))
-
-
-def sessions_of_others() -> int:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
-        return int(cursor.fetchone()[0])
-
-
-def assert_nothing_was_written() -> None:
-    for model in (Order, OrderItem, OrderBatch, OutboxMessage):
-        assert not model.objects.exists()
-
-
-def in_chunks_of(monkeypatch: pytest.MonkeyPatch, orders: int, *, at_once: int = 4) -> None:
-    monkeypatch.setattr(imports, "MAX_ORDERS_PER_BATCH", orders)
-    monkeypatch.setattr(imports, "_AT_ONCE", at_once)
 
 
 def test_every_line_is_an_order_that_is_kept_and_announced(ndjson):
@@ -365,130 +303,6 @@ def test_lines_that_were_judged_by_other_limits_are_not_placed_a_second_time(ndj
     assert Order.objects.count() == 2
 
 
-# --- What does not hold
-
-
-def test_lines_that_do_not_hold_are_named_with_the_reason_and_the_others_are_placed(ndjson):
-    done = run(
-        ndjson(
-            body(),
-            body(items=[item(), item(price=0)]),
-            "",
-            '{"customer_id": ',
-            "[]",
-            '{"customer_id": "c", "customer_id": "d"}',
-            body(customer_id="customer-9"),
-        )
-    )
-
-    assert done.status == 1
-    assert done.out == "Placed 2 orders; 4 orders refused.\n"
-    assert done.err.splitlines() == [
-        "line 2: /items/1/price: Ensure this value is greater than 0.",
-        "line 4: The line is not JSON: Expecting value, at column 16.",
-        "line 5: Invalid data. Expected a dictionary, but got list.",
-        'line 6: The line has the key "customer_id" twice in one object.',
-    ]
-    assert customers() == ["customer-1", "customer-9"]
-
-
-def test_a_second_run_names_them_again(ndjson):
-    file = ndjson(body(), {})
-    first, again = run(file), run(file)
-
-    assert again.err == first.err
-    assert (again.status, again.out) == (1, "Placed 0 orders and found 1 order placed before; 1 order refused.\n")
-    assert Order.objects.count() == 1
-
-
-def test_rows_that_do_not_hold_are_named_with_their_own_line_and_refuse_their_whole_order(csv):
-    done = run(
-        csv(
-            "1,c,beans,1,1",
-            "2,c,beans,1,1",
-            "2,c,beans,0,1",
-            "3,c,beans,1,ten",
-            "4,c,beans,007,1",
-            "5,c,beans,1,1",
-            "5,other,beans,1,1",
-            "6,c,beans,1",
-            "6,c,beans,1,1",
-            "7,c,\udcff,1,1",
-            ",c,beans,1,1",
-            "8,c,beans,1,1.005",
-            "9,c,beans,1,1",
-        )
-    )
-
-    assert done.status == 1
-    assert [line.partition(": ")[0] for line in done.err.splitlines()] == [
-        "line 4", "line 5", "line 6", "line 8", "line 9", "line 11", "line 12", "line 13",
-    ]  # fmt: skip
-    assert done.err.splitlines()[4] == "line 9: /items/0: The row has 4 columns, not 5."
-    assert done.out == "Placed 2 orders; 8 orders refused.\n"
-    assert OrderItem.objects.count() == 2
-
-
-def test_an_order_that_may_have_lost_a_row_is_not_placed(csv):
-    done = run(csv("1,c,beans,1,1", "2,c,beans,1,1", '2,c,"beans,1,1', "2,c,beans,1,1", "3,c,beans,1,1"))
-
-    assert done.err.splitlines() == [
-        "line 3: The row after it cannot be read; it may be one of this order.",
-        "line 4: The row is no CSV.",
-        "line 5: The row before it cannot be read; it may be one of this order.",
-    ]
-    assert done.out == "Placed 2 orders; 3 orders refused.\n"
-    assert OrderItem.objects.count() == 2
-
-
-def test_an_order_of_more_rows_than_are_taken_is_refused_once(csv, monkeypatch):
-    done = run(csv(*["1,c,beans,1,1"] * 1500, "2,c,beans,1,1"))
-
-    assert done.err == "line 2: /items: An order has at most 1000 items (MAX_ITEMS_PER_ORDER).\n"
-    assert done.out == "Placed 1 order; 1 order refused.\n"
-    assert OrderItem.objects.count() == 1
-
-
-@pytest.mark.parametrize("name", ["orders.ndjson", "orders.csv"])
-def test_a_line_larger_than_a_body_may_be_is_refused_alone(ndjson, csv, settings, name):
-    settings.API_MAX_BODY_BYTES = 500
-    if name.endswith("csv"):
-        file = csv("1,c,beans,1,1", f"2,{'c' * 2000},beans,1,1", f"3,{'c' * 2000},beans,1,1")
-    else:
-        file = ndjson(body(), body(customer_id="c" * 2000), "x" * 2000)
-
-    done = run(file)
-
-    assert done.status == 1
-    assert "line 3: " in done.err
-    assert Order.objects.count() <= 1
-
-
-def test_only_the_first_twenty_are_listed_and_all_are_written_where_one_asks(ndjson, tmp_path):
-    errors = tmp_path / "errors.ndjson"
-    file = ndjson(*[{"customer_id": "c"}] * 25, body())
-
-    done = run(file, "--errors", str(errors))
-
-    assert len(done.err.splitlines()) == 21
-    assert done.err.splitlines()[-1] == "And 5 more."
-    written = [json.loads(line) for line in errors.read_text().splitlines()]
-    assert len(written) == 25
-    assert written[24] == {"line": 25, "pointer": "/items", "detail": "This field is required."}
-    assert Order.objects.count() == 1
-
-
-def test_the_errors_are_not_written_over_the_orders(ndjson):
-    file = ndjson(*many(1))
-    before = file.read_bytes()
-
-    done = run(file, "--errors", str(file))
-
-    assert done.status == 2
-    assert file.read_bytes() == before
-    assert_nothing_was_written()
-
-
 # --- Options
 
 
@@ -525,39 +339,3 @@ def test_the_format_can_be_said(ndjson, csv):
     assert run(ndjson(*many(1), name="orders.txt"), "--format", "ndjson").status == 0
     assert run(csv("1,c,beans,1,1", name="more.txt"), "--format", "csv").status == 0
     assert Order.objects.count() == 2
-
-
-# --- Files that are none
-
-
-def test_what_is_no_file_of_orders_is_said_in_a_sentence(tmp_path, ndjson, csv):
-    binary = tmp_path / "binary.ndjson"
-    binary.write_bytes(os.urandom(1000) + b"\0\n" * 1000)
-    empty = ndjson(name="empty.ndjson")
-    pipe = tmp_path / "pipe"
-    os.mkfifo(pipe)
-
-    for file, options, said in (
-        (tmp_path / "missing.csv", (), "missing.csv cannot be read: No such file or directory."),
-        (tmp_path, ("--format", "csv"), "is no ordinary file."),
-        (pipe, ("--format", "csv"), "is no ordinary file."),
-        (binary, (), "is binary: orders come as text in UTF-8."),
-        (binary, ("--format", "csv"), "is binary: orders come as text in UTF-8."),
-        (empty, (), "is empty."),
-        (ndjson(*many(1), name="orders.txt"), (), "say its --format."),
-        (ndjson(*many(1)), ("--format", "csv"), f"its first line must be {HEADER}."),
-        (csv("1,c,beans,1,1"), ("--format", "ndjson"), "is CSV: say --format csv."),
-        (
-            csv("1;c;beans;1;1", header=HEADER.replace(",", ";"), name="excel.csv"),
-            (),
-            f"its first line must be {HEADER}.",
-        ),
-        (csv("1,c,beans,1,1", header=f"{HEADER},note", name="note.csv"), (), f"its first line must be {HEADER}."),
-        (ndjson("[", "  {}", "]", name="array.ndjson"), (), "is one JSON array"),
-        (ndjson(*many(1)), ("--errors", str(tmp_path / "no" / "folder")), "cannot be written"),
-    ):
-        done = run(file, *options)
-        assert (done.status, done.out) == (2, ""), said
-        assert said in done.err
-        assert len(done.err.splitlines()) == 1
-    assert_nothing_was_written()

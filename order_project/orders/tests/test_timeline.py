@@ -1,151 +1,24 @@
 """GET /orders/{id}/timeline: what this service knows of an order, joined with what the processor tells."""
 
-import html
 import json
-import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
-from django.core.management import CommandError, call_command
 from django.db import connection
-from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
-from pytest_django.fixtures import Settings
 from rest_framework.permissions import IsAuthenticated
 
-from messaging.models import DeadLetter, FailedAttempt, OperatorAction, OutboxMessage, Process
-from observability.context import bind
+from messaging.models import OperatorAction, OutboxMessage, Process
 from orders import services
 from orders.models import Order
 from orders.tests.factories import LINES, make_order
+from orders.tests.timelines import attempt, kinds, letter, place, read, theirs
 from timeline.views import OrderTimelineView
 
 pytestmark = pytest.mark.django_db
 NOON = datetime(2026, 6, 15, 12, tzinfo=UTC)
-
-
-class Processor(HTTPServer):
-    """The other service, which answers what a test tells it to."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.status = 200
-        self.body: bytes | None = None
-        self.half: dict[str, Any] = {
-            "service": "processor",
-            "status": "pending",
-            "waits_for": None,
-            "notes": [],
-            "events": [],
-        }
-        self.asked: list[tuple[str, dict[str, str]]] = []
-
-    def tells(self, *events: dict[str, Any], **changes: Any) -> None:
-        self.half |= {"events": list(events)} | changes
-
-
-class _Handler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        processor = cast(Processor, self.server)
-        processor.asked.append((self.path, dict(self.headers)))
-        body = json.dumps(processor.half).encode() if processor.body is None else processor.body
-        self.send_response(processor.status)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def processor(settings: Settings) -> Iterator[Processor]:
-    server = Processor()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    settings.LEDGER = settings.LEDGER | {"PEER_URL": f"http://127.0.0.1:{server.server_port}/", "PEER_TOKEN": "t"}
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def no_processor(settings: Settings) -> None:
-    settings.LEDGER = settings.LEDGER | {"PEER_URL": "http://127.0.0.1:1/"}
-
-
-def theirs(kind: str, at: datetime, **changes: Any) -> dict[str, Any]:
-    return {
-        "at": at.isoformat(),
-        "seconds_since_previous": None,
-        "service": "processor",
-        "kind": kind,
-        "title": kind.capitalize(),
-        "severity": "info",
-        "detail": {},
-        "link": "",
-    } | changes
-
-
-def read(client: Client, order_id: Any) -> dict[str, Any]:
-    answer = client.get(f"/orders/{order_id}/timeline")
-    assert answer.status_code == 200, answer.content
-    return dict(answer.json())
-
-
-def kinds(timeline: dict[str, Any]) -> list[str]:
-    return [event["kind"] for event in timeline["events"]]
-
-
-def place(correlation_id: str = "request-1", **of: Any) -> Order:
-    with bind(correlation_id=correlation_id):
-        placed = services.place_order(customer_id="customer-1", lines=LINES, **of)
-    return Order.objects.get(id=placed.order.order_id)
-
-
-def attempt(order: Order, **changes: Any) -> FailedAttempt:
-    return FailedAttempt.objects.create(
-        **{
-            "step": "handle",
-            "message_id": uuid4(),
-            "type": "order.processed",
-            "subject": str(order.id),
-            "correlation_id": order.correlation_id,
-            "attempt": 1,
-            "error_type": "ValueError",
-            "error_message": "no such thing",
-            "place": "orders.services.record_results",
-            "retry_in": "5s",
-        }
-        | changes
-    )
-
-
-def letter(order: Order, **changes: Any) -> DeadLetter:
-    now = timezone.now()
-    return DeadLetter.objects.create(
-        **{
-            "fingerprint": uuid4(),
-            "message_id": uuid4(),
-            "type": "order.processed",
-            "queue": "orders.events.v1",
-            "body": b'{"secret": "payload"}',
-            "subject": str(order.id),
-            "correlation_id": order.correlation_id,
-            "error_type": "ValueError",
-            "error_message": "no such thing",
-            "traceback": "Traceback: secret",
-            "first_failed_at": now,
-            "last_failed_at": now,
-        }
-        | changes
-    )
 
 
 def test_a_completed_order_is_told_from_both_sides_in_one_order_with_the_time_between(client, processor):
@@ -495,107 +368,3 @@ def test_it_costs_the_same_few_queries_however_many_orders_and_failures_there_ar
 
     assert len(many) <= len(few) + 3  # groups, inbox and the dead letters' actions, of which there were none to ask for
     assert len(many) < 25
-
-
-def test_the_command_tells_it_in_a_table(processor, capsys):
-    order = make_order(at=NOON, status="completed", correlation_id="request-1")
-    Order.objects.update(updated_at=NOON + timedelta(seconds=4))
-    processor.tells(theirs("decided", NOON + timedelta(seconds=3), title="Decided: completed"))
-
-    call_command("trace", str(order.id))
-
-    said = capsys.readouterr().out
-    assert "Completed 4.00 s after it was accepted." in said
-    assert "request-1" in said
-    assert "+3.00 s" in said
-    assert "Decided: completed" in said
-
-
-def test_the_command_tells_programs_what_the_api_tells(client, processor, capsys):
-    order = make_order(status="completed")
-
-    call_command("trace", str(order.id), "--json")
-
-    assert json.loads(capsys.readouterr().out) == read(client, order.id)
-
-
-@pytest.mark.parametrize("order_id", [str(uuid4()), "no-uuid"])
-def test_the_command_fails_for_an_order_that_there_is_not(processor, order_id):
-    with pytest.raises(CommandError, match="no order") as failure:
-        call_command("trace", order_id)
-
-    assert failure.value.returncode == 1
-
-
-def page(admin: Client, order: Order) -> str:
-    answer = admin.get(f"/admin/orders/order/{order.id}/timeline/")
-    assert answer.status_code == 200, answer
-    return html.unescape(answer.content.decode())
-
-
-def test_the_page_shows_each_step_with_its_service_its_time_and_its_links(admin, processor, settings):
-    order = make_order(at=NOON, status="completed", correlation_id="request-1")
-    Order.objects.update(updated_at=NOON + timedelta(seconds=62))
-    detail = {"error": "RuntimeError: <b>away</b>", "next_try_at": "2026-06-15T12:00:07+00:00"}
-    link = "messaging/deadletter/5/change/"
-    processor.tells(theirs("tried", NOON + timedelta(seconds=2), title="Try 1 failed", detail=detail, link=link))
-
-    shown = page(admin, order)
-    raw = admin.get(f"/admin/orders/order/{order.id}/timeline/").content.decode()
-
-    assert "Completed 1 min 2 s after it was accepted." in shown
-    assert "Order service" in shown
-    assert "Processor" in shown
-    assert "12:00:02.000" in shown
-    assert "2.00 s later" in shown
-    assert "1 min later: a long time" in shown
-    assert f'href="{settings.PROCESSOR_ADMIN_URL}messaging/deadletter/5/change/"' in shown
-    assert "Dead letter, in the processor's admin" in shown
-    assert "2026-06-15 12:00:07" in shown
-    assert "<b>away</b>" not in raw
-    assert "request-1" in shown
-    assert 'data-pending="no"' in shown
-    assert "http-equiv" not in shown
-
-
-def test_the_page_of_a_pending_order_refreshes_itself_and_points_at_what_it_waits_for(admin, processor, settings):
-    order = make_order(at=timezone.now() - timedelta(minutes=5))
-    processor.tells(
-        waits_for={"service": "processor", "text": "A dead letter waits.", "link": "messaging/deadletter/5/change/"}
-    )
-
-    shown = page(admin, order)
-
-    assert 'data-pending="yes"' in shown
-    assert '<meta http-equiv="refresh" content="5">' in shown
-    assert "A dead letter waits." in shown
-    assert f'class="desk-button desk-primary" href="{settings.PROCESSOR_ADMIN_URL}messaging/deadletter/5' in shown
-    assert "5 min 0 s later: a long time" in shown or "5 min later: a long time" in shown
-
-
-def test_the_page_without_the_processor_says_so(admin, no_processor):
-    assert "Only what the order service knows is shown" in page(admin, make_order())
-
-
-def test_an_order_and_the_list_lead_to_the_timeline(admin, processor):
-    order = make_order()
-    url = f"/admin/orders/order/{order.id}/timeline/"
-
-    assert f'href="{url}"' in admin.get("/admin/orders/order/").content.decode()
-    assert f'href="{url}"' in admin.get(f"/admin/orders/order/{order.id}/change/").content.decode()
-
-
-def test_only_who_may_see_orders_sees_the_page(client, processor, django_user_model):
-    order = make_order()
-    url = f"/admin/orders/order/{order.id}/timeline/"
-    assert client.get(url).status_code == 302
-
-    client.force_login(django_user_model.objects.create_user("somebody", is_staff=True))
-
-    assert client.get(url).status_code == 403
-    assert processor.asked == []
-
-
-@pytest.mark.parametrize("order_id", [uuid4(), "no-uuid"])
-def test_there_is_no_page_of_no_order(admin, processor, order_id):
-    assert admin.get(f"/admin/orders/order/{order_id}/timeline/").status_code == 404
