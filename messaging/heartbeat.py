@@ -8,6 +8,8 @@ from django.db import connection
 
 INTERVAL = 5.0
 """Seconds between two writes."""
+# Those that start together have seen each other after a second, and rest accordingly.
+_FIRST_INTERVAL = 1.0
 
 _GONE = 3 * INTERVAL
 """A process that has not written for so long no longer counts."""
@@ -64,13 +66,14 @@ class Heartbeat:
             "rate": rate,
             "gone": _GONE,
         }
+        interval = INTERVAL
         with connection.cursor() as cursor:
             if not self._begun:
                 cursor.execute(_BEGIN, [self._name])
-                self._begun = True
+                self._begun, interval = True, _FIRST_INTERVAL
             cursor.execute(_BEAT, values)
             self.others = cursor.fetchone()[0]
-        self._due, self._done, self._busy = now + INTERVAL, 0, 0.0
+        self._due, self._done, self._busy = now + interval, 0, 0.0
 
     def end(self) -> None:
         """Removes the row: the process leaves in order."""

@@ -1,3 +1,4 @@
+import time
 from datetime import timedelta
 from typing import Any
 
@@ -65,6 +66,19 @@ def test_it_counts_the_others_that_are_there() -> None:
     heartbeat._due = 0
     heartbeat.beat()
     assert heartbeat.others == 2, "it is none of them"
+
+
+def test_those_that_start_together_know_of_each_other_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    first, second = Heartbeat("relay"), Heartbeat("relay")
+    second._name += "0"  # both are of this process
+    first.beat()
+    second.beat()
+    assert (first.others, second.others) == (0, 1)
+    now += 1
+    first.beat()
+    assert first.others == 1
 
 
 def test_running_relays_and_consumers_are_seen_and_leave_no_row(
