@@ -47,6 +47,35 @@ def test_what_is_added_meanwhile_does_not_shift_the_pages(client, users):
     assert follow(client, following)[0] == ["user3", "user2", "user1"]
 
 
+@pytest.fixture
+def one_moment(users):
+    """All of them at once, as the orders of a batch are."""
+    User.objects.update(date_joined=timezone.now() - datetime.timedelta(days=1))
+
+
+def test_those_of_one_moment_are_on_the_pages_once_too_in_both_directions(client, one_moment):
+    pages = [["user6", "user5", "user4"], ["user3", "user2", "user1"], ["user0"]]
+    assert follow(client, "/users-by-date?page_size=3") == pages
+    second = client.get(client.get("/users-by-date?page_size=3").json()["next"]).json()
+    third = client.get(second["next"]).json()
+    assert follow(client, third["previous"], "previous") == [pages[1], pages[0]]
+    assert client.get(third["previous"]).json()["next"] == second["next"]
+
+
+def test_what_is_added_meanwhile_does_not_shift_the_pages_of_one_moment(client, one_moment):
+    following = client.get("/users-by-date?page_size=3").json()["next"]
+    User.objects.bulk_create(User(username=f"newer{number}") for number in range(5))
+    assert follow(client, following) == [["user3", "user2", "user1"], ["user0"]]
+
+
+def test_an_empty_page_leads_to_the_last_one(client, one_moment):
+    following = client.get("/users-by-date?page_size=5").json()["next"]
+    User.objects.filter(username__in=("user0", "user1")).delete()
+    empty = client.get(following).json()
+    assert (empty["results"], empty["next"]) == ([], None)
+    assert follow(client, empty["previous"], "previous") == [["user6", "user5", "user4", "user3", "user2"]]
+
+
 def test_it_neither_counts_nor_skips(client, users, django_assert_num_queries):
     url = client.get("/users?page_size=3").json()["next"]
     with django_assert_num_queries(1) as captured:
@@ -88,15 +117,26 @@ def encoded(text: str) -> str:
         "%00",
         "!" * 3000,
         encoded("p=nonsense"),
-        encoded("p=\x00"),
-        encoded("p=" + "9" * 5000),
-        encoded("p=9999-99-99"),
-        encoded("p=é"),
-        encoded("o=x"),
-        encoded("o=-1"),
-        encoded("r=x"),
-        encoded("r=" + "9" * 5000),
-        encoded("p='; DROP TABLE auth_user; --"),
+        encoded("[" * 5000),
+        encoded("{}"),
+        encoded("[false]"),
+        encoded('[0, ["1"]]'),
+        encoded("[false, [1]]"),
+        encoded('[false, "1"]'),
+        encoded('[false, ["1", "2", "3"]]'),
+        *(
+            cursor
+            for value in (
+                "nonsense",
+                "\\u0000",
+                "9" * 5000,
+                "9999-99-99",
+                "é",
+                "\\ud800",
+                "'; DROP TABLE auth_user; --",
+            )
+            for cursor in (encoded(f'[false, ["{value}"]]'), encoded(f'[true, ["{value}", "{value}"]]'))
+        ),
     ],
 )
 def test_a_cursor_that_was_never_given_out_is_a_problem(client, problem, users, path, cursor):
@@ -106,6 +146,6 @@ def test_a_cursor_that_was_never_given_out_is_a_problem(client, problem, users, 
     assert User.objects.count() == 7
 
 
-@pytest.mark.parametrize("cursor", [encoded("p=" + "9" * 300), encoded("o=99999999999"), encoded("p=-5&r=1"), ""])
+@pytest.mark.parametrize("cursor", ['[false, ["%s"]]' % ("9" * 300), '[true, ["-5"]]', "[true, []]", ""])
 def test_a_cursor_that_someone_made_up_well_costs_no_more_than_a_page(client, users, cursor):
-    assert client.get("/users", {"cursor": cursor}).status_code in (200, 404)
+    assert client.get("/users", {"cursor": encoded(cursor)}).status_code in (200, 404)

@@ -4,11 +4,12 @@ from typing import Any, NoReturn
 
 from django.contrib import admin
 from django.contrib.auth.models import User
-from django.db import OperationalError, connection
+from django.db import InternalError, OperationalError, connection
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import include, path
 from django.utils.module_loading import import_string
 from drf_spectacular.utils import extend_schema
+from psycopg.errors import ReadOnlySqlTransaction
 from rest_framework import generics, serializers
 from rest_framework.exceptions import PermissionDenied, Throttled
 from rest_framework.request import Request
@@ -105,7 +106,7 @@ class UserByDateSerializer(UserSerializer):
 
 class UsersByDate(Users):
     serializer_class = UserByDateSerializer
-    ordering = "-date_joined"
+    ordering = ("-date_joined", "-id")
 
 
 class SearchSerializer(serializers.Serializer[Any]):
@@ -138,6 +139,8 @@ class Failing(View):
                 raise Throttled(wait=7)
             case "database":
                 raise OperationalError("server at 10.0.0.7 closed the connection; password=secret")
+            case "standby":
+                raise InternalError("cannot execute INSERT in a read-only transaction") from ReadOnlySqlTransaction()
             case _:
                 raise RuntimeError("a secret of ours")
 
@@ -161,6 +164,8 @@ def plain(request: HttpRequest, how: str) -> HttpResponse:
         case "database":
             connection.cursor()
             return HttpResponse()
+        case "standby":
+            raise InternalError("cannot execute INSERT in a read-only transaction") from ReadOnlySqlTransaction()
         case _:
             raise RuntimeError("a secret of ours")
 

@@ -185,7 +185,7 @@ def test_a_bad_parameter_is_answered_422_that_names_it(client, parameter, value)
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize("cursor", ["garbage", "cD1ub3doZXJl", ""])
+@pytest.mark.parametrize("cursor", ["garbage", "W2ZhbHNlLCBbIm5vd2hlcmUiLCAibm93aGVyZSJdXQ==", ""])
 def test_a_page_that_is_not_there_is_answered_404(client, cursor):
     make_order()
 
