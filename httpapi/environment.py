@@ -39,6 +39,17 @@ def _decimal(text: str) -> Decimal:
 
 _CASTS = {bool: _boolean, int: _integer}
 
+# A server whose host has vanished answers nothing, not even that it is gone. Left to the operating system, who waits
+# for it waits a quarter of an hour, or two hours if the question had arrived. `tcp_user_timeout` in milliseconds, the
+# others in seconds.
+_GIVE_UP_ON_A_SILENT_SERVER = {
+    "connect_timeout": 5,
+    "tcp_user_timeout": 20_000,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+}
+
 
 class Environment(environ.Env):
     """django-environ, strict. A variable that is malformed, or required and missing, raises SystemExit."""
@@ -63,6 +74,11 @@ class Environment(environ.Env):
             raise SystemExit(f"{var} is malformed: it must be one of {', '.join(choices)}.")
         return value
 
+    def list(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET) -> Any:
+        """What stands between the commas, without blanks around it and without what is empty."""
+        given = super().list(var, cast, default)
+        return [item.strip() for item in given if item.strip()]
+
     def decimal(self, var: str, *, default: Decimal) -> Decimal:
         """An exact number, such as an amount of money."""
         value: Decimal = self.get_value(var, cast=_decimal, default=default)
@@ -82,8 +98,12 @@ class Environment(environ.Env):
         if not holds:
             raise SystemExit(f"{var} is malformed: it must look like postgresql://user:password@host:5432/name.")
         database: dict[str, Any] = self.db_url_config(url)
-        # Only statements that ask for it are prepared; Django's own are not.
-        options = {"connect_timeout": 5, "prepare_threshold": 5 if prepare else None} | database.get("OPTIONS", {})
+        options = {
+            **_GIVE_UP_ON_A_SILENT_SERVER,
+            # Only statements that ask for it are prepared; Django's own are not.
+            "prepare_threshold": 5 if prepare else None,
+            **database.get("OPTIONS", {}),
+        }
         return database | {"ENGINE": "database.backend", "OPTIONS": options}
 
     def amqp(self, var: str) -> str:

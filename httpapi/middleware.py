@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 from django.conf import settings
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
 from httpapi.content_type import REFUSED
 from httpapi.parsers import max_body_bytes, too_large
-from httpapi.problems import Problem, as_problem, not_found, problem_response, wants_html
+from httpapi.problems import Problem, as_problem, database_is_away, not_found, problem_response, wants_html
 
 type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -46,7 +45,7 @@ class ProblemMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """For the views that are not REST framework's: the admin's, mostly."""
-        if isinstance(exception, (OperationalError, InterfaceError)):
+        if database_is_away(exception):
             problem = as_problem(exception)
             assert problem is not None
             return problem_response(request, problem)

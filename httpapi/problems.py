@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import InterfaceError, OperationalError
+from django.db import DatabaseError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from django.shortcuts import render
 from rest_framework import exceptions
@@ -115,7 +115,7 @@ def as_problem(exc: Exception) -> Problem | None:
             return Problem(413, "The body is larger than this service takes.")
         case UnreadablePostError():
             return Problem(400, "The body could not be read to its end.")
-        case OperationalError() | InterfaceError():
+        case DatabaseError() | InterfaceError() if database_is_away(exc):
             # The text of a driver's error is for operators, not for clients.
             logger.warning("database unavailable", extra={"error": (str(exc).strip().splitlines() or [""])[0]})
             return Problem(
@@ -124,6 +124,12 @@ def as_problem(exc: Exception) -> Problem | None:
                 headers={"Retry-After": str(RETRY_AFTER)},
             )
     return None
+
+
+def database_is_away(error: Exception) -> bool:
+    """Whether it says nothing of the request: the database cannot be asked, or takes no writes, as a standby."""
+    read_only = getattr(error.__cause__, "sqlstate", "") == "25006"
+    return isinstance(error, OperationalError | InterfaceError) or (isinstance(error, DatabaseError) and read_only)
 
 
 def _headers(exc: exceptions.APIException) -> dict[str, str]:

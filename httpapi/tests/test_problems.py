@@ -164,6 +164,13 @@ def test_without_a_database_it_asks_to_come_again_and_tells_clients_nothing(clie
     assert "secret" not in body["detail"]
 
 
+@pytest.mark.parametrize("path", ["/failing/standby", "/plain/standby"])
+def test_a_database_that_takes_no_writes_is_none_that_is_there(client, problem, path):
+    response = client.get(path)
+    problem(response, 503)
+    assert response.headers["Retry-After"] == "5"
+
+
 @pytest.mark.parametrize("path", ["/failing/otherwise", "/plain/otherwise"])
 def test_a_fault_of_ours_is_logged_and_not_shown(client, problem, path, caplog):
     response = client.get(path, headers={"X-Request-ID": "abc"})
