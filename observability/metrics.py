@@ -28,6 +28,15 @@ _DIRECTORY = "PROMETHEUS_MULTIPROC_DIR"
 _PREFIX = "gunicorn-metrics-"
 
 
+def count_apart() -> None:
+    """For the settings, before anything counts: only gunicorn's workers count together, whatever the environment says.
+
+    It may be one for all processes. A relay that took part would find no folder, or its counts added to the workers'.
+    """
+    if "gunicorn" not in sys.modules:
+        os.environ.pop(_DIRECTORY, None)
+
+
 def gunicorn_on_starting(server: Any = None) -> None:
     """gunicorn's `on_starting`: gives the workers an empty directory to count in.
 

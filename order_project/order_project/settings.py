@@ -9,11 +9,13 @@ from pathlib import Path
 from httpapi import settings as httpapi_settings
 from httpapi.environment import Environment
 from observability.logs import logging_config
+from observability.metrics import count_apart
 from observability.release import installed_release
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 Environment.read_env(BASE_DIR / ".env")
 env = Environment()
+count_apart()
 
 # --- What every installation decides
 DEBUG = env.bool("DEBUG", default=False)

@@ -117,6 +117,28 @@ def test_what_the_database_url_says_of_libpq_is_kept():
     assert "'connect_timeout': 9" in databases
 
 
+def test_a_database_that_vanishes_is_given_up_unless_its_url_says_otherwise():
+    (usual,) = from_settings("DATABASES")
+    (patient,) = from_settings("DATABASES", DATABASE_URL="postgresql://u@host/orders?tcp_user_timeout=0&keepalives=0")
+
+    assert "'tcp_user_timeout': 20000" in usual
+    assert "'keepalives_idle': 10" in usual
+    assert "'tcp_user_timeout': 0" in patient
+    assert "'keepalives': 0" in patient
+
+
+def test_blanks_in_a_list_are_none_of_its_items():
+    assert from_settings("ALLOWED_HOSTS", ALLOWED_HOSTS="orders.example.com, api.example.com ,") == [
+        "['orders.example.com', 'api.example.com']"
+    ]
+
+
+def test_only_gunicorn_looks_for_the_folder_in_which_workers_count():
+    code = "import order_project.settings; from prometheus_client import Counter; Counter('c', 'c').inc(); print(1)"
+
+    assert python(code, PROMETHEUS_MULTIPROC_DIR="/nowhere").stdout == "1\n"
+
+
 def test_the_deployment_check_is_clean_with_production_settings():
     code = (
         "import os, sys; os.environ['DJANGO_SETTINGS_MODULE'] = 'order_project.settings';"
