@@ -76,10 +76,11 @@ class Consumer:
         while not self._stop:
             source = Source(self._config)
             try:
-                topology.apply(self._config)
-                # A wrong password ends the process here and now, not at the first message.
+                # A wrong password ends the process here and now, not at the first message; and while the broker is
+                # away, this is what says so.
                 if not self._while_database_away(self._beat):
                     break
+                topology.apply(self._config)
                 source.open()
                 # After a crash the broker sends again what was in hand, and one of these may be what killed the
                 # process: alone in hand it takes no other message with it.
