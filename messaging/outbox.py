@@ -1,5 +1,6 @@
 """The outbox: what a transaction wants announced is a row of the same transaction, so either both happen or neither."""
 
+import logging
 import time
 from collections.abc import Sequence
 from datetime import datetime
@@ -7,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import orjson
-from django.db import connection, transaction
+from django.db import Error, connection, transaction
 from msgspec import Struct
 from msgspec.structs import asdict
 
@@ -16,6 +17,8 @@ from messaging.conf import config
 from messaging.message import OutgoingMessage
 from messaging.models import OutboxMessage
 from observability import context
+
+logger = logging.getLogger(__name__)
 
 CHANNEL = "messaging_outbox"
 
@@ -87,6 +90,7 @@ def row(message: OutgoingMessage) -> tuple[UUID, str, str, str, str, bytes, str]
 def wake_relay() -> None:
     """Hints that there is something to publish. Losing the hint costs at most the relay's poll interval.
 
+    Raises nothing: what it would tell of is committed, and whoever has asked for that must not hear of a failure.
     Called after the commit, in a statement of its own: a transaction that notifies takes a lock on the whole database
     for its commit.
     """
@@ -97,7 +101,10 @@ def wake_relay() -> None:
     if _wakes_left < 1:
         return
     _wakes_left -= 1
-    execute_alone(f"NOTIFY {CHANNEL}")
+    try:
+        execute_alone(f"NOTIFY {CHANNEL}")
+    except Error as error:
+        logger.info("relay not woken", extra={"error": (str(error).strip().splitlines() or [""])[0]})
 
 
 class Claimed(Struct):

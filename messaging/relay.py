@@ -51,6 +51,8 @@ class Relay:
         self._broker = Circuit("broker", stop)
         self._database = Circuit("database", stop)
         self._rests = Rests()
+        self._may_be_more = False
+        """The last batch was a full one, whatever became of it."""
         self._one_at_a_time = 0
         """How many rows to publish singly, because one of them may be what cost the connection."""
 
@@ -88,7 +90,7 @@ class Relay:
             self._database.worked()
             self._beat()
             rest = self._rests.after(published, time.monotonic() - started, others=self._heartbeat.others)
-            if published == self._config.batch_size or self._one_at_a_time:
+            if self._may_be_more or self._one_at_a_time:
                 continue
             if rest:  # a sleep of nothing costs a timer and a switch
                 time.sleep(rest)
@@ -121,6 +123,7 @@ class Relay:
         started = time.monotonic()
         with transaction.atomic():
             rows = outbox.claim(1 if self._one_at_a_time else self._config.batch_size)
+            self._may_be_more = len(rows) == self._config.batch_size
             if not rows:
                 self._one_at_a_time = 0
                 return 0

@@ -1,3 +1,4 @@
+import logging
 import time
 import uuid
 from collections.abc import Iterator
@@ -6,7 +7,7 @@ from dataclasses import replace
 
 import psycopg
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from msgspec.structs import asdict
 
@@ -116,6 +117,31 @@ def test_what_no_queue_takes_stays_with_its_reason_and_holds_back_no_other(
     relay.publish_batch()
     row.refresh_from_db()
     assert row.attempts == 2
+
+
+def test_many_that_no_queue_takes_hold_back_no_other_either(broker: Broker, config: MessagingConfig) -> None:
+    with transaction.atomic():
+        outbox.add([OutgoingMessage(type="nobody.listens", body=b"{}") for _ in range(10)])
+    [last] = add()
+    stop = Stop()
+    # Nobody wakes it, and the poll would take an hour: it goes on because its batches are full.
+    running = Running(Relay(replace(config, poll_interval=3600, batch_size=2), stop).run, stop.request)
+    delivered = broker.get(config.queue)
+    assert delivered is not None
+    assert delivered[0].message_id == str(last.message_id)
+    running.stop()
+
+
+def test_a_hint_that_gets_lost_fails_nothing(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(statement: str) -> None:
+        raise OperationalError("the connection is closed\nand more")
+
+    monkeypatch.setattr(outbox, "_wakes_left", 1.0)
+    monkeypatch.setattr(outbox, "execute_alone", fail)
+    with caplog.at_level(logging.INFO):
+        outbox.wake_relay()
+    [line] = [record for record in caplog.records if record.message == "relay not woken"]
+    assert vars(line)["error"] == "the connection is closed"
 
 
 def test_a_broker_that_is_away_costs_a_message_nothing(config: MessagingConfig) -> None:
