@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from django.db import connection
 
 from messaging.conf import config
+from messaging.health import ALIVE_WITHIN
 
 logger = logging.getLogger(__name__)
 
@@ -21,9 +22,13 @@ _UNKNOWN_RATE = 60  # seconds, while no relay has said how fast it is
 _OVERDUE = """
     SELECT extract(epoch FROM now() - available_at)::float
     FROM messaging_outboxmessage WHERE available_at <= now() ORDER BY available_at, id LIMIT 1"""
-_BACKLOG = """
+# Of those that are alive; else of the one that was alive last. Rows of relays that were killed stay for an hour.
+_BACKLOG = f"""
     SELECT (SELECT count(*) FROM messaging_outboxmessage),
-           (SELECT sum(rate) FROM messaging_process WHERE role = 'relay')"""
+           (SELECT coalesce(
+                sum(rate) FILTER (WHERE seen_at > now() - interval '{ALIVE_WITHIN} seconds'),
+                (array_agg(rate ORDER BY seen_at DESC))[1])
+            FROM messaging_process WHERE role = 'relay' AND rate IS NOT NULL)"""
 
 
 @dataclass(frozen=True, slots=True)

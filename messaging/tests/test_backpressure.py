@@ -52,6 +52,23 @@ def test_the_time_to_come_back_is_the_backlog_by_the_rate_of_all_relays(mode: An
     assert 120 <= pressure.overdue < 130
 
 
+def test_relays_that_were_killed_do_not_count_unless_all_were(mode: Any) -> None:
+    mode("refuse")
+    overdue(90)
+    Process.objects.create(name="relay a:1", role="relay", rate=3.0)
+    for number, minutes in enumerate((5, 4, 3)):
+        seen_at = timezone.now() - timedelta(minutes=minutes)
+        Process.objects.create(name=f"relay killed:{number}", role="relay", rate=9.0 * minutes, seen_at=seen_at)
+    pressure = backpressure.refusing()
+    assert pressure is not None
+    assert pressure.retry_after == 30
+    Process.objects.filter(name="relay a:1").delete()
+    backpressure._looked_at = -math.inf
+    pressure = backpressure.refusing()
+    assert pressure is not None
+    assert pressure.retry_after == 4, "as fast as the last of them was"
+
+
 @pytest.mark.parametrize(("rate", "seconds"), [(None, 60), (0.001, 300), (100_000.0, 1)])
 def test_the_time_to_come_back_has_bounds(mode: Any, rate: float | None, seconds: int) -> None:
     mode("refuse")
