@@ -28,9 +28,8 @@ def main(arguments: list[str]) -> None:
         if "--json" not in arguments:
             say(f"── {service.name} service")
         command: list[str | Path] = [BIN / "python", "manage.py", "reconcile", *arguments]
-        codes.append(
-            subprocess.run(command, cwd=service.folder, env=system.environment(service), check=False).returncode
-        )
+        code = subprocess.run(command, cwd=service.folder, env=system.environment(service), check=False).returncode
+        codes.append(code if code >= 0 else 128 - code)  # as a shell has it for one that a signal has ended
         if "--json" not in arguments:
             say()
     # What the first has left to the second is mended by now; the second has looked at both books once more.

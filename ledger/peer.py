@@ -119,20 +119,26 @@ class FilePeer:
             self._file.seek(0)
             header = json.loads(self._file.readline())
             _must_be(self._book.peer, header["service"], self._name)
+            if header["version"] != _EXPORT_VERSION:
+                raise PeerError(f"{self._name} was exported by another release: export it again, by the same as here.")
             return datetime.fromisoformat(header["made_at"])
         except (KeyError, TypeError, ValueError):
             raise PeerError(f"{self._name} is no export of `manage.py reconcile --export`.") from None
 
     def entries(self) -> Iterator[list[Entry]]:
         chunk: list[Entry] = []
+        count = 0
         try:
             for line in self._file:
                 found = json.loads(line)
                 if "queued" in found:
+                    if found["entries"] != count:
+                        raise PeerError(f"{self._name} has {count} of {found['entries']} entries: export it again.")
                     yield chunk
                     self.queued = found["queued"]
                     return
                 chunk.append(_entry(found))
+                count += 1
                 if len(chunk) == MAX_PAGE:
                     yield chunk
                     chunk = []
@@ -144,7 +150,7 @@ class FilePeer:
 def export(book: Book, file: IO[str]) -> int:
     """Writes this service's book for `FilePeer`: one JSON object a line. Returns how many entries it has.
 
-    The last line shows that the file is whole.
+    The last line says how many there are, which shows that the file is whole.
     """
     count = 0
     file.write(json.dumps({"service": book.service, "made_at": moment(now()), "version": _EXPORT_VERSION}) + "\n")

@@ -187,3 +187,15 @@ def test_a_file_of_something_else_is_no_book(exported: tuple[Path, UUID]) -> Non
         path.write_text(content)
         with pytest.raises(PeerError, match=said):
             from_file(path)
+
+
+def test_a_file_that_has_lost_lines_or_is_of_another_version_is_no_book(exported: tuple[Path, UUID]) -> None:
+    path, _ = exported
+    header, _entry, last = path.read_text().splitlines(keepends=True)
+
+    path.write_text(header + last)
+    with pytest.raises(PeerError, match="0 of 1 entries"):
+        from_file(path)
+    path.write_text(header.replace('"version": 1', '"version": 2') + _entry + last)
+    with pytest.raises(PeerError, match="another release"):
+        from_file(path)

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from ledger import report
 from ledger.book import Book, book
 from ledger.peer import FilePeer, HttpPeer, Peer, PeerError, export
-from ledger.reconciliation import Result, look, repair
+from ledger.reconciliation import DOUBLE, MISSING, Result, look, repair
 
 _HELP = """\
 Compares the books of the two services: every accepted order must be in one place.
@@ -92,7 +92,7 @@ class Command(BaseCommand):
             for line in report.as_text(result, ours, older_than=given, limit=limit, repaired=repaired):
                 self.stdout.write(line)
         if not result.balanced:
-            raise SystemExit(1)
+            raise SystemExit(1 if result.orders(*MISSING, *DOUBLE) else 2)
 
     def _look(self, ours: Book, peer: Peer, *, older_than: timedelta, again_after: timedelta) -> Result:
         with tqdm(disable=None, unit=" entries", desc=f"book of {ours.peer}", leave=False) as bar:
