@@ -32,6 +32,8 @@ SUFFIXES = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
 # A chunk has as many orders as a batch may have, and ends earlier once it is so large. Where one ends is part of its
 # key: it must depend on the file alone, on no setting.
 _MAX_CHUNK_BYTES = 4 * 1024 * 1024
+# No more of a line is read into memory, and no line that is longer is looked into.
+_MAX_LINE_BYTES = 16 * 1024 * 1024
 _LONGEST_WAIT = 10  # seconds
 # So many chunks are placed at once, for while PostgreSQL writes one, others can be read: 1.5 to 2 times the orders.
 _AT_ONCE = 4
@@ -236,34 +238,34 @@ class _Found(Struct, frozen=True):
 class _Line(Struct, frozen=True):
     number: int
     text: bytes | None
-    """None when it is longer than a body may be."""
+    """None when it is longer than `_MAX_LINE_BYTES`."""
     end: int
 
 
 def _lines(file: BinaryIO) -> Iterator[_Line]:
-    """The lines that are not blank. Reads no more of one into memory than the API would."""
-    limit = max_body_bytes()
+    """The lines that are not blank."""
     number, end = 0, 0
-    while piece := file.readline(limit + 1):
+    while piece := file.readline(_MAX_LINE_BYTES + 1):
         number += 1
         end += len(piece)
         text: bytes | None = piece.removeprefix(codecs.BOM_UTF8) if number == 1 else piece
-        if len(piece) > limit:
+        if len(piece) > _MAX_LINE_BYTES:
             text = None
-            while not piece.endswith(b"\n") and (piece := file.readline(limit)):
+            while not piece.endswith(b"\n") and (piece := file.readline(_MAX_LINE_BYTES)):
                 end += len(piece)
         if text is None or text.strip():
             yield _Line(number, text, end)
 
 
 def _too_long(what: str) -> Errors:
-    return [error("", f"{what} is larger than the {max_body_bytes()} bytes this service takes.")]
+    most = min(max_body_bytes(), _MAX_LINE_BYTES)
+    return [error("", f"{what} is larger than the {most} bytes this service takes.")]
 
 
 def _ndjson(name: str, file: BinaryIO) -> Iterator[_Found]:
     for line in _lines(file):
         sent: Any
-        if line.text is None:
+        if line.text is None or len(line.text) > max_body_bytes():
             sent = Refused(_too_long("The line"), sent=None)
         elif (plain := read_plain(line.text)) is not None:
             sent = plain
@@ -295,8 +297,13 @@ def _csv(name: str, file: BinaryIO) -> Iterator[_Found]:
                 group.wrong.append(error("", "The row after it cannot be read; it may be one of this order."))
                 yield group.found()
             group, doubtful = None, True
-            detail = "The row is no CSV." if row is None else f"The row has too few columns, {len(row)}."
-            yield _Found(Refused([error("", detail)], sent=line.text), line.number, line.end)
+            if line.text is None:
+                wrong = _too_long("The row")
+            elif row is None:
+                wrong = [error("", "The row is no CSV.")]
+            else:
+                wrong = [error("", f"The row has too few columns, {len(row)}.")]
+            yield _Found(Refused(wrong, sent=line.text), line.number, line.end)
             continue
         if group is None or group.order != row[at["order"]]:
             if group:

@@ -4,13 +4,16 @@ import json
 import os
 
 import pytest
+from django.db import ProgrammingError
 
+from orders import imports
 from orders.models import Order, OrderItem
 from orders.tests.conftest import HEADER
 from orders.tests.factories import body, item
 from orders.tests.importing import (
     assert_nothing_was_written,
     customers,
+    in_chunks_of,
     many,
     run,
 )
@@ -170,3 +173,46 @@ def test_what_is_no_file_of_orders_is_said_in_a_sentence(tmp_path, ndjson, csv):
         assert said in done.err
         assert len(done.err.splitlines()) == 1
     assert_nothing_was_written()
+
+
+def test_a_database_that_refuses_ends_with_2_and_says_how_far_it_has_come(ndjson, monkeypatch):
+    def refuse(**_: object) -> None:
+        raise ProgrammingError('relation "orders_order" does not exist')
+
+    monkeypatch.setattr(imports, "place_batch", refuse)
+
+    done = run(ndjson(*many(2)))
+
+    assert done.status == 2
+    assert 'The database refuses: relation "orders_order" does not exist. Placed 0 orders' in done.err
+    assert "The same command goes on from there." in done.err
+
+
+def test_errors_that_find_no_room_end_with_2(ndjson):
+    done = run(ndjson(*many(2), {}), "--errors", "/dev/full")
+
+    assert done.status == 2
+    assert "No space left on device" in done.err
+    assert Order.objects.count() == 2
+
+
+def test_where_chunks_end_is_no_matter_of_how_large_an_order_may_be(csv, settings, monkeypatch):
+    in_chunks_of(monkeypatch, 2)
+    file = csv("1,c,beans,1,1", f"1,c,{'b' * 2000},1,1", "2,c,beans,1,1", "3,c,beans,1,1", "4,c,beans,1,1")
+
+    def borders() -> list[list[int]]:
+        with imports.OrderFile(str(file), None) as opened:
+            return [[entry.line for entry in chunk.entries] for chunk in opened.chunks()]
+
+    usual = borders()
+    settings.API_MAX_BODY_BYTES = 500
+
+    assert borders() == usual == [[2, 4], [5, 6]]
+
+
+def test_a_row_that_is_longer_than_any_may_be_says_so(csv, monkeypatch):
+    monkeypatch.setattr(imports, "_MAX_LINE_BYTES", 500)
+
+    done = run(csv("1,c,beans,1,1", f"2,{'c' * 2000},beans,1,1"))
+
+    assert "line 3: The row is larger than the 500 bytes this service takes." in done.err

@@ -8,6 +8,7 @@ from functools import partial
 from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
@@ -75,6 +76,8 @@ class Command(BaseCommand):
                 self._import(file, summary, errors)
         except ImportFailed as error:
             raise CommandError(str(error), returncode=2) from error
+        except OSError as error:
+            raise CommandError(f"A file cannot be read or written: {error}. {_AGAIN}", returncode=2) from error
         if options["json"]:
             self.stdout.write(json.dumps(asdict(summary)))
         else:
@@ -97,9 +100,13 @@ class Command(BaseCommand):
                     imports.place_all(file, chunks, on_placed=placed, on_wait=self._say_why)
         except KeyboardInterrupt:
             raise CommandError(f"Stopped. {_so_far(summary)} {_AGAIN}", returncode=130) from None
-        except (OperationalError, InterfaceError) as error:
+        except DatabaseError as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            said = f"The database is not available: {reason}. {_so_far(summary)} {_AGAIN}"
+            away = isinstance(error, OperationalError | InterfaceError)
+            said = f"The database {'is not available' if away else 'refuses'}: {reason}. {_so_far(summary)} {_AGAIN}"
+            raise CommandError(said, returncode=2) from error
+        except OSError as error:
+            said = f"A file cannot be read or written: {error}. {_so_far(summary)} {_AGAIN}"
             raise CommandError(said, returncode=2) from error
         except ImportFailed as error:
             raise ImportFailed(f"{error} {_so_far(summary)}") from error
