@@ -38,7 +38,6 @@ class Card:
 
     title: str
     figures: tuple[Figure, ...]
-    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ What that costs is measured in docs/performance.md.
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -25,7 +26,8 @@ SLOT = timedelta(seconds=10)
 MINUTES = 60
 BUDGET = 0.02
 """Seconds that one look may spend on counting, beside the slots that are under way."""
-STATEMENT_TIMEOUT_MS = 1000
+TIMEOUT_MS = 1000
+"""What the database may take for one question."""
 
 _FRESH = timedelta(seconds=2)  # what was counted so short ago is not counted again
 _FIRST_CHUNK = 2
@@ -71,6 +73,14 @@ class _Known:
     computed_at: datetime
 
 
+@contextmanager
+def question() -> Iterator[Any]:
+    """A transaction in which no statement takes longer than `TIMEOUT_MS`; gives a cursor."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(TIMEOUT_MS)])
+        yield cursor
+
+
 def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> None:
     """Counts what is most worth counting, within the budget; at least some of what is missing.
 
@@ -78,12 +88,9 @@ def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> None:
     """
     now = now or timezone.now()
     window = _window(now)
-    known = {
-        start: _Known(is_open, computed_at)
-        for start, is_open, computed_at in PipelineSlot.objects.filter(start__gte=window[0]).values_list(
-            "start", "is_open", "computed_at"
-        )
-    }
+    with question():
+        slots = PipelineSlot.objects.filter(start__gte=window[0]).values_list("start", "is_open", "computed_at")
+        known = {start: _Known(is_open, computed_at) for start, is_open, computed_at in slots}
     under_way, rest = _due(window, known, now)
     if under_way and _count(pipeline, under_way, now) is None:
         return
@@ -97,7 +104,8 @@ def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> None:
         left -= spent
         # Twice as many as long as that fits: an idle hour takes a few statements, a busy one never takes too long.
         size = max(1, min(2 * size, int(left / (spent / len(chunk)))))
-    PipelineSlot.objects.filter(start__lt=now - _KEPT).delete()
+    with question():
+        PipelineSlot.objects.filter(start__lt=now - _KEPT).delete()
 
 
 def read(pipeline: Pipeline, *, now: datetime | None = None) -> Hour:
@@ -178,7 +186,7 @@ def _count(pipeline: Pipeline, slots: Sequence[datetime], now: datetime) -> floa
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             "SELECT set_config('statement_timeout', %s, true), pg_try_advisory_xact_lock(%s)",
-            [str(STATEMENT_TIMEOUT_MS), _LOCK],
+            [str(TIMEOUT_MS), _LOCK],
         )
         if not cursor.fetchone()[1]:
             return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from django.db import Error, connection, transaction
+from django.db import Error, connection
 from django.utils import timezone
 
 from dashboard import queues, rollup
@@ -26,8 +26,6 @@ CAP = 10_000
 """What is more than this is not counted further, and shown as `10,000+`."""
 GROUP_CAP = 1_000
 """The same within one failure group."""
-TIMEOUT_MS = 1000
-"""What the database may take for one question."""
 
 _GROUPS_SHOWN = 5
 _GROUPS_LOOKED_AT = 30
@@ -41,7 +39,7 @@ _MESSAGING = """
            (SELECT count(*) FROM (
                SELECT FROM messaging_deadletter WHERE status = %(waiting)s LIMIT %(cap)s) AS waiting)"""
 _GROUPS = """
-    SELECT seen.id, seen.error_type, seen.place, seen.type, seen.state, seen.owner, seen.last_seen_at, letters.waiting
+    SELECT seen.id, seen.error_type, seen.place, seen.state, seen.owner, letters.waiting
     FROM (SELECT * FROM messaging_failuregroup WHERE state = ANY (%(states)s)
           ORDER BY last_seen_at DESC LIMIT %(looked_at)s) AS seen
     CROSS JOIN LATERAL (
@@ -67,10 +65,8 @@ class Group:
     id: int
     error_type: str
     place: str
-    type: str
     state: str
     owner: str
-    last_seen_at: datetime
     waiting: int
 
 
@@ -164,14 +160,14 @@ def _count(snapshot: Snapshot) -> None:
 
 def _ask_hour(snapshot: Snapshot) -> None:
     assert snapshot.pipeline is not None
-    with _Question():
+    with rollup.question():
         snapshot.hour = rollup.read(snapshot.pipeline, now=snapshot.at)
 
 
 def _ask_pipeline(snapshot: Snapshot) -> None:
     pipeline = snapshot.pipeline
     assert pipeline is not None
-    with _Question() as cursor:
+    with rollup.question() as cursor:
         cursor.execute(pipeline.exists)
         snapshot.is_empty = not cursor.fetchone()[0]
         if pipeline.count_open:
@@ -184,7 +180,7 @@ def _ask_pipeline(snapshot: Snapshot) -> None:
 
 
 def _ask_messaging(snapshot: Snapshot) -> None:
-    with _Question() as cursor:
+    with rollup.question() as cursor:
         cursor.execute(_MESSAGING, {"cap": CAP + 1, "waiting": DeadLetter.Status.WAITING})
         snapshot.outbox_count, snapshot.outbox_age, snapshot.dead_letters = cursor.fetchone()
         if snapshot.dead_letters:
@@ -212,25 +208,11 @@ def _ask_messaging(snapshot: Snapshot) -> None:
 
 
 def _ask_processes(snapshot: Snapshot) -> None:
-    with _Question():
+    with rollup.question():
         snapshot.processes = {"relay": health.relay()["processes"], "consume": health.consume()["processes"]}
-
-
-class _Question:
-    """A transaction in which no statement takes longer than `TIMEOUT_MS`; gives a cursor."""
-
-    def __enter__(self) -> Any:
-        self._atomic = transaction.atomic()
-        self._atomic.__enter__()
-        cursor = connection.cursor()
-        cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(TIMEOUT_MS)])
-        return cursor
-
-    def __exit__(self, *error: Any) -> None:
-        self._atomic.__exit__(*error)
 
 
 def _reason(error: Error) -> str:
     if getattr(error.__cause__, "sqlstate", "") == _CANCELED:
-        return f"the database did not answer within {TIMEOUT_MS / 1000:g} s"
+        return f"the database did not answer within {rollup.TIMEOUT_MS / 1000:g} s"
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

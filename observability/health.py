@@ -7,6 +7,7 @@ hold the one who asks. A check that still hangs from the last time is not starte
 import logging
 import re
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -17,7 +18,7 @@ from django.utils.module_loading import import_string
 logger = logging.getLogger(__name__)
 
 DEADLINE = 4.0
-"""Seconds until a check that has not answered counts as failed. Longer than the checks' own timeouts."""
+"""Seconds from its start until a check that has not answered counts as failed. Longer than `database` gives itself."""
 
 DATABASE_TIMEOUT = 2
 """Seconds the database may take to accept a connection, and again to answer."""
@@ -70,6 +71,7 @@ class _Run:
     def __init__(self, path: str) -> None:
         self._path = path
         self._done = threading.Event()
+        self._until = time.monotonic() + DEADLINE
         self._result: dict[str, Any] = {}
         # A daemon: a check that hangs must not keep the process from leaving.
         threading.Thread(target=self._work, name=f"health {path}", daemon=True).start()
@@ -79,7 +81,7 @@ class _Run:
         return self._done.is_set()
 
     def result(self) -> dict[str, Any]:
-        if not self._done.wait(DEADLINE):
+        if not self._done.wait(max(0.0, self._until - time.monotonic())):
             return {"status": "failed", "detail": f"No answer within {DEADLINE:g} seconds."}
         return self._result
 

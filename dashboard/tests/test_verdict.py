@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 from django.db import connection
 from django.utils import timezone
 
+from dashboard import rollup
 from dashboard import snapshot as snapshots
 from dashboard import verdict as verdicts
 from dashboard.snapshot import take
@@ -177,7 +179,7 @@ def test_several_problems_are_counted_and_causes_come_first(well, broker):
 
 
 def test_a_database_that_takes_too_long_is_told_and_the_rest_is_still_shown(well, monkeypatch):
-    monkeypatch.setattr(snapshots, "TIMEOUT_MS", 100)
+    monkeypatch.setattr(rollup, "TIMEOUT_MS", 100)
     monkeypatch.setattr(snapshots, "_MESSAGING", "SELECT 1, 1, count(pg_sleep(10)) -- %(cap)s %(waiting)s")
 
     snapshot = take(PIPELINE)
@@ -187,6 +189,21 @@ def test_a_database_that_takes_too_long_is_told_and_the_rest_is_still_shown(well
     assert snapshot.outbox_count is None
     assert snapshot.counts == {"done": 1}
     assert snapshot.processes
+
+
+@pytest.mark.django_db(transaction=True)
+def test_slots_that_somebody_holds_locked_are_told_and_the_rest_is_still_shown(well, monkeypatch):
+    monkeypatch.setattr(rollup, "TIMEOUT_MS", 100)
+    parameters = connection.get_connection_params()
+    for django_only in ("cursor_factory", "context"):
+        parameters.pop(django_only, None)
+    with psycopg.connect(**parameters) as other:
+        other.execute("LOCK TABLE dashboard_pipelineslot")
+        snapshot = take(PIPELINE)
+
+    assert "the database did not answer within 0.1 s" in judge(snapshot).line
+    assert snapshot.hour is None
+    assert snapshot.outbox_count == 0
 
 
 def test_a_table_that_is_missing_breaks_no_other_figure(broker, processes):

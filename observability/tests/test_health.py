@@ -1,4 +1,5 @@
 import socket
+import time
 
 import pytest
 from django.db import connections
@@ -149,8 +150,19 @@ def test_a_check_that_hangs_is_given_up_and_not_started_again_until_it_is_over(c
     assert hanging.calls == 1
 
     hanging.released.set()
+    health._runs[CHECKS + "hanging"]._done.wait(30)
     monkeypatch.setattr(health, "DEADLINE", 30)
     assert client.get("/health").status_code == 200
+
+
+def test_checks_that_hang_side_by_side_are_given_up_together(monkeypatch):
+    monkeypatch.setattr(health, "DEADLINE", 3600)
+    hanging.released.clear()
+    runs = [health._Run(CHECKS + "hanging") for _ in range(2)]
+    in_an_hour = time.monotonic() + 3600
+    monkeypatch.setattr(time, "monotonic", lambda: in_an_hour)
+    assert [run.result()["detail"] for run in runs] == ["No answer within 3600 seconds."] * 2
+    hanging.released.set()
 
 
 @pytest.mark.parametrize("path", ["/health", "/health/live", "/health/ready"])
