@@ -43,6 +43,14 @@ def test_the_example_of_the_root_lists_all_that_compose_reads() -> None:
     assert set(re.findall(r"\$\{([A-Z_]+)", compose)) <= names((ROOT / ".env.example").read_text())
 
 
+def test_compose_passes_on_all_that_the_example_has_for_both() -> None:
+    compose = (ROOT / "docker-compose.yml").read_text()
+    for_both = (ROOT / ".env.example").read_text().partition("# ── Both")[2].partition("\n# ── ")[0]
+
+    assert len(names(for_both)) > 20
+    assert names(for_both) - set(re.findall(r"\$\{([A-Z_]+)", compose)) == {"RELEASE"}  # an argument of the build
+
+
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
 def test_the_example_of_a_service_leads_to_the_servers_of_make_servers(service: Service) -> None:
     values = dict(re.findall(r"^([A-Z_]+)=(.*)$", (service.folder / ".env.example").read_text(), re.MULTILINE))
