@@ -84,12 +84,10 @@ class Part:
     parts: list["Part"]
 
 
-def part_of(data: Mapping[str, Any], page: Page, *, title: str = "", without: Sequence[str] = ()) -> Part:
-    """An object of an answer, readable. `without` are the keys to leave out."""
+def part_of(data: Mapping[str, Any], page: Page, *, title: str = "") -> Part:
+    """An object of an answer, readable."""
     part = Part(title, [], [], [])
     for key, value in data.items():
-        if key in without:
-            continue
         rows = _rows(value)
         if rows is not None:
             part.tables.append(table_of(key, rows, page))

@@ -1,11 +1,14 @@
 """What `/health` says about this service's messaging."""
 
+from datetime import timedelta
 from typing import Any
 
 from django.db import connection
+from django.utils import timezone
 
 from messaging.amqp import open_blocking
 from messaging.conf import config
+from messaging.models import Process
 
 ALIVE_WITHIN = 60
 """Seconds without a sign of life after which a relay or consumer counts as gone."""
@@ -51,6 +54,12 @@ def relay() -> dict[str, Any]:
 def consume() -> dict[str, Any]:
     """The same for the consumers."""
     return _processes("consume")
+
+
+def missing_roles() -> list[str]:
+    """The roles of which nobody is alive, without whom neither orders nor replays get on: `consume`, `relay`."""
+    alive = Process.objects.filter(seen_at__gt=timezone.now() - timedelta(seconds=ALIVE_WITHIN))
+    return sorted({"consume", "relay"} - set(alive.values_list("role", flat=True)))
 
 
 def _processes(role: str) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from msgspec import Struct
 from messaging import failpoints
 from messaging.amqp import AnyProperties, Connection
 from messaging.conf import MessagingConfig
-from messaging.errors import BrokerUnavailableError
 
 
 class Publication(Struct, frozen=True):
@@ -220,10 +219,3 @@ class Publisher:
         else:
             unknown = Receipt(Fate.UNKNOWN, "The channel closed before the confirm")
         return [receipt or unknown for receipt in batch.receipts]
-
-
-def publish_or_raise(publisher: Publisher, publications: Sequence[Publication]) -> None:
-    """Publishes all and returns once every one is confirmed; else raises BrokerUnavailableError with the reason."""
-    for receipt in publisher.publish(publications):
-        if receipt.fate is not Fate.CONFIRMED:
-            raise BrokerUnavailableError(receipt.reason)

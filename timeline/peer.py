@@ -54,7 +54,6 @@ class _Answer(msgspec.Struct):
 class Half(msgspec.Struct):
     """What the other service knows."""
 
-    status: str
     events: list[Event]
     waits_for: Waiting | None
     notes: list[str]
@@ -88,7 +87,7 @@ def fetch(order_id: UUID, *, correlation_id: str, is_final: bool) -> Half:
     # A newer release over there may know more kinds than this one.
     events = [_event(event) for event in answer.events if event.kind in KINDS]
     waits_for = Waiting(**msgspec.structs.asdict(answer.waits_for)) if answer.waits_for else None
-    return Half(answer.status, events, waits_for, answer.notes)
+    return Half(events, waits_for, answer.notes)
 
 
 def _event(found: _Event) -> Event:

@@ -1,7 +1,6 @@
 """Replays as operators see them: how far each is, what became of each message, and how to hold it."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
@@ -13,11 +12,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from messaging import replays
+from messaging import health, replays
 from messaging.admin_support import ReadOnlyAdmin, badge
 from messaging.display import one_line
-from messaging.health import ALIVE_WITHIN
-from messaging.models import OperatorAction, Process, Replay, ReplayedMessage
+from messaging.models import OperatorAction, Replay, ReplayedMessage
 
 State = Replay.State
 Outcome = ReplayedMessage.Outcome
@@ -171,7 +169,7 @@ class ReplayAdmin(ReadOnlyAdmin):
             "number": number,
             "is_live": replay.watched,
             "now": timezone.localtime(),
-            "missing": _missing() if replay.watched else [],
+            "missing": health.missing_roles() if replay.watched else [],
             "possible": [
                 verb
                 for verb, states in _POSSIBLE.items()
@@ -191,9 +189,3 @@ def _messages(
             rows += [(row, OUTCOME_KINDS[outcome]) for row in part[start : start + PAGE - len(rows)]]
         start = max(0, start - counts[outcome])
     return rows
-
-
-def _missing() -> list[str]:
-    """The roles of which nobody is alive, without whom a replay does not get on."""
-    alive = Process.objects.filter(seen_at__gt=timezone.now() - timedelta(seconds=ALIVE_WITHIN))
-    return sorted({"consume", "relay"} - set(alive.values_list("role", flat=True)))

@@ -75,9 +75,8 @@ class SettlingAdmin(ReadOnlyAdmin):
                 self.message_user(request, "None of them waits any more: nothing was done.", messages.WARNING)
                 return None
             if len(ids) > ACTION_LIMIT:
-                text = (
-                    f"More than {ACTION_LIMIT:,} at once: use manage.py dead_letters {verb} --all, or filter further."
-                )
+                command = f"manage.py dead_letters {verb.replace('_', '-')} --all"
+                text = f"More than {ACTION_LIMIT:,} at once: use {command}, or filter further."
                 self.message_user(request, text, messages.ERROR)
                 return None
         hidden = {ACTION_CHECKBOX_NAME: ids[0] if ids else "", "ids": ",".join(map(str, ids))}

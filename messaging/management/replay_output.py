@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError, OutputWrapper
@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from messaging import replays
 from messaging.display import one_line, printable, table
-from messaging.health import ALIVE_WITHIN
-from messaging.models import Process, Replay, ReplayedMessage
+from messaging.health import ALIVE_WITHIN, missing_roles
+from messaging.models import Replay, ReplayedMessage
 
 LOOK_EVERY = 0.5
 """Seconds."""
@@ -44,12 +44,6 @@ def watch(replay: Replay, *, say: Callable[[str], object], pause: Callable[[floa
             f"Replay {replay.pk} goes on: manage.py replays show {replay.pk}, or pause or cancel it there.",
             returncode=130,
         ) from None
-
-
-def missing_roles() -> list[str]:
-    """The roles of which nobody is alive, without whom a replay does not get on: `consume`, `relay`."""
-    alive = Process.objects.filter(seen_at__gt=timezone.now() - timedelta(seconds=ALIVE_WITHIN))
-    return sorted({"consume", "relay"} - set(alive.values_list("role", flat=True)))
 
 
 def show(replay: Replay, *, as_json: bool, limit: int, out: OutputWrapper) -> None:

@@ -310,8 +310,10 @@ class TestReplayAndDiscard:
 
     def test_too_many_are_a_matter_for_the_command(self, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(admin.settling, "ACTION_LIMIT", 1)
-        answer = ask(client, "discard", stored(), stored())
-        assert "manage.py dead_letters discard --all" in answer.content.decode()
+        rows = stored(), stored()
+        for verb, command in (("discard", "discard"), ("dry_run", "dry-run"), ("replay", "replay")):
+            answer = ask(client, verb, *rows)
+            assert f"manage.py dead_letters {command} --all" in answer.content.decode()
         assert DeadLetter.objects.filter(status="waiting").count() == 2
 
     def test_the_page_of_one_has_buttons_that_ask(self, client: Client) -> None:

@@ -4,7 +4,6 @@ from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
-import orjson
 from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
@@ -16,17 +15,11 @@ from django.utils.safestring import SafeString, mark_safe
 from unfold.admin import TabularInline
 
 from httpapi.admin import IndexedDates
-from httpapi.badges import Kind, badge
+from httpapi.badges import badge
 from messaging.admin_support import ReadOnlyAdmin
 from orders.models import Order, OrderBatch, OrderItem
-from orders.openapi import NEW_ORDER
+from orders.overview import STATUS_KINDS, first_order
 from timeline.page import TimelineAdmin
-
-_BADGES: dict[str, Kind] = {
-    Order.Status.PENDING: "waiting",
-    Order.Status.COMPLETED: "good",
-    Order.Status.FAILED: "bad",
-}
 
 
 class ItemInline(TabularInline):
@@ -76,7 +69,7 @@ class OrderAdmin(TimelineAdmin):
 
     @admin.display(description="status")
     def status_badge(self, order: Order) -> SafeString:
-        return badge(order.get_status_display(), _BADGES[order.status])
+        return badge(order.get_status_display(), STATUS_KINDS[order.status])
 
     @admin.display(description="accepted at")
     def accepted_at(self, order: Order) -> str:
@@ -119,7 +112,7 @@ class OrderAdmin(TimelineAdmin):
         return (order if order.exists() else queryset.filter(customer_id=term)), False
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
-        context = {"first_order": _curl(request.build_absolute_uri(reverse("orders"))), **(extra_context or {})}
+        context = {"first_order": first_order(request), **(extra_context or {})}
         return super().changelist_view(request, context)
 
 
@@ -169,9 +162,3 @@ class OrderBatchAdmin(ReadOnlyAdmin):
 def _to_the_millisecond(moment: datetime) -> str:
     # The admin's own format leaves out the seconds.
     return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S.%f}"[:-3]
-
-
-def _curl(url: str) -> str:
-    """A command that places an order."""
-    body = orjson.dumps(NEW_ORDER).decode()
-    return f"curl -i {url} -H 'Content-Type: application/json' \\\n  -d '{body}'"

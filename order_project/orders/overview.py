@@ -47,3 +47,4 @@ PIPELINE = Pipeline(
     open_remedy="Its timeline says what it waits for, and leads there. `python manage.py reconcile` says it of all.",
     empty=_empty,
 )
+STATUS_KINDS = {status.name: status.kind for status in PIPELINE.statuses}

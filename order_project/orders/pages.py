@@ -7,18 +7,13 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.html import format_html
 
-from httpapi.badges import Kind
 from httpapi.browsable import Page, badge, errors_cell, money
 from httpapi.service import Link
 from orders.models import Order
 from orders.openapi import NEW_BATCH, NEW_ORDER
+from orders.overview import STATUS_KINDS
 from orders.serializers import OrderFilters
 
-_KINDS: dict[str, Kind] = {
-    Order.Status.PENDING: "waiting",
-    Order.Status.COMPLETED: "good",
-    Order.Status.FAILED: "bad",
-}
 _HEADERS = {
     "Idempotency-Key": "Any text of your choice, such as a UUID: sent again with the same body, it gives the first "
     "answer again.",
@@ -38,7 +33,7 @@ _WRONG = {
 
 def _status(value: Any, of: Mapping[str, Any]) -> str:
     """Of an order; of a result in a batch it is the HTTP status."""
-    return badge(str(value), _KINDS.get(value) or ("good" if value == 201 else "bad"))
+    return badge(str(value), STATUS_KINDS.get(value) or ("good" if value == 201 else "bad"))
 
 
 def _id(value: Any, of: Mapping[str, Any]) -> str:

@@ -14,11 +14,10 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from httpapi.admin import IndexedDates
-from httpapi.badges import Kind, badge
+from httpapi.badges import badge
 from messaging.admin_support import ReadOnlyAdmin
 from processing.models import ProcessingRecord
-
-_BADGES: dict[str, Kind] = {ProcessingRecord.Outcome.COMPLETED: "good", ProcessingRecord.Outcome.FAILED: "bad"}
+from processing.overview import OUTCOME_KINDS
 
 
 @admin.register(ProcessingRecord)
@@ -48,7 +47,7 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="outcome")
     def outcome_badge(self, record: ProcessingRecord) -> SafeString:
-        return badge(record.get_outcome_display(), _BADGES[record.outcome])
+        return badge(record.get_outcome_display(), OUTCOME_KINDS[record.outcome])
 
     @admin.display(description="started at")
     def started(self, record: ProcessingRecord) -> str:

@@ -37,3 +37,4 @@ PIPELINE = Pipeline(
     exists="SELECT EXISTS (SELECT FROM processing_processingrecord)",
     empty=_empty,
 )
+OUTCOME_KINDS = {status.name: status.kind for status in PIPELINE.statuses}

@@ -7,17 +7,14 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.html import format_html
 
-from httpapi.badges import Kind
 from httpapi.browsable import Page, badge, money
 from httpapi.service import Link
-from processing.models import ProcessingRecord
+from processing.overview import OUTCOME_KINDS
 from processing.serializers import RecordFilters
-
-_KINDS: dict[str, Kind] = {ProcessingRecord.Outcome.COMPLETED: "good", ProcessingRecord.Outcome.FAILED: "bad"}
 
 
 def _outcome(value: Any, of: Mapping[str, Any]) -> str:
-    return badge(str(value), _KINDS.get(value, "quiet"))
+    return badge(str(value), OUTCOME_KINDS.get(value, "quiet"))
 
 
 def _order_id(value: Any, of: Mapping[str, Any]) -> str:

@@ -108,7 +108,7 @@ def _first_of_each_undecided_order(
 ) -> tuple[list[OrderMessage], list[OrderMessage]]:
     """The messages to act on, and those to pass over.
 
-    This only spares decided orders the steps. Whether an order is new is for the unique key to say, in `insert`.
+    This only spares decided orders the steps. Whether an order is new is for the unique key to say.
     """
     order_ids = array("uuid", [message.payload.order_id for message in messages])
     seen: set[UUID | None] = {order_id for (order_id,) in execute_prepared(_DECIDED, [order_ids])}

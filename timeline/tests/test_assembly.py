@@ -29,7 +29,7 @@ def order_service(settings: Settings) -> None:
 @pytest.fixture
 def other(monkeypatch: pytest.MonkeyPatch) -> Half:
     """What the other service tells."""
-    half = Half(status="pending", events=[], waits_for=None, notes=[])
+    half = Half(events=[], waits_for=None, notes=[])
     monkeypatch.setattr(peer, "fetch", lambda order_id, **more: half)
     return half
 
