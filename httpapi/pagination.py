@@ -44,6 +44,8 @@ class CursorPagination(pagination.CursorPagination):
     page_size_query_description = "How many results on a page."
     cursor_query_description = "Where the page starts: take it from `next` and `previous`."
     ordering = "-id"
+    order: tuple[str, ...]
+    """Of this list, once a page of it has been read."""
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
         ordering: str | tuple[str, ...] = getattr(view, "ordering", self.ordering)
@@ -73,10 +75,10 @@ class CursorPagination(pagination.CursorPagination):
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         self.page_size = self.get_page_size(request)
-        self.base_url = request.build_absolute_uri()
-        self.ordering = self.get_ordering(request, queryset, view)
+        self._url = request.build_absolute_uri()
+        self.order = self.get_ordering(request, queryset, view)
         given = request.query_params.get(self.cursor_query_param)
-        cursor = _Cursor() if given is None else _read(given, fields=len(self.ordering))
+        cursor = _Cursor() if given is None else _read(given, fields=len(self.order))
         try:
             found = list(self._beyond(cursor, queryset)[: self.page_size + 1])
         except (ValidationError, ValueError, TypeError, OverflowError, DataError):
@@ -84,18 +86,18 @@ class CursorPagination(pagination.CursorPagination):
             if given is None:
                 raise
             raise bad_cursor() from None
-        further, self.page = len(found) > self.page_size, found[: self.page_size]
+        further, self._rows = len(found) > self.page_size, found[: self.page_size]
         self.has_next, self.has_previous = further, bool(cursor.beyond)
         if cursor.backwards:
-            self.page.reverse()
+            self._rows.reverse()
             self.has_next, self.has_previous = self.has_previous, self.has_next
         self.display_page_controls = self.has_next or self.has_previous
-        return self.page
+        return self._rows
 
     def _beyond(self, cursor: _Cursor, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """What follows the cursor in its direction, the nearest first."""
-        descending = self.ordering[0].startswith("-")
-        names = [name.removeprefix("-") for name in self.ordering]
+        descending = self.order[0].startswith("-")
+        names = [name.removeprefix("-") for name in self.order]
         down = descending != cursor.backwards
         queryset = queryset.order_by(*(f"-{name}" if down else name for name in names))
         if not cursor.beyond:
@@ -107,16 +109,16 @@ class CursorPagination(pagination.CursorPagination):
         return queryset.filter(compare(_Row(*map(F, names)), _Row(*values)))
 
     def get_next_link(self) -> str | None:
-        return self._link(self.page[-1:], backwards=False) if self.has_next else None
+        return self._link(self._rows[-1:], backwards=False) if self.has_next else None
 
     def get_previous_link(self) -> str | None:
-        return self._link(self.page[:1], backwards=True) if self.has_previous else None
+        return self._link(self._rows[:1], backwards=True) if self.has_previous else None
 
     def _link(self, outermost: Sequence[Any], *, backwards: bool) -> str:
         """What lies beyond the outermost row of this page; of an empty one, all that there is in that direction."""
-        beyond = [str(getattr(row, name.removeprefix("-"))) for row in outermost for name in self.ordering]
+        beyond = [str(getattr(row, name.removeprefix("-"))) for row in outermost for name in self.order]
         cursor = urlsafe_b64encode(orjson.dumps([backwards, beyond])).decode()
-        return replace_query_param(self.base_url, self.cursor_query_param, cursor)
+        return replace_query_param(self._url, self.cursor_query_param, cursor)
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
         link = {"type": ["string", "null"], "format": "uri"}

@@ -100,7 +100,7 @@ def _readable(response: Any, data: Any, page: Page, view: Any, request: Any) -> 
         if page.unfinished(data):
             context["follow"] = location or request.get_full_path()
     if request.method == "GET" and data.keys() == {"next", "previous", "results"}:
-        context["reach"] = browsable.reach_of(data, view.paginator.ordering, request)
+        context["reach"] = browsable.reach_of(data, view.paginator.order, request)
         context["table"] = browsable.table_of("results", data["results"], page)
     elif request.method != "OPTIONS":
         context["part"] = browsable.part_of(data, page)

@@ -96,7 +96,7 @@ class Users(View, generics.ListAPIView[User]):
     queryset = User.objects.all()
     serializer_class = UserSerializer
     pagination_class = CursorPagination
-    ordering = "-id"
+    ordering: str | tuple[str, ...] = "-id"
 
 
 class UserByDateSerializer(UserSerializer):

@@ -184,7 +184,7 @@ def test_a_database_that_refuses_ends_with_2_and_says_how_far_it_has_come(ndjson
     done = run(ndjson(*many(2)))
 
     assert done.status == 2
-    assert 'The database refuses: relation "orders_order" does not exist. Placed 0 orders' in done.err
+    assert 'The database refuses: relation "orders_order" does not exist. 0 orders of this file placed now' in done.err
     assert "The same command goes on from there." in done.err
 
 
