@@ -273,7 +273,6 @@ def scale(bench: Bench) -> None:
     for workers, relays, consumers in product((2, 4), (1, 2), (1, 3)):
 
         def add_more(stack: Stack, relays: int = relays, consumers: int = consumers) -> None:
-            assert isinstance(stack, Project)
             for service in ("order", "processor"):
                 stack.start_more(f"{service}-relay", relays - 1)
                 stack.start_more(f"{service}-consume", consumers - 1)
@@ -416,7 +415,7 @@ MODES = {
     "size": Mode(size, _PROJECT, lambda o: f"{o.orders} orders, with and without {o.size} others in the tables"),
     "idle": Mode(idle, _PROJECT, lambda o: f"nothing to do for {o.idle_seconds:g} s"),
     "waiting": Mode(waiting, _PROJECT, lambda o: f"{o.waiting} clients that wait, and {o.rate:g} orders a second"),
-    "scale": Mode(scale, _PROJECT, lambda o: f"{SCALE_TIMES * o.orders} orders over {o.connections} connections"),
+    "scale": Mode(scale, _BOTH, lambda o: f"{SCALE_TIMES * o.orders} orders over {o.connections} connections"),
     "bulk": Mode(bulk, _PROJECT, lambda o: f"{BATCH} orders in one POST, over {BATCH_CONNECTIONS} connections"),
 }
 DEFAULT = ("throughput", "latency", "drain")

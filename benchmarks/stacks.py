@@ -67,6 +67,10 @@ class Stack(ABC):
         """Starts these processes, all when none is named, their environment changed. Returns when HTTP answers."""
 
     @abstractmethod
+    def start_more(self, name: str, number: int) -> None:
+        """So many more of a relay or consumer that runs already."""
+
+    @abstractmethod
     def close(self) -> None:
         """Ends whatever still runs."""
         for database in self._databases:
@@ -176,7 +180,6 @@ class Project(Stack):
         self._system.start(*names, **web | changes)
 
     def start_more(self, name: str, number: int) -> None:
-        """So many more of a relay or consumer that runs already."""
         for count in range(2, number + 2):
             environment = self._system.environment(name) | {"METRICS_PORT": str(free_port())}
             program = Program(name, environment, self._folder / f"{name}-{count}.log")
@@ -212,7 +215,7 @@ class Floor(Stack):
         self._rabbitmq = places.rabbitmq
         self._port = free_port()
         module = [sys.executable, "-m", "benchmarks.floor"]
-        worker = f"--worker-class observability.gunicorn.Worker --workers {WEB_WORKERS} --threads {WEB_THREADS}"
+        worker = f"--worker-class observability.gunicorn.Worker --threads {WEB_THREADS}"
         commands = {
             "order-web": [
                 *(str(BIN / "gunicorn"), "benchmarks.floor.web:application", "--bind", f"127.0.0.1:{self._port}"),
@@ -223,6 +226,8 @@ class Floor(Stack):
             "processor-relay": [*module, "relay", PROCESSED],
             "processor-consume": [*module, "process"],
         }
+        self._folder = folder
+        self._commands = commands
         self._programs = {name: _FloorProgram(name, command, places, folder) for name, command in commands.items()}
 
     @property
@@ -237,8 +242,14 @@ class Floor(Stack):
         if not names:
             declare_queues(self._rabbitmq)
         for name in names or self._programs:
-            self._programs[name].start(changes)
+            self._programs[name].start({"WEB_CONCURRENCY": str(WEB_WORKERS)} | changes)
         self.wait(self._answers, "HTTP answers")
+
+    def start_more(self, name: str, number: int) -> None:
+        for count in range(2, number + 2):
+            program = _FloorProgram(f"{name}-{count}", self._commands[name], self.places, self._folder)
+            self._programs[program.name] = program
+            program.start()
 
     def close(self) -> None:
         for program in self._programs.values():
