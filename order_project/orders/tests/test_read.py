@@ -153,6 +153,16 @@ def test_filters_narrow_each_other_and_hold_over_pages(client):
 
 
 @pytest.mark.django_db
+def test_orders_of_one_moment_as_those_of_a_batch_are_on_one_page_each(client):
+    older = make_order(at=NOON - timedelta(minutes=1))
+    batch = [make_order(at=NOON) for _ in range(7)]
+
+    pages = _all_pages(client, "/orders?page_size=3")
+
+    assert list(chain(*pages)) == [str(order.id) for order in (*reversed(batch), older)]
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize(
     ("parameter", "value"),
     [
