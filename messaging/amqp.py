@@ -1,4 +1,4 @@
-"""Connections to RabbitMQ. pika is spoken here, in `frames`, `publisher`, `deliveries` and `topology`, no further.
+"""Connections to RabbitMQ. pika is spoken in this package alone, and most of it here.
 
 Whoever waits for the broker drives pika's event loop meanwhile, so that nothing is handed from thread to thread. While
 nobody does, because a handler or the database takes its time, a thread of the `Connection` looks in several times a

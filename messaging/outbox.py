@@ -26,7 +26,7 @@ CHANNEL = "messaging_outbox"
 # than this leaves some out; but a calm one leaves out none, though its commits do not come evenly.
 _WAKES_A_SECOND = 100
 _MOST_WAKES_AT_ONCE = 10
-# So long (seconds) after its last call a relay looks once more, for what was left out.
+# One and a half times as long (seconds) after its last call a relay looks once more, for what was left out.
 WAKE_INTERVAL = 0.02
 _wakes_left = float(_MOST_WAKES_AT_ONCE)
 _counted_at = 0.0
