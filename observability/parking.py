@@ -274,6 +274,8 @@ class ParkingWorker(ThreadWorker):
 
     def _on_readable(self, conn: Any, client: socket.socket) -> None:
         """The client has left, or has sent its next request already."""
+        if conn not in self._places:
+            return  # it was woken by another event of the same round
         try:
             gone = not client.recv(1, socket.MSG_PEEK)
         except BlockingIOError:

@@ -1,6 +1,9 @@
 """Requests that wait: parked by a real gunicorn of few threads, and in their thread where no server offers more."""
 
+import logging
+import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,14 +11,19 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
+from selectors import EVENT_READ, DefaultSelector
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 from django.test import RequestFactory
+from gunicorn.config import Config  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import PollableMethodQueue, TConn  # type: ignore[import-untyped]
 
 from observability import waiting
-from observability.parked import PARKED, PARKING, WAITED
+from observability.parked import PARKED, PARKING, WAITED, Parked
+from observability.parking import ParkingWorker, _Place
 from observability.tests import waiting as views
 from observability.tests.gunicorn import Gunicorn, gunicorn
 from observability.tests.test_gunicorn import count, get
@@ -308,3 +316,35 @@ def test_where_the_server_is_about_to_leave_nobody_begins_to_wait(here):
     assert b'"there": false' in views.wait(request, "a-file").content
     assert list(waiting.stream(request, "a-file", seconds=300, first=b"first", last=bytes)) == [b"first"]
     assert PARKED not in request.META
+
+
+class _Worker(ParkingWorker):
+    """One whose connections somebody else has made, and that hands nothing to threads."""
+
+    def __init__(self) -> None:
+        super().__init__(1, os.getppid(), [], None, 30, Config(), logging.getLogger())
+        self.poller = DefaultSelector()
+        self.method_queue = PollableMethodQueue()
+        self.method_queue.init()
+        self.poller.register(self.method_queue.fileno(), EVENT_READ, self.method_queue.run_callbacks)
+        self.enqueued: list[Any] = []
+
+    def enqueue_req(self, conn: Any) -> None:
+        self.enqueued.append(conn)
+
+
+@pytest.mark.parametrize("leaves", [True, False], ids=["leaves", "sends its next request"])
+def test_a_client_that_stirs_in_the_very_moment_it_is_woken_harms_nobody(leaves: bool) -> None:
+    worker = _Worker()
+    ours, theirs = socket.socketpair()
+    conn = TConn(worker.cfg, ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
+    worker._asker, worker._gauge = SimpleNamespace(somebody_waits=threading.Event()), waiting.WAITING  # type: ignore[assignment]
+    worker._park(conn, _Place(Parked("key", time.monotonic() + 60), time.monotonic(), "200 OK", chunked=False))
+    worker.method_queue.defer(worker._wake_all, ["key"])
+    theirs.close() if leaves else theirs.sendall(b"GET / HTTP/1.1")
+
+    worker.wait_for_and_dispatch_events(5)
+
+    assert worker.enqueued == [conn]
+    ours.close()
+    theirs.close()
