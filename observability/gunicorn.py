@@ -1,6 +1,9 @@
 """What both services tell gunicorn."""
 
 import select
+import socket
+import struct
+import sys
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -10,6 +13,8 @@ from observability.garbage import spare_what_is_loaded
 from observability.parking import ParkingWorker
 from observability.plain_http import PlainHTTP
 
+PATIENCE = 30.0
+"""Seconds that a client may be silent in the middle of a request, or take nothing of its answer, until it is let go."""
 _STAY = 1000  # milliseconds
 
 
@@ -22,6 +27,13 @@ class Logger(GunicornLogger):
     @property
     def access_log_enabled(self) -> bool:
         return False
+
+    def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
+        # What it takes for an error of the socket is our patience at its end.
+        if isinstance(sys.exception(), BlockingIOError):
+            self.info("client let go: it was silent for %g s in the middle of a request", PATIENCE)
+        else:
+            super().exception(msg, *args, **kwargs)
 
 
 class Worker(ParkingWorker):
@@ -49,6 +61,8 @@ class Worker(ParkingWorker):
 
     def handle(self, conn: Any) -> Any:
         """Answers requests of the connection; True when it is to be kept for more of them."""
+        if not conn.initialized:
+            _limit_patience(conn.sock)
         if self.came_back(conn):
             return super().handle(conn)  # those who wait behind it are let in one by one
         keep = self._handle(conn)
@@ -73,6 +87,13 @@ class Worker(ParkingWorker):
         poll = select.poll()
         poll.register(conn.sock, select.POLLIN)
         return bool(poll.poll(_STAY))
+
+
+def _limit_patience(client: socket.socket) -> None:
+    """So that no client holds a thread for ever. In the kernel: Python would ask before each read whether it may."""
+    limit = struct.pack("ll", int(PATIENCE), int(PATIENCE % 1 * 1_000_000))
+    for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+        client.setsockopt(socket.SOL_SOCKET, way, limit)
 
 
 def load_all(worker: Any = None) -> None:

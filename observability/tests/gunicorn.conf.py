@@ -1,8 +1,12 @@
+import os
+
+from observability import gunicorn
 from observability.gunicorn import load_all as post_worker_init  # noqa: F401 - gunicorn finds its hooks by name
 from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F401
 from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F401
 from observability.tests.settings import LOGGING
 
+gunicorn.PATIENCE = float(os.environ.get("PATIENCE", gunicorn.PATIENCE))
 bind = "127.0.0.1:0"
 workers = 2
 worker_class = "observability.gunicorn.Worker"

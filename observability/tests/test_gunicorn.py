@@ -84,6 +84,29 @@ def test_every_line_is_json_and_gunicorns_own_lines_too(server):
     assert failure["correlation_id"] in {line["correlation_id"] for line in lines if line.get("status") == 500}
 
 
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+        "POST /bodies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n\r\nx",
+    ],
+)
+def test_clients_that_stop_in_the_middle_of_a_request_hold_no_thread_for_ever(sent):
+    with gunicorn(settings="observability.tests.settings", PATIENCE="0.5") as server, ExitStack() as stack:
+        where = urlsplit(server.url)
+        silent = [
+            stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=60)) for _ in range(10)
+        ]
+        for client in silent:
+            client.sendall(sent.encode())
+        assert get(server, "/ids").status_code == 200, "there were four threads in all"
+        for client in silent:
+            while client.recv(1000):
+                pass  # until it is closed
+        assert server.stop() == 0
+    assert not [line for line in server.lines if "traceback" in json.loads(line)]
+
+
 def test_the_workers_counts_go_with_the_master_also_those_of_one_that_was_killed(tmp_path):
     orphan, other = tmp_path / "gunicorn-metrics-orphan", tmp_path / "gunicorn-metrics-other"
     for directory in (orphan, other):

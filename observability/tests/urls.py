@@ -2,7 +2,7 @@
 
 import os
 
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, UnreadablePostError
 from django.urls import include, path
 
 from observability.context import current_correlation_id, current_traceparent
@@ -25,7 +25,15 @@ def missing(request: HttpRequest) -> HttpResponse:
     raise Http404
 
 
+def body(request: HttpRequest) -> HttpResponse:
+    try:
+        return HttpResponse(len(request.body))
+    except UnreadablePostError:
+        return HttpResponse("The body could not be read to its end.", status=400)
+
+
 urlpatterns = [
+    path("bodies", body),
     path("ids", ids),
     path("pids/<str:name>", pid),
     path("fail", fail),
