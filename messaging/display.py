@@ -16,6 +16,8 @@ BEGINNING = 16 * 1024
 # Everything that moves the cursor, rings, hides or reorders: C0 and C1 controls but tab and newline, and the marks
 # that turn the direction of text.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_TEXTS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_INDENTED_LEVELS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +43,30 @@ def readable_body(body: bytes) -> ReadableBody:
         kind, text, _ = _text_or_hex(body[:BEGINNING], is_whole=False)
         return ReadableBody(kind, text, size, True)
     try:
-        # Formats token by token; decoding and encoding again would change 1.10 to 1.1 and swallow repeated keys.
-        return ReadableBody("JSON", printable(msgspec.json.format(body, indent=2).decode()), size, False)
+        return ReadableBody("JSON", printable(indented(body)), size, False)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         kind, text, is_cut = _text_or_hex(body, is_whole=True)
         return ReadableBody(kind, text, size, is_cut)
+
+
+def indented(body: bytes) -> str:
+    """JSON on many lines, or on one where it is nested so deeply that blanks would be most of it.
+
+    Formats token by token: decoding and encoding again would change 1.10 to 1.1 and swallow repeated keys. Raises
+    msgspec.DecodeError, RecursionError or UnicodeDecodeError for what is no JSON.
+    """
+    return msgspec.json.format(body, indent=2 if _depth(body) <= _INDENTED_LEVELS else 0).decode()
+
+
+def _depth(body: bytes) -> int:
+    depth = deepest = 0
+    for token in _TEXTS_AND_BRACKETS.findall(body):
+        if token in (b"[", b"{"):
+            depth += 1
+            deepest = max(deepest, depth)
+        elif token in (b"]", b"}"):
+            depth -= 1
+    return deepest
 
 
 def readable_size(size: int) -> str:

@@ -7,7 +7,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 
 from messaging import actions, dead_letters, dry_run, outbox
-from messaging.display import printable
+from messaging.display import indented, printable
 from messaging.errors import InvalidMessageError, MessagingError
 from messaging.failures import subject_among_ours
 from messaging.models import DeadLetter, InboxMessage
@@ -105,7 +105,7 @@ def diff(old: bytes, new: bytes) -> list[str]:
 
 def _pretty(body: bytes, errors: str = "strict") -> str:
     try:
-        return msgspec.json.format(body, indent=2).decode()
+        return indented(body)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return body.decode(errors=errors)
 

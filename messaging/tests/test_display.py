@@ -1,4 +1,7 @@
+import pytest
+
 from messaging.display import BEGINNING, SHOWN_IN_FULL, one_line, printable, readable_body, readable_size, table
+from messaging.editing import editable
 
 
 def test_json_is_indented_and_otherwise_shown_as_it_was_sent():
@@ -17,6 +20,20 @@ def test_nesting_too_deep_to_indent_is_text():
     body = readable_body(b"[" * 100_000)
     assert body.kind == "text"
     assert body.text == "[" * 100_000
+
+
+@pytest.mark.parametrize("before", [b"", b'"]]]]]]]]]]]]", ' * 100, b'"\\"]]]]", ' * 300], ids=["", "text", "quote"])
+def test_deep_nesting_does_not_make_a_page_of_blanks(before):
+    sent = b"[" * 900 + before + b"1," * 1000 + b"1" + b"]" * 900
+    for text in (readable_body(sent).text, editable(sent)):
+        assert text is not None
+        assert len(text) < 2 * len(sent)
+        assert text.replace(" ", "") == sent.decode().replace(" ", "")
+    assert readable_body(sent).kind == "JSON"
+
+
+def test_brackets_in_texts_are_no_nesting():
+    assert readable_body(b'{"text": "%s"}' % (b"[{" * 100)).text.startswith("{\n  ")
 
 
 def test_what_is_no_text_is_a_hex_dump():
