@@ -151,6 +151,10 @@ def _delivery(dead_letter: DeadLetter) -> Delivery:
 
 
 def _is_held(error: BaseException) -> bool:
-    """Whether a time limit of ours has ended it: 55P03 for a lock, 57014 for a statement. 40P01 is a deadlock."""
+    """Whether it says nothing of the message, nor of the database as a whole.
+
+    A time limit of ours has ended it (55P03 for a lock, 57014 for a statement), or a deadlock (40P01, 40001); or a
+    table or column is not there (42P01, 42703), which a migration may have yet to bring.
+    """
     code = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
-    return isinstance(error, DatabaseError) and code in ("55P03", "57014", "40P01", "40001")
+    return isinstance(error, DatabaseError) and code in ("55P03", "57014", "40P01", "40001", "42P01", "42703")

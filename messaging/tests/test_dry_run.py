@@ -226,6 +226,16 @@ class TestLimits:
         recorder.before = sleep
         assert one().verdict == Verdict.UNKNOWN
 
+    def test_a_table_that_a_migration_has_yet_to_bring_cannot_be_tried(self, recorder: Recorder) -> None:
+        def select(messages: Any) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT FROM not_yet")
+
+        recorder.before = select
+        run = one()
+        assert run.verdict == Verdict.UNKNOWN
+        assert "not_yet" in run.error_message
+
     def test_when_the_time_is_over_the_rest_is_not_tried(self, recorder: Recorder) -> None:
         for _ in range(3):
             stored()

@@ -292,7 +292,7 @@ def _reason(verdict: OrderProcessed) -> str | None:
 
 
 def _compare(messages: Sequence[Message[OrderProcessed]]) -> None:
-    """Warns of verdicts that contradict what is kept, and of nothing else. Raises PermanentError for unknown orders."""
+    """Warns, after the commit, of verdicts that contradict what is kept. Raises PermanentError for unknown orders."""
     ids = {message.payload.order_id for message in messages}
     kept = {
         id: (status, error)
@@ -300,14 +300,18 @@ def _compare(messages: Sequence[Message[OrderProcessed]]) -> None:
     }
     if unknown := ids - kept.keys():
         raise PermanentError(f"no such order: {', '.join(map(str, sorted(unknown)))}")
-    for message in messages:
-        status, error = kept[message.payload.order_id]
-        if (message.payload.status, _reason(message.payload)) != (status, error):
-            logger.warning(
-                "order is already %s; a contradicting event was ignored",
-                status,
-                extra={**_ids(message), "kept_status": status, "ignored_status": message.payload.status},
-            )
+
+    def settled() -> None:
+        for message in messages:
+            status, error = kept[message.payload.order_id]
+            if (message.payload.status, _reason(message.payload)) != (status, error):
+                logger.warning(
+                    "order is already %s; a contradicting event was ignored",
+                    status,
+                    extra={**_ids(message), "kept_status": status, "ignored_status": message.payload.status},
+                )
+
+    transaction.on_commit(settled, robust=True)
 
 
 def _ids(message: Message[OrderProcessed]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def test_a_completed_order_keeps_no_error():
     assert state(order) == ("completed", None)
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("later", ["completed", "failed"])
 def test_a_later_event_that_contradicts_changes_nothing_and_is_logged_as_a_warning(later, caplog):
     first: Literal["failed", "completed"] = "failed" if later == "completed" else "completed"
@@ -112,6 +112,17 @@ def test_a_later_event_that_contradicts_changes_nothing_and_is_logged_as_a_warni
     assert record.correlation_id == "correlation-1"
 
 
+@pytest.mark.django_db(transaction=True)
+def test_what_is_undone_warns_of_no_event_that_was_ignored(caplog):
+    order = make_order(status="completed")
+
+    with transaction.atomic():
+        HANDLER.handle([verdict(order.id, "failed")])
+        transaction.set_rollback(True)
+
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
 @pytest.mark.django_db
 @pytest.mark.parametrize("status", ["completed", "failed"])
 def test_the_same_event_again_changes_nothing_silently(status, caplog):
@@ -125,7 +136,7 @@ def test_the_same_event_again_changes_nothing_silently(status, caplog):
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
-@pytest.mark.django_db
+@pytest.mark.django_db(transaction=True)
 def test_within_a_batch_the_first_event_of_an_order_counts(caplog):
     order = make_order()
 
