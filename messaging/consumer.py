@@ -76,11 +76,10 @@ class Consumer:
         while not self._stop:
             source = Source(self._config)
             try:
-                # A wrong password ends the process here and now, not at the first message; and while the broker is
-                # away, this is what says so.
+                topology.apply(self._config)
+                # A wrong password ends the process here and now, not at the first message.
                 if not self._while_database_away(self._beat):
                     break
-                topology.apply(self._config)
                 source.open()
                 # After a crash the broker sends again what was in hand, and one of these may be what killed the
                 # process: alone in hand it takes no other message with it.
@@ -101,6 +100,7 @@ class Consumer:
             finally:
                 source.close()
             if self._broker.is_open:
+                self._while_database_away(self._beat)  # it lives, and says what it waits for
                 self._broker.pause()
         self._publisher.close()
         with suppress(DatabaseFailure):
