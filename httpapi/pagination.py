@@ -129,7 +129,7 @@ class CursorPagination(pagination.CursorPagination):
                 "next": {
                     **link,
                     "description": "The page after this one, null on the last.",
-                    "example": "https://shop.example.com/?cursor=cD0yMDI2LTExLTIy",
+                    "example": "https://shop.example.com/?cursor=W2ZhbHNlLFsiMjAyNi0xMS0yMiIsIjAxYTIwMzcwIl1d",
                 },
                 "previous": {
                     **link,
