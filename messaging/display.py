@@ -16,7 +16,8 @@ BEGINNING = 16 * 1024
 # Everything that moves the cursor, rings, hides or reorders: C0 and C1 controls but tab and newline, and the marks
 # that turn the direction of text.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_TEXTS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+# Possessive, and content with a text that does not end: what is no JSON is looked through once as well.
+_TEXTS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _INDENTED_LEVELS = 16
 
 

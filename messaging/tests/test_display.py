@@ -32,6 +32,12 @@ def test_deep_nesting_does_not_make_a_page_of_blanks(before):
     assert readable_body(sent).kind == "JSON"
 
 
+def test_a_text_that_does_not_end_is_looked_through_once():
+    """Looked through from each of its quotes it would take minutes."""
+    body = readable_body(b'"' + b'\\"' * 100_000)
+    assert (body.kind, body.size) == ("text", 200_001)
+
+
 def test_brackets_in_texts_are_no_nesting():
     assert readable_body(b'{"text": "%s"}' % (b"[{" * 100)).text.startswith("{\n  ")
 
