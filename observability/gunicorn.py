@@ -4,6 +4,7 @@ import select
 import socket
 import struct
 import sys
+import time
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -75,8 +76,13 @@ class Worker(ParkingWorker):
         return keep
 
     def _handle(self, conn: Any) -> Any:
+        started = time.monotonic()
         keep = self._plain.handle(conn) if self._plain is not None else None
-        return super().handle(conn) if keep is None else keep
+        if keep is None:
+            keep = super().handle(conn)
+        if keep is False and time.monotonic() - started >= PATIENCE and not self.cfg.is_ssl:
+            self.silent.add(conn)
+        return keep
 
     def _has_next_request(self, conn: Any) -> bool:
         """Waits a while for it, unless other connections wait for a thread."""
@@ -90,7 +96,11 @@ class Worker(ParkingWorker):
 
 
 def _limit_patience(client: socket.socket) -> None:
-    """So that no client holds a thread for ever. In the kernel: Python would ask before each read whether it may."""
+    """So that no silent client holds a thread for ever, but over TLS, whose reads are Python's own and go on.
+
+    In the kernel: with a timeout of Python's own each read would ask first whether there is anything. Set up no
+    `sendfile` beside it, which waits in Python for a client that takes nothing.
+    """
     limit = struct.pack("ll", int(PATIENCE), int(PATIENCE % 1 * 1_000_000))
     for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
         client.setsockopt(socket.SOL_SOCKET, way, limit)

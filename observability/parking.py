@@ -94,6 +94,8 @@ class ParkingWorker(ThreadWorker):
         self._numbers = count()
         self._woken: deque[tuple[Any, _Place]] = deque()
         self._in_hand: set[Any] = set()
+        self.silent: set[Any] = set()
+        """Connections whose clients kept a thread waiting until it had to give up; for the threads to add to."""
         self._back: dict[Any, _Place] = {}  # for the thread that gets it
         self._here = threading.local()  # each thread's own
         # The others are there for whoever comes: hundreds may be woken by one moment.
@@ -149,12 +151,14 @@ class ParkingWorker(ThreadWorker):
         result = None if fs.cancelled() or fs.exception() else fs.result()
         if isinstance(result, _Place):
             self._park(conn, result)
-        elif result is False and conn in self._in_hand and _has_read_all(conn.sock):
-            # gunicorn would stand still, up to two seconds each, until the client closes too: hundreds come at once.
+        elif result is False and (conn in self._in_hand or conn in self.silent) and _has_read_all(conn.sock):
+            # gunicorn would stand still, up to two seconds each, until the client closes too: hundreds come at once,
+            # and one who has been silent for so long will not do it.
             self.nr_conns -= 1
             conn.close()
         else:
             super().finish_request(conn, fs)
+        self.silent.discard(conn)
         if conn in self._in_hand:
             self._in_hand.remove(conn)
             self._hand_back()

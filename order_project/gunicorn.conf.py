@@ -14,6 +14,8 @@ threads = settings.env.int("WEB_THREADS", default=8)
 worker_connections = 1000 + settings.WAITING_MAX_CLIENTS
 # Longer than a load balancer keeps its connections, so that it never sends into one that is being closed.
 keepalive = 75
+# It would wait for ever for a client that takes nothing (observability.gunicorn.PATIENCE).
+sendfile = False
 # Requests under way finish; the whole process leaves within ten seconds.
 graceful_timeout = 8
 logger_class = Logger

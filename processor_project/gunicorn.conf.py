@@ -12,6 +12,8 @@ worker_class = Worker
 threads = settings.env.int("WEB_THREADS", default=8)
 # Longer than a load balancer keeps its connections, so that it never sends into one that is being closed.
 keepalive = 75
+# It would wait for ever for a client that takes nothing (observability.gunicorn.PATIENCE).
+sendfile = False
 # Requests under way finish; the whole process leaves within ten seconds.
 graceful_timeout = 8
 logger_class = Logger

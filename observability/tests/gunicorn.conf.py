@@ -9,6 +9,7 @@ from observability.tests.settings import LOGGING
 gunicorn.PATIENCE = float(os.environ.get("PATIENCE", gunicorn.PATIENCE))
 bind = "127.0.0.1:0"
 workers = 2
+sendfile = False
 worker_class = "observability.gunicorn.Worker"
 threads = 2
 logconfig_dict = LOGGING

@@ -89,7 +89,9 @@ def test_every_line_is_json_and_gunicorns_own_lines_too(server):
     [
         "GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\n",
         "POST /bodies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n\r\nx",
+        "GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     ],
+    ids=["amid the head", "amid the body", "amid the answer"],
 )
 def test_clients_that_stop_in_the_middle_of_a_request_hold_no_thread_for_ever(sent):
     with gunicorn(settings="observability.tests.settings", PATIENCE="0.5") as server, ExitStack() as stack:

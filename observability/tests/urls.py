@@ -32,7 +32,12 @@ def body(request: HttpRequest) -> HttpResponse:
         return HttpResponse("The body could not be read to its end.", status=400)
 
 
+def large(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(b"x" * 20_000_000)
+
+
 urlpatterns = [
+    path("large", large),
     path("bodies", body),
     path("ids", ids),
     path("pids/<str:name>", pid),
