@@ -76,8 +76,10 @@ class Environment(environ.Env):
 
     def list(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET) -> Any:
         """What stands between the commas, without blanks around it and without what is empty."""
-        given = super().list(var, cast, default)
-        return [item.strip() for item in given if item.strip()]
+        items = [item.strip() for item in super().list(var, cast, default) if item.strip()]
+        if default is self.NOTSET and not items:
+            raise SystemExit(f"{var} is empty: the environment (or .env) must give it, see .env.example.")
+        return items
 
     def decimal(self, var: str, *, default: Decimal) -> Decimal:
         """An exact number, such as an amount of money."""

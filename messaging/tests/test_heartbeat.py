@@ -102,11 +102,13 @@ def test_running_relays_and_consumers_are_seen_and_leave_no_row(
 def test_a_consumer_that_finds_no_broker_says_so_and_that_it_lives(config: MessagingConfig, recorder: Recorder) -> None:
     stop = Stop()
     consumer = Running(Consumer(replace(config, url="amqp://guest:guest@127.0.0.1:1/"), stop).run, stop.request)
-    eventually(lambda: Process.objects.filter(role="consume").exists())
-    Process.objects.update(seen_at=timezone.now() - timedelta(hours=1))
-    eventually(lambda: health.consume().get("processes"), within=30)
-    assert [process["circuit"] for process in health.consume()["processes"]] == ["open: the broker is away"]
-    consumer.stop()
+    try:
+        eventually(lambda: Process.objects.filter(role="consume").exists())
+        Process.objects.update(seen_at=timezone.now() - timedelta(hours=1))
+        eventually(lambda: health.consume().get("processes"), within=30)
+        assert [process["circuit"] for process in health.consume()["processes"]] == ["open: the broker is away"]
+    finally:
+        consumer.stop()
 
 
 def test_health_warns_of_a_process_that_waits_and_of_none_that_is_alive() -> None:

@@ -133,6 +133,10 @@ def test_blanks_in_a_list_are_none_of_its_items():
     ]
 
 
+def test_a_list_of_blanks_is_empty():
+    assert python("import order_project.settings", ALLOWED_HOSTS=" , ").stderr.startswith("ALLOWED_HOSTS is empty")
+
+
 def test_only_gunicorn_looks_for_the_folder_in_which_workers_count():
     code = "import order_project.settings; from prometheus_client import Counter; Counter('c', 'c').inc(); print(1)"
 
