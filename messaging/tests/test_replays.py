@@ -10,12 +10,7 @@ from messaging import dead_letters, replays
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
 from messaging.errors import PermanentError
-from messaging.models import (
-    OperatorAction,
-    OutboxMessage,
-    Replay,
-    ReplayedMessage,
-)
+from messaging.models import OperatorAction, OutboxMessage, Replay, ReplayedMessage
 from messaging.relay import Relay
 from messaging.replays import AlreadyReplaying, ReplayError
 from messaging.stopping import Stop

@@ -5,10 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from messaging import replays
-from messaging.models import (
-    OperatorAction,
-    OutboxMessage,
-)
+from messaging.models import OperatorAction, OutboxMessage
 from messaging.replays import ReplayError
 from messaging.tests.letters import stored
 from messaging.tests.replaying import (

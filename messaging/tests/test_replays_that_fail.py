@@ -7,9 +7,7 @@ import pytest
 from django.db import OperationalError, transaction
 
 from messaging import dead_letters, replays
-from messaging.models import (
-    Replay,
-)
+from messaging.models import Replay
 from messaging.tests.letters import stored
 from messaging.tests.replaying import (
     a_second_later,

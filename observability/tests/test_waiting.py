@@ -3,7 +3,6 @@
 import logging
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,6 @@ from functools import partial
 from http.client import HTTPResponse
 from pathlib import Path
 from selectors import EVENT_READ, DefaultSelector
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +21,7 @@ from gunicorn.workers.gthread import PollableMethodQueue, TConn  # type: ignore[
 
 from observability import waiting
 from observability.parked import PARKED, PARKING, WAITED, Parked
-from observability.parking import ParkingWorker, _Place
+from observability.parking import ParkingWorker, _Asker, _Place
 from observability.tests import waiting as views
 from observability.tests.gunicorn import Gunicorn, gunicorn
 from observability.tests.test_gunicorn import count, get
@@ -338,7 +336,8 @@ def test_a_client_that_stirs_in_the_very_moment_it_is_woken_harms_nobody(leaves:
     worker = _Worker()
     ours, theirs = socket.socketpair()
     conn = TConn(worker.cfg, ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
-    worker._asker, worker._gauge = SimpleNamespace(somebody_waits=threading.Event()), waiting.WAITING  # type: ignore[assignment]
+    worker._gauge = waiting.WAITING
+    worker._asker = _Asker(ready=lambda keys: (), keys=tuple, found=worker._wake_all)  # not started: it asks nobody
     worker._park(conn, _Place(Parked("key", time.monotonic() + 60), time.monotonic(), "200 OK", chunked=False))
     worker.method_queue.defer(worker._wake_all, ["key"])
     theirs.close() if leaves else theirs.sendall(b"GET / HTTP/1.1")

@@ -1,8 +1,6 @@
 """POST /orders/batch with an Idempotency-Key: the same batch is placed once and answered as it was."""
 
 import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import connection, transaction
@@ -21,6 +19,7 @@ from orders.tests.batching import (
     post_raw,
 )
 from orders.tests.factories import body, item, verdict
+from orders.tests.threads import at_once, in_thread
 
 
 @pytest.mark.django_db(transaction=True)
@@ -160,7 +159,7 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     with transaction.atomic():
         with connection.cursor() as cursor:  # as the first request does before anything else
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [batches._claim(None, "key-1")])
-        thread = threading.Thread(target=lambda: answers.append(_in_thread(lambda: post(key="key-1"))))
+        thread = threading.Thread(target=lambda: answers.append(in_thread(lambda: post(key="key-1"))))
         thread.start()
         thread.join(timeout=30)
 
@@ -173,7 +172,7 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
 
 @pytest.mark.django_db(transaction=True)
 def test_of_many_equal_batches_at_once_one_is_placed():
-    answers = _at_once(8, lambda: post(key="key-1"))
+    answers = at_once(8, lambda: post(key="key-1"))
 
     assert {answer.status_code for answer in answers} <= {200, 409}
     placed = [answer for answer in answers if answer.status_code == 200]
@@ -185,7 +184,7 @@ def test_of_many_equal_batches_at_once_one_is_placed():
 @pytest.mark.django_db(transaction=True)
 def test_of_many_different_batches_at_once_under_one_key_one_is_placed():
     numbers = iter(range(8))
-    answers = _at_once(8, lambda: post([body(customer_id=f"customer-{next(numbers)}")], key="key-1"))
+    answers = at_once(8, lambda: post([body(customer_id=f"customer-{next(numbers)}")], key="key-1"))
 
     assert {answer.status_code for answer in answers} <= {200, 409, 422}
     (placed,) = [answer for answer in answers if answer.status_code == 200]
@@ -197,27 +196,8 @@ def test_of_many_different_batches_at_once_under_one_key_one_is_placed():
 def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monkeypatch):
     monkeypatch.setattr(batches, "_claim", lambda owner, idempotency_key: None)
 
-    placed = _at_once(8, lambda: batches.place_batch(orders=checked(THREE), idempotency_key="key-1"))
+    placed = at_once(8, lambda: batches.place_batch(orders=checked(THREE), idempotency_key="key-1"))
 
     assert [batch.replayed for batch in placed].count(False) == 1
     assert all(batch.outcomes == placed[0].outcomes for batch in placed)
     assert_placed_once(3)
-
-
-def _in_thread[T](work: Callable[[], T]) -> T:
-    try:
-        return work()
-    finally:
-        connection.close()  # a thread has a connection of its own
-
-
-def _at_once[T](count: int, work: Callable[[], T]) -> list[T]:
-    """The results of the same work done in many threads that start together."""
-    barrier = threading.Barrier(count)
-
-    def one(_: int) -> T:
-        barrier.wait(timeout=30)
-        return _in_thread(work)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))

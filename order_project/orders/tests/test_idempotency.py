@@ -1,7 +1,6 @@
 """Idempotency-Key: the same order however often it is sent, whoever races whom."""
 
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -14,6 +13,7 @@ from orders import services
 from orders.models import Order, OrderItem
 from orders.services import IdempotencyKeyInUse
 from orders.tests.factories import LINES, ONE_LINE, body, item, outbox_without_room, verdict
+from orders.tests.threads import at_once, in_thread
 
 
 def post(data: Any = None, key: str | None = "key-1") -> Any:
@@ -72,7 +72,7 @@ def test_an_order_that_somebody_holds_is_answered_again_without_waiting_and_not_
     answers = []
     with transaction.atomic():
         Order.objects.select_for_update().get()
-        thread = threading.Thread(target=lambda: answers.append(_in_thread(lambda: post())))
+        thread = threading.Thread(target=lambda: answers.append(in_thread(lambda: post())))
         thread.start()
         thread.join(timeout=30)
 
@@ -170,7 +170,7 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     with transaction.atomic():
         with connection.cursor() as cursor:  # as the first request does before anything else
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services._claim(None, "key-1")])
-        thread = threading.Thread(target=lambda: answers.append(_in_thread(lambda: post())))
+        thread = threading.Thread(target=lambda: answers.append(in_thread(lambda: post())))
         thread.start()
         thread.join(timeout=10)
 
@@ -184,7 +184,7 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
 
 @pytest.mark.django_db(transaction=True)
 def test_of_many_requests_at_once_one_places_the_order():
-    answers = _at_once(12, lambda: post())
+    answers = at_once(12, lambda: post())
 
     assert {answer.status_code for answer in answers} <= {201, 409}
     created = [answer for answer in answers if answer.status_code == 201]
@@ -196,7 +196,7 @@ def test_of_many_requests_at_once_one_places_the_order():
 @pytest.mark.django_db(transaction=True)
 def test_of_many_different_orders_at_once_under_one_key_one_is_placed():
     numbers = iter(range(12))
-    answers = _at_once(12, lambda: post(body(customer_id=f"customer-{next(numbers)}")))
+    answers = at_once(12, lambda: post(body(customer_id=f"customer-{next(numbers)}")))
 
     assert {answer.status_code for answer in answers} <= {201, 409, 422}
     (created,) = [answer for answer in answers if answer.status_code == 201]
@@ -207,7 +207,7 @@ def test_of_many_different_orders_at_once_under_one_key_one_is_placed():
 def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monkeypatch):
     monkeypatch.setattr(services, "_claim", lambda owner, idempotency_key: None)
 
-    placed = _at_once(8, lambda: services.place_order(customer_id="c", lines=LINES, idempotency_key="key-1"))
+    placed = at_once(8, lambda: services.place_order(customer_id="c", lines=LINES, idempotency_key="key-1"))
 
     assert [result.replayed for result in placed].count(False) == 1
     assert {result.order.order_id for result in placed} == {Order.objects.get().id}
@@ -219,7 +219,7 @@ def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monk
 def test_many_keys_at_once_do_not_hold_each_other_back():
     def place(number: int) -> services.Placed | None:
         try:
-            return _in_thread(
+            return in_thread(
                 lambda: services.place_order(
                     customer_id="c",
                     lines=ONE_LINE,
@@ -234,22 +234,3 @@ def test_many_keys_at_once_do_not_hold_each_other_back():
 
     assert None not in placed
     assert Order.objects.count() == 40
-
-
-def _in_thread[T](work: Callable[[], T]) -> T:
-    try:
-        return work()
-    finally:
-        connection.close()  # a thread has a connection of its own
-
-
-def _at_once[T](count: int, work: Callable[[], T]) -> list[T]:
-    """The results of the same work done in many threads that start together."""
-    barrier = threading.Barrier(count)
-
-    def one(_: int) -> T:
-        barrier.wait(timeout=10)
-        return _in_thread(work)
-
-    with ThreadPoolExecutor(count) as pool:
-        return list(pool.map(one, range(count)))
