@@ -1,3 +1,5 @@
+import multiprocessing
+
 import pytest
 
 from observability.context import (
@@ -32,10 +34,22 @@ def test_an_error_does_not_leave_the_ids_behind():
     assert current_correlation_id() == ""
 
 
-def test_a_new_correlation_id_is_valid_and_never_the_same():
-    ids = {new_correlation_id() for _ in range(100)}
-    assert len(ids) == 100
+def test_a_new_correlation_id_is_valid_and_above_all_before_it():
+    ids = [new_correlation_id() for _ in range(100)]
+    assert ids == sorted(set(ids))
     assert all(is_correlation_id(each) for each in ids)
+
+
+def test_forked_processes_do_not_make_the_same_correlation_ids():
+    new_correlation_id()
+    made = multiprocessing.get_context("fork")
+    with made.Pool(4) as children:
+        ids = children.map(_new_correlation_ids, range(4), chunksize=1)
+    assert len(set().union(*ids)) == 400
+
+
+def _new_correlation_ids(_child: int) -> list[str]:
+    return [new_correlation_id() for _ in range(100)]
 
 
 @pytest.mark.parametrize("text", ["a", "A1._:-", "x" * 128, "0197f3c2-8d2b-7e3c-9d3a-1f2e3d4c5b6a"])
