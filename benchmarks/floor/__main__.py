@@ -182,10 +182,10 @@ class Noter(Consumer):
     queue = PROCESSED
 
     def read(self, message_id: str, body: Any) -> Any:
-        return body["order_id"], body["status"], body["error_message"]
+        return body
 
     def work(self, batch: list[Any]) -> None:
-        self.cursor.execute(NOTE, [list(column) for column in zip(*batch, strict=True)])
+        self.cursor.execute(NOTE, [orjson.dumps(batch).decode(), [verdict["order_id"] for verdict in batch]])
 
 
 if __name__ == "__main__":

@@ -67,10 +67,12 @@ WITH given AS MATERIALIZED (
 INSERT INTO outbox (body)
 SELECT json_build_object('order_id', order_id, 'status', outcome, 'error_message', reason)::text FROM decided"""
 
+# The planner takes JSON for a hundred verdicts and hashes them. Of arrays it expects ten, and it would compare each
+# verdict with each order; the array of ids keeps it to the key of `orders`.
 NOTE = """
-UPDATE orders SET status = verdict.status, error_message = verdict.reason, updated_at = now()
-FROM unnest($1::uuid[], $2::text[], $3::text[]) AS verdict (order_id, status, reason)
-WHERE orders.id = ANY ($1::uuid[]) AND orders.id = verdict.order_id AND orders.status = 'pending'"""
+UPDATE orders SET status = verdict.status, error_message = verdict.error_message, updated_at = now()
+FROM json_to_recordset($1::json) AS verdict (order_id uuid, status text, error_message text)
+WHERE orders.id = ANY ($2::uuid[]) AND orders.id = verdict.order_id AND orders.status = 'pending'"""
 
 
 def connect(*, autocommit: bool = True) -> tuple[psycopg.Connection, psycopg.RawCursor]:
