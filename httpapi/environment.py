@@ -37,6 +37,10 @@ def _decimal(text: str) -> Decimal:
         raise ValueError("it must be a number") from None
 
 
+def _is_empty(var: str) -> SystemExit:
+    return SystemExit(f"{var} is empty: the environment (or .env) must give it, see .env.example.")
+
+
 _CASTS = {bool: _boolean, int: _integer}
 
 # A server whose host has vanished answers nothing, not even that it is gone. Left to the operating system, who waits
@@ -64,7 +68,7 @@ class Environment(environ.Env):
         except ValueError as error:
             raise SystemExit(f"{var} is malformed: {error}.") from None
         if default is self.NOTSET and not value:
-            raise SystemExit(f"{var} is empty: the environment (or .env) must give it, see .env.example.")
+            raise _is_empty(var)
         return value
 
     def choice(self, var: str, choices: Collection[str], *, default: str) -> str:
@@ -78,7 +82,7 @@ class Environment(environ.Env):
         """What stands between the commas, without blanks around it and without what is empty."""
         items = [item.strip() for item in super().list(var, cast, default) if item.strip()]
         if default is self.NOTSET and not items:
-            raise SystemExit(f"{var} is empty: the environment (or .env) must give it, see .env.example.")
+            raise _is_empty(var)
         return items
 
     def decimal(self, var: str, *, default: Decimal) -> Decimal:

@@ -7,7 +7,7 @@ An entry says at which place a service has an order: `order` or `record` (what i
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 from uuid import UUID
@@ -186,8 +186,3 @@ def _way(hears: str) -> str:
     ways = {OrderCreated.TYPE: CREATED, OrderProcessed.TYPE: PROCESSED}
     cases = " ".join(f"WHEN '{type_}' THEN '{way}'" for type_, way in ways.items())
     return f"CASE type {cases} ELSE '{hears}' END"
-
-
-def moment(value: datetime) -> str:
-    """As the API writes times."""
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -13,7 +13,9 @@ import urllib3
 from django.conf import settings
 from django.db import connection
 
-from ledger.book import MAX_PAGE, Book, Entry, moment
+from httpapi.peers import reason
+from httpapi.timestamps import timestamp
+from ledger.book import MAX_PAGE, Book, Entry
 from messaging.conf import config
 from messaging.depth import messages_on_the_broker
 
@@ -82,7 +84,7 @@ class HttpPeer:
         try:
             answer = self._pool.request("GET", self._url + path)
         except urllib3.exceptions.HTTPError as error:
-            raise PeerError(f"{self._url} ({self._variable}) does not answer: {_reason(error)}.") from None
+            raise PeerError(f"{self._url} ({self._variable}) does not answer: {reason(error)}.") from None
         match answer.status:
             case 200:
                 pass
@@ -153,10 +155,10 @@ def export(book: Book, file: IO[str]) -> int:
     The last line says how many there are, which shows that the file is whole.
     """
     count = 0
-    file.write(json.dumps({"service": book.service, "made_at": moment(now()), "version": _EXPORT_VERSION}) + "\n")
+    file.write(json.dumps({"service": book.service, "made_at": timestamp(now()), "version": _EXPORT_VERSION}) + "\n")
     for page in book.pages():
         for entry in page.entries:
-            written = {"order_id": str(entry.order_id), "since": moment(entry.since)}
+            written = {"order_id": str(entry.order_id), "since": timestamp(entry.since)}
             file.write(json.dumps(entry._asdict() | written) + "\n")
         count += len(page.entries)
     file.write(json.dumps({"queued": messages_on_the_broker(config()), "entries": count}) + "\n")
@@ -181,9 +183,3 @@ def _entry(found: Mapping[str, Any]) -> Entry:
 def _must_be(wanted: str, found: str, where: str) -> None:
     if found != wanted:
         raise PeerError(f"{where} is the book of {found!r}, wanted is that of {wanted!r}.")
-
-
-def _reason(error: Exception) -> str:
-    while isinstance(reason := getattr(error, "reason", None), Exception):
-        error = reason
-    return str(error).rpartition(": ")[2]

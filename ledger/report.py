@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from django.utils import timezone
 
-from ledger.book import Book, Wrong, moment
+from httpapi.timestamps import timestamp
+from ledger.book import Book, Wrong
 from ledger.comparison import PLACES, Finding
 from ledger.reconciliation import DOUBLE, MISSING, Result
 from messaging.display import table
@@ -118,7 +119,7 @@ def _list(findings: Iterator[Finding], number: int, limit: int) -> Iterator[str]
 
 
 def _as_json(finding: Finding) -> dict[str, str]:
-    return {"order_id": str(finding.order_id), "what": finding.what, "since": moment(finding.since)}
+    return {"order_id": str(finding.order_id), "what": finding.what, "since": timestamp(finding.since)}
 
 
 def _orders(number: int) -> str:

@@ -7,8 +7,9 @@ from rest_framework.views import APIView
 
 from httpapi.problems import error, invalid
 from httpapi.query import parse_query
+from httpapi.timestamps import timestamp
 from ledger import openapi
-from ledger.book import book, moment
+from ledger.book import book
 from ledger.serializers import LedgerParameters
 from messaging.conf import config
 from messaging.depth import messages_on_the_broker
@@ -33,6 +34,6 @@ class LedgerView(APIView):
                 "service": book().service,
                 "next": following,
                 "queued": None if following else messages_on_the_broker(config()),
-                "results": [{**entry._asdict(), "since": moment(entry.since)} for entry in page.entries],
+                "results": [{**entry._asdict(), "since": timestamp(entry.since)} for entry in page.entries],
             }
         )

@@ -10,9 +10,10 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from httpapi.timestamps import timestamp
 from messaging.conf import config
 from timeline import peer
-from timeline.event import SERVICES, Event, Story, Waiting, moment, spell
+from timeline.event import SERVICES, Event, Story, Waiting, spell
 from timeline.messaging_events import consumer_is_missing
 
 MAX_EVENTS = 500
@@ -110,7 +111,7 @@ def as_json(timeline: Timeline) -> dict[str, Any]:
         "notes": list(timeline.notes),
         "events": [
             {
-                "at": moment(step.event.at),
+                "at": timestamp(step.event.at),
                 "seconds_since_previous": step.seconds,
                 "service": step.event.service,
                 "kind": step.event.kind,

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 SERVICES: Mapping[str, str] = {"orders": "order service", "processor": "processor"}
@@ -76,8 +76,3 @@ def spell(seconds: float) -> str:
             whole, rest = divmod(int(seconds), unit)
             return f"{whole} {name} {rest // smaller} {small_name}" if rest // smaller else f"{whole} {name}"
     return f"{seconds:.0f} s"
-
-
-def moment(value: datetime) -> str:
-    """As the API writes times."""
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -12,6 +12,7 @@ import msgspec
 import urllib3
 from django.conf import settings
 
+from httpapi.peers import reason
 from observability.context import current_correlation_id
 from timeline.event import KINDS, SERVICES, Event, Severity, Waiting
 
@@ -97,7 +98,7 @@ def _event(found: _Event) -> Event:
 @cache
 def _pool() -> urllib3.PoolManager:
     # Kept, so that most questions need no new connection; the web server's threads share it.
-    return urllib3.PoolManager(maxsize=8, retries=False, timeout=urllib3.Timeout(connect=1, read=DEADLINE))
+    return urllib3.PoolManager(maxsize=8, retries=False, timeout=urllib3.Timeout(connect=1, total=DEADLINE))
 
 
 def _get(path: str, name: str) -> tuple[int, bytes]:
@@ -114,7 +115,7 @@ def _get(path: str, name: str) -> tuple[int, bytes]:
         finally:
             answer.close()  # a connection that was read to its end is back in the pool already
     except urllib3.exceptions.HTTPError as error:
-        raise PeerAway(f"The {name} does not answer: {_reason(error)}.") from None
+        raise PeerAway(f"The {name} does not answer: {reason(error)}.") from None
     except ValueError as error:
         raise PeerAway(f"The {name} answers with nothing that can be read: {error}.") from None
 
@@ -138,9 +139,3 @@ def _body(answer: Any, deadline: float) -> bytes:
         if time.monotonic() > deadline:
             raise ValueError("it takes too long")
     return body
-
-
-def _reason(error: Exception) -> str:
-    while isinstance(reason := getattr(error, "reason", None), Exception):
-        error = reason
-    return str(error).rpartition(": ")[2]

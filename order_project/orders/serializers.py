@@ -1,7 +1,6 @@
 """The order as JSON: what a client may send, and what it gets."""
 
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -13,6 +12,7 @@ from contracts.events import MONEY_PLACES, OrderCreated, OrderLine
 from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
 from httpapi.openapi import ProblemErrorSerializer
 from httpapi.serializers import Serializer
+from httpapi.timestamps import timestamp
 from orders.models import Order, OrderItem
 from orders.services import OrderState
 
@@ -152,14 +152,14 @@ def as_json(order: Order | OrderState, items: Iterable[OrderItem | OrderLine]) -
         "total_amount": float(order.total_amount),
         "status": order.status,
         "error_message": order.error_message,
-        "created_at": _moment(order.created_at),
-        "updated_at": _moment(order.updated_at),
+        "created_at": timestamp(order.created_at),
+        "updated_at": timestamp(order.updated_at),
     }
 
 
 def as_placed(order: OrderCreated) -> dict[str, Any]:
     """The order as `as_json` shows it before anything has become of it."""
-    placed_at = _moment(order.created_at)
+    placed_at = timestamp(order.created_at)
     return {
         "id": str(order.order_id),
         "customer_id": order.customer_id,
@@ -183,10 +183,6 @@ def as_results(outcomes: Iterable[OrderCreated | list[dict[str, str]]]) -> list[
         else {"status": 422, "errors": outcome}
         for outcome in outcomes
     ]
-
-
-def _moment(value: datetime) -> str:
-    return value.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 class OrderFilters(serializers.Serializer[Any]):

@@ -1,10 +1,8 @@
-"""Durations as people read them, and the times of the API."""
-
-from datetime import UTC, datetime, timedelta, timezone
+"""Durations as people read them."""
 
 import pytest
 
-from timeline.event import moment, spell
+from timeline.event import spell
 
 
 @pytest.mark.parametrize(
@@ -27,10 +25,3 @@ from timeline.event import moment, spell
 )
 def test_a_duration_is_spelt_as_exactly_as_people_want_it(seconds: float, spelt: str) -> None:
     assert spell(seconds) == spelt
-
-
-def test_a_moment_is_written_in_utc_to_the_microsecond() -> None:
-    at = datetime(2026, 6, 15, 14, 0, 0, 5, tzinfo=timezone(timedelta(hours=2)))
-
-    assert moment(at) == "2026-06-15T12:00:00.000005Z"
-    assert moment(datetime(2026, 6, 15, tzinfo=UTC)) == "2026-06-15T00:00:00.000000Z"
