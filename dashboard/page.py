@@ -13,7 +13,7 @@ from django.utils.http import urlencode
 
 from dashboard import plots
 from dashboard.histogram import percentile
-from dashboard.pipeline import Empty, Pipeline, pipeline
+from dashboard.pipeline import Pipeline, pipeline
 from dashboard.rollup import MINUTES, Minute
 from dashboard.snapshot import CAP, GROUP_CAP, Snapshot, take
 from dashboard.verdict import Problem, judge
@@ -77,7 +77,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         if stale is not None and snapshot.at - stale > timedelta(minutes=1):
             found["stale"] = age((snapshot.at - stale).total_seconds())
     if shown is not None and snapshot.is_empty:
-        found["empty"] = _empty(shown, request)
+        found["empty"] = shown.empty(request)
     return found
 
 
@@ -270,7 +270,3 @@ def _plots(snapshot: Snapshot, shown: Pipeline, links: _Links) -> dict[str, Any]
 def _span(shown: Pipeline, first: Minute, *, minutes: int = 1) -> dict[str, str]:
     end = first.start + timedelta(minutes=minutes)
     return {f"{shown.at}__gte": f"{first.start}", f"{shown.at}__lt": f"{end}"}
-
-
-def _empty(shown: Pipeline, request: HttpRequest) -> Empty:
-    return shown.empty(request)

@@ -111,7 +111,7 @@ def _processes(snapshot: Snapshot) -> Iterator[Problem]:
                 f"{len(waiting)} of {number_of(len(alive), _NAMES[role])} cannot go on: "
                 f"{waiting[0].removeprefix('open: ')}.",
                 "It goes on by itself as soon as that is back; its log says the reason.",
-                section="The database is away" if "database" in waiting[0] else "The broker is away",
+                section="The broker is away",
                 model="messaging.process",
                 filters={"role__exact": role},
             )

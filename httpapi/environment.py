@@ -93,7 +93,8 @@ class Environment(environ.Env):
     def postgresql(self, var: str, *, prepare: bool) -> dict[str, Any]:
         """A `DATABASES` entry from a required postgresql:// URL. What the URL says after `?` goes to libpq.
 
-        Without `prepare` no statement is prepared, for a connection pooler that knows none.
+        Without `prepare` no statement is prepared and no cursor kept on the server, for a connection pooler whose next
+        transaction may go to another connection.
         """
         url: str = self.str(var)
         try:
@@ -110,7 +111,11 @@ class Environment(environ.Env):
             "prepare_threshold": 5 if prepare else None,
             **database.get("OPTIONS", {}),
         }
-        return database | {"ENGINE": "database.backend", "OPTIONS": options}
+        return database | {
+            "ENGINE": "database.backend",
+            "OPTIONS": options,
+            "DISABLE_SERVER_SIDE_CURSORS": not prepare,
+        }
 
     def amqp(self, var: str) -> str:
         """A required amqp:// or amqps:// URL, or several separated by commas."""

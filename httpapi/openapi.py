@@ -93,7 +93,7 @@ _EXAMPLES: dict[int, tuple[str, str, list[dict[str, str]]]] = {
     ),
     429: ("Too many requests.", "Request was throttled. Expected available in 5 seconds.", []),
     503: (
-        "The database is away; try again after `Retry-After` seconds.",
+        "Not now: the database is away, or the service takes nothing more. Try again after `Retry-After` seconds.",
         "The database is not available. Nothing is known to be saved; try again later.",
         [],
     ),

@@ -127,7 +127,10 @@ def as_problem(exc: Exception) -> Problem | None:
 
 
 def database_is_away(error: Exception) -> bool:
-    """Whether it says nothing of the request: the database cannot be asked, or takes no writes, as a standby."""
+    """Whether it says nothing of the request: the database cannot be asked, or takes no writes, as a standby.
+
+    A table that is missing is a mistake here, while a consumer waits for it (`messaging.database`).
+    """
     read_only = getattr(error.__cause__, "sqlstate", "") == "25006"
     return isinstance(error, OperationalError | InterfaceError) or (isinstance(error, DatabaseError) and read_only)
 

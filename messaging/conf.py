@@ -55,7 +55,7 @@ class MessagingConfig:
     release: str = ""
     """What runs here; dead letters and failure groups are marked with it."""
     retention_days: int = 30
-    """How long `purge` keeps inbox rows and settled dead letters."""
+    """How many days `purge` keeps what is done with."""
 
     @cached_property
     def handler_table(self) -> dict[str, Handler[Any]]:

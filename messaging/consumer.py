@@ -115,8 +115,8 @@ class Consumer:
             replays.advance()
             self._replays_due = time.monotonic() + _REPLAYS_INTERVAL
 
-    def work(self, work: Subscription, letters: Subscription) -> bool:
-        """Handles one batch of each queue. False when there was nothing to do."""
+    def work(self, work: Subscription, letters: Subscription) -> None:
+        """Handles one batch of each queue."""
         limit = self._batch_limit()
         batch = work.take(limit)
         if batch:
@@ -132,7 +132,6 @@ class Consumer:
         dead = letters.take(_DEAD_LETTERS_AT_ONCE)
         if dead and self._while_database_away(lambda: self._keep_dead_letters(dead)):
             letters.ack(dead)
-        return bool(batch or dead)
 
     def _batch_limit(self) -> int:
         if not self._seconds_per_message:

@@ -39,8 +39,9 @@ def database() -> dict[str, Any]:
     options["connect_timeout"] = DATABASE_TIMEOUT
     options["tcp_user_timeout"] = DATABASE_TIMEOUT * 1000
     try:
+        connection.set_autocommit(False)  # behind a pooler, what is set outside of a transaction hits others too
         with connection.cursor() as cursor:
-            cursor.execute(f"SET statement_timeout = {DATABASE_TIMEOUT * 1000}")
+            cursor.execute(f"SET LOCAL statement_timeout = {DATABASE_TIMEOUT * 1000}")
             cursor.execute("SELECT 1")
     finally:
         connection.close()

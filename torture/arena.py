@@ -82,11 +82,6 @@ class Arena:
         self.forged: set[str] = set()
         """Ids of messages that a fault has published itself, in the processor's name."""
 
-    @property
-    def broker_proxy(self) -> Proxy:
-        """The way to the broker; with several nodes, to the first."""
-        return self.broker_proxies[0]
-
     def open(self) -> None:
         """Starts everything, and returns when an order has gone all the way."""
         for database in (self.order_database, self.processor_database):

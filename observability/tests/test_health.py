@@ -135,6 +135,18 @@ def test_a_check_leaves_no_database_connection_behind(client, checks):
     assert [used.closed for used in Database.used] == [True, True]
 
 
+def test_a_check_leaves_nothing_set_on_a_connection_that_a_pooler_keeps(db, monkeypatch):
+    pooled = connections["default"].copy()
+    monkeypatch.setattr(type(pooled), "copy", lambda *_: pooled)
+    with monkeypatch.context() as pooler:
+        pooler.setattr(pooled, "close", pooled.rollback)
+        health.database()
+        with pooled.cursor() as cursor:
+            cursor.execute("SHOW statement_timeout")
+            assert cursor.fetchone() == ("0",)
+    pooled.close()
+
+
 def test_being_alive_asks_nobody(client, checks):
     checks(database=CHECKS + "broken")
     response = client.get("/health/live")

@@ -114,6 +114,7 @@ place_order = extend_schema(
         **problem_responses(
             400,
             401,
+            403,
             409,
             413,
             415,
@@ -158,6 +159,7 @@ place_orders = extend_schema(
         **problem_responses(
             400,
             401,
+            403,
             409,
             413,
             415,

@@ -27,7 +27,9 @@ class ProcessingRecord(models.Model):
     customer_id = models.CharField(max_length=MAX_TEXT)
     total_amount = models.DecimalField(max_digits=MONEY_DIGITS, decimal_places=MONEY_PLACES)
     item_count = models.PositiveIntegerField(help_text="How many lines the order has.")
-    attempts = models.PositiveIntegerField(help_text="On which delivery of the message it was decided; 1 is the first.")
+    attempts = models.PositiveIntegerField(
+        help_text="The attempt that decided it, from 1: failures count, not crashes."
+    )
     message_id = models.UUIDField(help_text="The message that brought the order.")
     correlation_id = models.CharField(max_length=255, blank=True)
     started_at = models.DateTimeField()

@@ -18,7 +18,7 @@ class RecordSerializer(serializers.Serializer[ProcessingRecord]):
     customer_id = serializers.CharField()
     total_amount = MoneyField()
     item_count = serializers.IntegerField(help_text="How many lines the order has.")
-    attempts = serializers.IntegerField(help_text="On which delivery of the message it was decided; 1 is the first.")
+    attempts = serializers.IntegerField(help_text="The attempt that decided it, from 1: failures count, not crashes.")
     message_id = serializers.UUIDField(help_text="The message that brought the order.")
     correlation_id = serializers.CharField(help_text="Finds the order in the logs of both services.")
     started_at = serializers.DateTimeField()

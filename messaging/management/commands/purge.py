@@ -22,7 +22,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--days", type=int, help="keep so many days instead of the setting RETENTION_DAYS")
+        parser.add_argument("--days", type=int, help="keep so many days instead of MESSAGING_RETENTION_DAYS")
         parser.add_argument("--batch", type=int, default=retention.BATCH_SIZE, help="rows a transaction (1000)")
         parser.add_argument("--dry-run", action="store_true", help="only say how many there are")
 

@@ -169,10 +169,11 @@ def test_what_the_database_url_says_after_the_question_mark_reaches_the_driver()
     assert database["OPTIONS"]["sslmode"] == "verify-full"
 
 
-def test_statements_are_not_prepared_for_a_pooler_that_knows_none() -> None:
+def test_nothing_is_kept_on_the_server_for_a_pooler_whose_next_transaction_may_go_elsewhere() -> None:
     (database,) = read_settings(DATABASE_PREPARED_STATEMENTS="false")["DATABASES"].values()
 
     assert database["OPTIONS"]["prepare_threshold"] is None
+    assert database["DISABLE_SERVER_SIDE_CURSORS"] is True
 
 
 def test_development_needs_no_hosts_and_no_tokens() -> None:
