@@ -152,7 +152,8 @@ def _replay_of(chosen: QuerySet[DeadLetter]) -> Replay | None:
 def pause(*, replay_id: int, by: str, reason: str = "") -> None:
     """Sends nothing more until somebody resumes it; what is on its way goes on.
 
-    Raises ReplayError when it does not run: of two people who press at once, one is told so.
+    Raises ReplayError when it does not run: of two people who press at once, one is told so. A crash before the commit
+    changes nothing, and so it is with `resume` and `cancel`.
     """
     _change(replay_id, State.PAUSED, since=[State.RUNNING], by=by, reason=reason, verb="pause")
 

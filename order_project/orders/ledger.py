@@ -29,7 +29,8 @@ def announce_again(order_ids: Sequence[UUID]) -> int:
     """Announces these orders once more, with new message ids. Returns how many; those that are no longer pending not.
 
     An order whose items do not add up to its total is left as it is: what is announced must be what was accepted.
-    If the first message comes after all, the processor decides the order once: one of the two has no effect.
+    If the first message comes after all, the processor decides the order once: one of the two has no effect. A crash
+    announces all of them or none.
     """
     pending = Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).prefetch_related("items")
     announced = []
@@ -47,7 +48,8 @@ def restore_orders(order_ids: Sequence[UUID], fetch: Fetch) -> int:
     """Brings back orders that only the processor knows, as its records tell of them. Returns how many.
 
     What no record tells is lost: who placed the order, and with which Idempotency-Key. Each order is a transaction of
-    its own; an order that is there again meanwhile is left as it is.
+    its own, so a crash leaves whole orders, and the rest for the next time; an order that is there again meanwhile is
+    left as it is.
     """
     return _restore(order_ids, fetch, _restore_order)
 
@@ -55,7 +57,8 @@ def restore_orders(order_ids: Sequence[UUID], fetch: Fetch) -> int:
 def restore_items(order_ids: Sequence[UUID], fetch: Fetch) -> int:
     """Gives orders the items back that the processor has decided them with. Returns how many.
 
-    Only if these items add up to the order's total. Each order is a transaction of its own.
+    Only if these items add up to the order's total. Each order is a transaction of its own; a crash leaves the rest for
+    the next time.
     """
     return _restore(order_ids, fetch, _restore_items)
 

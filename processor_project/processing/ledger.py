@@ -29,7 +29,8 @@ NO_MESSAGE = UUID(int=0)
 def announce_again(order_ids: Sequence[UUID]) -> int:
     """Announces these decisions once more, with new message ids. Returns how many.
 
-    If the first message comes after all, the order service takes the status once: the second says the same.
+    If the first message comes after all, the order service takes the status once: the second says the same. A crash
+    announces all of them or none.
     """
     records = list(ProcessingRecord.objects.defer("order").filter(order_id__in=order_ids).order_by("order_id"))
     outbox.add([announcement(record) for record in records])
@@ -43,7 +44,7 @@ def restore_records(order_ids: Sequence[UUID], fetch: Fetch) -> int:
 
     The outcome is the one that the order has. Nothing is processed again: the steps have taken effect already. When
     and by which message it was decided is lost; `restored_at` says so. An order whose items do not add up to its total
-    gets no record: then its items are missing too, and nobody has them any more.
+    gets no record: then its items are missing too, and nobody has them any more. A crash writes all of them or none.
     """
     orders = [order for order_id in order_ids if (order := fetch(f"/orders/{order_id}"))]
     decisions = [_decision(order) for order in orders if order["status"] != "pending" and _is_whole(order)]

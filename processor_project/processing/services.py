@@ -156,7 +156,10 @@ def _keep(decisions: Sequence[Decision], announcements: Sequence[OutgoingMessage
 
 
 def insert(decisions: Sequence[Decision]) -> set[UUID]:
-    """Write their records, but for orders that have one. Returns the orders that have got theirs."""
+    """Write their records, but for orders that have one. Returns the orders that have got theirs.
+
+    One statement: a crash leaves all of them or none.
+    """
     return {order_id for (order_id,) in execute_prepared(_INSERT, _columns(decisions))} if decisions else set()
 
 
