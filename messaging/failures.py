@@ -259,8 +259,8 @@ def take(*, group_id: int, by: str, reason: str = "", expected: str | None = Non
     """Says that somebody looks at the failure. Also what another has taken, when that is what is `expected`.
 
     `expected` is the state that the person has seen; None takes it as it is. Raises GroupChangedError when it has
-    another meanwhile, and FailureGroup.DoesNotExist. So do the others. Each is one transaction: a crash before its commit
-    changes nothing.
+    another meanwhile, and FailureGroup.DoesNotExist. So do the others. Each is one transaction: a crash before its
+    commit changes nothing.
     """
     return _change(group_id=group_id, by=by, reason=reason, expected=expected, action="take", state="taken", owner=by)
 
