@@ -16,11 +16,45 @@ from httpapi.timestamps import timestamp
 from orders.models import Order, OrderItem
 from orders.services import OrderState
 
+MAX_WRONG_ITEMS = 10
+"""Of so many items of an order it is said what is wrong with them."""
+_TOO_MANY_WRONG = (
+    f"This item is wrong too; no more than {MAX_WRONG_ITEMS} are explained, and those after it were not looked at."
+)
 MAX_ORDERS_PER_BATCH = 1000
+
+
+class NewItemsSerializer(serializers.ListSerializer[Any]):
+    """The lines of a new order.
+
+    Looks no further than `MAX_WRONG_ITEMS` that do not hold: a batch of small orders could otherwise bring an answer of
+    many megabytes.
+    """
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        if not isinstance(data, list) or not 1 <= len(data) <= settings.MAX_ITEMS_PER_ORDER:
+            refused: list[Any] = super().to_internal_value(data)
+            return refused
+        held: list[Any] = []
+        wrong: dict[Any, Any] = {}
+        for index, item in enumerate(data):
+            try:
+                held.append(self.run_child_validation(item))
+            except serializers.ValidationError as exc:
+                if len(wrong) == MAX_WRONG_ITEMS:
+                    wrong[index] = [_TOO_MANY_WRONG]
+                    break
+                wrong[index] = exc.detail
+        if wrong:
+            raise serializers.ValidationError(wrong)
+        return held
 
 
 class NewItemSerializer(Serializer):
     """One line of a new order."""
+
+    class Meta:
+        list_serializer_class = NewItemsSerializer
 
     product_id = StrictCharField(max_length=settings.MAX_TEXT_LENGTH)
     quantity = StrictIntegerField(min_value=1)

@@ -382,3 +382,18 @@ def test_other_methods_are_answered_405_with_those_that_are_allowed(client, meth
 def test_a_trailing_slash_leads_nowhere(client):
     assert_problem(client.post("/orders/", body()), 404)
     assert_nothing_was_written()
+
+
+@pytest.mark.django_db
+def test_wrong_items_are_explained_up_to_the_tenth_and_the_rest_is_not_looked_at(client):
+    wrong: list[Any] = [{}] * 12
+
+    problem = assert_problem(client.post("/orders", body(items=[item(), *wrong, item(quantity=0)])), 422)
+
+    *explained, last = problem["errors"]
+    assert {error["pointer"].split("/")[2] for error in explained} == {str(at) for at in range(1, 11)}
+    assert last == {
+        "pointer": "/items/11",
+        "detail": "This item is wrong too; no more than 10 are explained, and those after it were not looked at.",
+    }
+    assert_nothing_was_written()
