@@ -59,6 +59,8 @@ def main() -> None:
         parser.error(f"there is no {', '.join(sorted(unknown))}")
     if problem := _problem(options, arguments.rounds):
         parser.error(problem)
+    if not any(arguments.only in (None, stack) for mode in modes for stack in MODES[mode].stacks):
+        parser.error(f"{arguments.only} has no {' and no '.join(modes)}")
 
     raise_on_termination()
     try:

@@ -29,7 +29,7 @@ class Moment:
 
     @classmethod
     def now(cls, roles: Roles) -> Self:
-        return cls(time.monotonic(), {DRIVER: time.process_time()} | _seconds_by_role(roles), _busy_seconds())
+        return cls(time.monotonic(), {DRIVER: sum(os.times()[:4])} | _seconds_by_role(roles), _busy_seconds())
 
 
 @dataclass(frozen=True, slots=True)

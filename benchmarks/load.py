@@ -177,7 +177,8 @@ class OpenLoop:
         self._watched: list[_Watched] = []
         self._most_watched = MOST_WATCHED if watch else 0
         self._looking = 0
-        self._selector = selectors.DefaultSelector()
+        # Not epoll, for which Python rounds up to whole milliseconds: each order would be sent half of one too late.
+        self._selector = selectors.SelectSelector()
         self._phases = random.Random(1)
 
     def run(self, *, within: float) -> None:

@@ -167,25 +167,26 @@ def backlog(bench: Bench) -> None:
     with bench.system() as stack:
         assert isinstance(stack, Project)
         with bench.measured(stack):
-            running, _, _ = _take_all(bench, stack, options.orders)
+            running, _, answers = _take_all(bench, stack, options.orders)
         stack.stop(*relays)
         bench.come_to_rest()
         with bench.measured(stack):
-            stopped = _accept_all(bench, stack)
+            stopped = _accept_all(bench, stack, answers)
         stack.start(*relays)
         stack.wait_until_final()
         stack.stop(*relays)
         add_pending_orders(stack, options.backlog)
+        [(last,)] = stack.query(ORDER, "SELECT max(id) FROM {outbox}")
         bench.come_to_rest()
         with bench.measured(stack):
-            stopped_behind = _accept_all(bench, stack)
+            stopped_behind = _accept_all(bench, stack, answers)
         waiting = stack.waiting(ORDER)
         started = time.perf_counter()
         stack.start(*relays)
         stack.wait(lambda: stack.waiting(ORDER) < waiting, "the relay has begun")
         with bench.measured(stack):
-            running_behind = _accept_all(bench, stack)
-        left = stack.waiting(ORDER)
+            running_behind = _accept_all(bench, stack, answers)
+        [(left,)] = stack.query(ORDER, f"SELECT count(*) FROM {{outbox}} WHERE id <= {int(last)}")
         stack.wait_until_final()
         seconds = time.perf_counter() - started
         bench.add("accepted, relays stopped, empty outbox", stopped, "orders/s")
@@ -194,11 +195,11 @@ def backlog(bench: Bench) -> None:
         bench.add("accepted, relays running, no backlog", running, "orders/s")
         bench.add("accepted, relays working the backlog off", running_behind, "orders/s")
         bench.add("with backlog / without, relays running", running_behind / running, "×")
-        bench.add("backlog left when the last of these was accepted", left, "messages")
+        bench.add("of the backlog left when the last of these was accepted", left, "messages")
         bench.add(
             "backlog and new orders worked off to the last final", (waiting + options.orders) / seconds, "orders/s"
         )
-        stack.verify(orders=options.warm_up + 4 * options.orders + options.backlog)
+        stack.verify(orders=options.warm_up + 4 * options.orders + options.backlog, accepted=_ids(answers))
 
 
 def size(bench: Bench) -> None:
@@ -207,13 +208,15 @@ def size(bench: Bench) -> None:
     with bench.system() as stack:
         assert isinstance(stack, Project)
         with bench.measured(stack):
-            accepted, final, _ = _take_all(bench, stack, options.orders)
+            accepted, final, answers = _take_all(bench, stack, options.orders)
         add_final_orders(stack, options.size)
-        bench.post(stack, options.warm_up)
+        answers += bench.post(stack, options.warm_up)
         stack.wait_until_final()
         bench.come_to_rest()
         with bench.measured(stack):
-            accepted_full, final_full, _ = _take_all(bench, stack, options.orders)
+            accepted_full, final_full, more = _take_all(bench, stack, options.orders)
+        placed = 2 * (options.warm_up + options.orders) + options.size
+        stack.verify_orders(orders=placed, accepted=_ids([*answers, *more]))
         bench.add("accepted, empty tables", accepted, "orders/s")
         bench.add(f"accepted, {options.size} orders in the tables", accepted_full, "orders/s")
         bench.add("accepted, full / empty", accepted_full / accepted, "×")
@@ -264,7 +267,7 @@ def idle(bench: Bench) -> None:
         bench.add("all processes together", sum(shares.values()), "% of a core")
         for role, share in shares.items():
             bench.add(f"of that, {role}", share, "% of a core")
-        stack.verify(orders=bench.options.warm_up)
+        stack.verify(orders=bench.options.warm_up, accepted=())
 
 
 def scale(bench: Bench) -> None:
@@ -300,7 +303,7 @@ def bulk(bench: Bench) -> None:
         stack.wait_until_final()
         bench.come_to_rest()
         with bench.measured(stack):
-            accepted, final, _ = _take_all(bench, stack, orders)
+            accepted, final, one_by_one = _take_all(bench, stack, orders)
         bench.come_to_rest()
         with bench.measured(stack):
             started = time.perf_counter()
@@ -313,7 +316,7 @@ def bulk(bench: Bench) -> None:
             for_one = stack.import_orders(new_orders(1))
             seconds_of_import = stack.import_orders(new_orders(number * BATCH)) - for_one
             stack.wait_until_final()
-        accepted_ids += _ids_of_batches(answers)
+        accepted_ids += _ids(one_by_one) + _ids_of_batches(answers)
         bench.add("accepted, one by one", accepted, "orders/s")
         bench.add(f"accepted, {BATCH} at once", number * BATCH / seconds, "orders/s")
         bench.add("accepted, batches / one by one", number * BATCH / seconds / accepted, "×")
@@ -389,7 +392,7 @@ def waiting(bench: Bench) -> None:
         late = [at - final[json.loads(answer.body)["id"]] for at, answer in answers]
         for share in (0.5, 0.99):
             bench.add(f"from final to the answer, p{share * 100:.0f}", _percentile(late, share), "ms")
-        stack.verify(orders=options.warm_up + options.waiting + 3 * len(due), accepted=_ids(others))
+        stack.verify(orders=options.warm_up + options.waiting + 3 * len(due), accepted=[*awaited, *_ids(others)])
 
 
 def _waiting_clients(stack: Stack) -> int:
@@ -430,10 +433,10 @@ def _take_all(bench: Bench, stack: Stack, number: int) -> tuple[float, float, li
     return number / accepted, number / (time.perf_counter() - started), answers
 
 
-def _accept_all(bench: Bench, stack: Stack) -> float:
-    """Orders a second until all are answered."""
+def _accept_all(bench: Bench, stack: Stack, answers: list[Answer]) -> float:
+    """Orders a second until all are answered; the answers are added to `answers`."""
     started = time.perf_counter()
-    bench.post(stack, bench.options.orders)
+    answers += bench.post(stack, bench.options.orders)
     return bench.options.orders / (time.perf_counter() - started)
 
 

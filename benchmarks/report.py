@@ -1,6 +1,7 @@
 """The figures, for a terminal, as JSON, and for docs/performance.md and the README."""
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -78,11 +79,13 @@ class Found:
 
     @classmethod
     def load(cls, files: Sequence[Path]) -> "Found":
-        """The runs of all files. Raises ValueError when they come from different machines."""
+        """The runs of all files. Raises ValueError when they come from different machines, or are of different size."""
         loaded = [json.loads(file.read_text()) for file in files]
         first = loaded[0]
         if any(other["machine"] != first["machine"] for other in loaded):
             raise ValueError("these files come from different machines, or from different versions")
+        if any(other["options"] != first["options"] for other in loaded):
+            raise ValueError("these files come from runs with different numbers of orders, connections …")
         runs = [Run(**run) for one in loaded for run in one["runs"]]
         return cls(first["machine"], loaded[-1]["when"], first["options"], runs)
 
@@ -188,7 +191,7 @@ def _note(runs: Sequence[Run]) -> str:
     if skipped := next((run.skipped for run in runs if run.skipped), ""):
         return f"Skipped. {skipped}"
     probes, others = [probe for run in runs for probe in run.probes], [share for run in runs for share in run.others]
-    rounds = len({run.round for run in runs})
+    rounds = max(Counter(run.stack for run in runs).values())
     text = f"{'One round' if rounds == 1 else f'Medians of {rounds} rounds'}; CPU probe "
     text += f"{min(probes):.1f} to {max(probes):.1f} ms; others took up to {max(others):.0%} of the machine"
     if max(others) > MOST_OTHERS:

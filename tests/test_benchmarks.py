@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import report
+from benchmarks import cpu, report
 from benchmarks.modes import Run
 from benchmarks.report import Found
 from dev.environment import ROOT
@@ -20,8 +20,8 @@ def run(stack: str, round: int, accepted: float, *, others: float = 0.01) -> Run
     return Run("throughput", stack, round, "some orders", figures, probes=[10.0, 11.0], others=[others])
 
 
-def found(*runs: Run) -> Found:
-    return Found({"CPUs": "2 × some"}, "2026-01-01T00:00:00+00:00", {}, runs)
+def found(*runs: Run, orders: int = 5000) -> Found:
+    return Found({"CPUs": "2 × some"}, "2026-01-01T00:00:00+00:00", {"orders": orders}, runs)
 
 
 def test_a_figure_is_the_median_of_its_rounds_and_the_ratio_that_of_medians() -> None:
@@ -73,6 +73,35 @@ def test_what_it_has_saved_it_shows_again(tmp_path: Path) -> None:
     saved.save(tmp_path / "figures.json")
 
     assert list(report.lines(Found.load([tmp_path / "figures.json"]))) == list(report.lines(saved))
+
+
+def test_it_takes_several_files_for_rounds_of_one_but_not_of_runs_that_differ_in_size(tmp_path: Path) -> None:
+    one, another, smaller = (tmp_path / name for name in ("one", "another", "smaller"))
+    found(run("project", 1, 300)).save(one)
+    found(run("project", 1, 500)).save(another)
+    found(run("project", 1, 900), orders=1000).save(smaller)
+
+    assert "Medians of 2 rounds" in Found.load([one, another]).sections[0].note
+    with pytest.raises(ValueError, match="different numbers of orders"):
+        Found.load([one, smaller])
+
+
+@pytest.mark.parametrize(
+    "arguments", [("benchmarks", "idle", "--only", "floor"), ("torture", "--short", "--fault", "clocks-jump")]
+)
+def test_a_call_that_chooses_nothing_is_an_error(arguments: tuple[str, ...]) -> None:
+    done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert done.stdout == ""
+
+
+def test_what_a_child_used_is_the_drivers_and_not_of_others() -> None:
+    before = cpu.Moment.now({})
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True)
+    used = cpu.Used.between(before, cpu.Moment.now({}))
+
+    assert used.by_role[cpu.DRIVER] >= 0.5
 
 
 def test_project_and_floor_keep_their_promises_while_they_are_measured(tmp_path: Path) -> None:

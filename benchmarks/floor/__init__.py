@@ -1,4 +1,4 @@
-"""The floor: the same promises with no framework. Only for comparison; nobody should run it for orders of theirs.
+"""The floor: no order lost, none decided twice, no framework. Only for comparison; nobody should run it for theirs.
 
 What it costs to take an order, to announce it, to decide it once and to note the verdict, when every line is written
 for that alone: a WSGI function behind the same gunicorn, one SQL statement an order, one a batch, the same quorum

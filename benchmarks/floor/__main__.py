@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from typing import Any
+from uuid import UUID
 
 import orjson
 import pika
@@ -76,7 +77,9 @@ class Relay(Process):
         self.connection.ioloop.add_handler(self.listener.fileno(), self.woken, self.connection.ioloop.READ)
 
     def woken(self, _fd: int, _events: int) -> None:
-        list(self.listener.notifies(timeout=0))
+        self.listener.pgconn.consume_input()
+        while self.listener.pgconn.notifies():
+            pass
         self.publish_batch()
 
     def look_again(self) -> None:
@@ -169,7 +172,8 @@ class Processor(Consumer):
         elif total > MAX_TOTAL:
             reason = f"The total amount is above {MAX_TOTAL}."
         outcome = "failed" if reason else "completed"
-        return message_id, body["order_id"], body["customer_id"], str(total), outcome, reason
+        UUID(message_id), UUID(body["order_id"])  # or it is no order
+        return message_id, body["order_id"], str(body["customer_id"]), str(total), outcome, reason
 
     def work(self, batch: list[Any]) -> None:
         self.cursor.execute(DECIDE, [list(column) for column in zip(*batch, strict=True)])
@@ -182,6 +186,7 @@ class Noter(Consumer):
     queue = PROCESSED
 
     def read(self, message_id: str, body: Any) -> Any:
+        UUID(body["order_id"]), str(body["status"])  # or it is no verdict
         return body
 
     def work(self, batch: list[Any]) -> None:
