@@ -1,12 +1,20 @@
 """The referee of the torture finds what it is there to find, and the few most telling faults cost no order."""
 
+import signal
 import subprocess
 import sys
-from typing import Any
+from contextlib import suppress
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
 
 import torture.faults  # noqa: F401 - registers them
 from dev.environment import ROOT
+from tests.system import System
 from torture.fault import FAULTS
+from torture.load import Load
+from torture.run import TookTooLong, at_most
 from torture.verdict import Findings, judge
 
 COMPLETED = {"one": "completed", "two": "completed"}
@@ -52,6 +60,25 @@ def test_the_referee_finds_an_order_that_nobody_was_told_of() -> None:
     three = {"orders": [order("one"), order("two"), order("three")], "records": [record("one"), record("two")]}
     assert judge_two(**three).doubled == {"three"}
     assert judge_two(**three, given_up=1).doubled == set()
+
+
+def test_a_load_complains_of_shops_that_were_told_the_same_order_and_of_one_that_was_told_none() -> None:
+    load = Load(cast(System, SimpleNamespace(url=lambda _: "http://127.0.0.1")), rate=1)
+    load.accepted, load.expected = ["one", "two"], dict(COMPLETED)
+    assert load.complaints() == []
+
+    load.accepted.append("two")
+    load.given_up = 1
+
+    assert load.complaints() == [
+        "1 orders were still not accepted 60 s after the last was begun",
+        "1 orders were answered with the id of another",
+    ]
+
+
+def test_a_fault_that_takes_too_long_ends_where_an_error_of_the_network_would_be_passed_over() -> None:
+    with pytest.raises(TookTooLong), at_most(60), suppress(OSError):
+        signal.raise_signal(signal.SIGALRM)
 
 
 def test_the_referee_complains_of_another_outcome_and_of_a_silent_one() -> None:

@@ -26,6 +26,8 @@ def main() -> None:
         for fault in chosen:
             print(f"{fault.group:<10} {fault.name:<44} {fault.summary}")
         return
+    if not (chosen or arguments.control):
+        sys.exit("no fault is all of that: see --list")
     raise_on_termination()
     rows: list[Row] = []
     versions = ""

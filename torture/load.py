@@ -86,6 +86,15 @@ class Load:
         for thread in self._threads:
             thread.join(BOUND)
 
+    def complaints(self) -> list[str]:
+        """What no shop should have met, in sentences. To be asked when the posting is finished."""
+        complaints = self.failures[:3]
+        if self.given_up:
+            complaints.append(f"{self.given_up} orders were still not accepted {BOUND:g} s after the last was begun")
+        if same := len(self.accepted) - len(self.expected):
+            complaints.append(f"{same} orders were answered with the id of another")
+        return complaints
+
     def _post(self) -> None:
         with httpx.Client(base_url=self._url, timeout=BOUND) as client:
             while (number := self._next()) is not None:

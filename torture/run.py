@@ -61,7 +61,7 @@ def run(arena: Arena, fault: Fault, *, orders: int, rate: float, seed: str) -> R
     arena.cpu, arena.forged = {}, set()
     wanted = fault.orders or orders
     try:
-        with _at_most(fault.within), ExitStack() as stack:
+        with at_most(fault.within), ExitStack() as stack:
             arena.heal()
             positions = {name: program.position for name, program in arena.system.programs.items()}
             arena.tap = stack.enter_context(arena.system.broker.tap()) if fault.tap else None
@@ -100,12 +100,16 @@ def _said(error: Exception) -> str:
     return f"{type(error).__name__}: {error} ({Path(where.filename).name}, line {where.lineno})"
 
 
+class TookTooLong(Exception):
+    """No TimeoutError, which is an OSError: whoever waits for a network would take it for his own and go on."""
+
+
 @contextmanager
-def _at_most(seconds: float) -> Iterator[None]:
-    """Ends the block with a TimeoutError, wherever it hangs. In the main thread."""
+def at_most(seconds: float) -> Iterator[None]:
+    """Ends the block with TookTooLong, wherever it hangs. In the main thread."""
 
     def give_up(number: int, frame: FrameType | None) -> None:
-        raise TimeoutError(f"given up after {seconds:g} s")
+        raise TookTooLong(f"given up after {seconds:g} s")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.setitimer(signal.ITIMER_REAL, seconds)

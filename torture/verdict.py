@@ -76,7 +76,7 @@ def look(arena: Arena) -> Findings:
     # be final before that, while a cluster still elects the leader of that queue.
     leftovers = _leftovers(arena)
     found = look_at_orders(arena)
-    found.complaints += [*arena.load.failures[:3], *leftovers, *_what_the_ledger_says(arena)]
+    found.complaints += [*arena.load.complaints(), *leftovers, *_what_the_ledger_says(arena)]
     return found
 
 

@@ -1,6 +1,7 @@
 """What arrives more often, later, in another form or in worse shape than anybody has sent it."""
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import uuid4
 
@@ -67,12 +68,11 @@ def one_message_a_thousand_times(arena: Arena) -> None:
         def publish(event: Event = event, type_: str = type_) -> None:
             arena.system.broker.publish_all(copies([event] * COPIES), exchange=EXCHANGE, routing_key=type_)
 
-        publishers = [threading.Thread(target=publish, daemon=True) for _ in range(PUBLISHERS)]
-        for publisher in publishers:
-            publisher.start()
-        arena.system.start(name)
-        for publisher in publishers:
-            publisher.join()
+        with ThreadPoolExecutor(PUBLISHERS) as publishers:
+            published = [publishers.submit(publish) for _ in range(PUBLISHERS)]
+            arena.system.start(name)
+        for each in published:
+            each.result()
 
 
 @fault(

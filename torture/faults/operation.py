@@ -79,6 +79,7 @@ def more_of_each_process(arena: Arena) -> None:
         for other in others:
             assert not other.ended_by_itself, f"{other.ended_by_itself}: {other.text()[-2000:]}"
             other.kill()
+            assert not (retried := other.lines(message="message will be retried")), retried[0]
 
 
 @contextmanager
