@@ -12,8 +12,10 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.abc import Buffer
 from psycopg.adapt import PyFormat, Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import Escaping, ExecStatus, TransactionStatus
+from psycopg.pq import DiagnosticField, Escaping, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGconn, PGresult
+
+_PLAN_OUTDATED = b"0A000"  # "cached plan must not change result type"
 
 
 def refuse_to_nest() -> None:
@@ -37,6 +39,7 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
     caches when the answer is there.
     """
     django = connections[DEFAULT_DB_ALIAS]
+    django.validate_no_broken_transaction()
     database = _connected(django)
     with django.wrap_database_errors:
         transformer = Transformer.from_context(database)
@@ -55,6 +58,11 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
             name = _prepare(database, numbered)
             run = _begin_with if begins else _run
             result = run(link, name, texts)
+            if result.error_field(DiagnosticField.SQLSTATE) == _PLAN_OUTDATED and database.autocommit:
+                # A migration has altered the type of a column. In a transaction nothing more can be asked.
+                checked(database, link.exec_(b"DEALLOCATE " + name))
+                checked(database, link.prepare(name, numbered))
+                result = _run(link, name, texts)
         checked(database, result)
         transformer.set_pgresult(result)
         return transformer.load_rows(0, result.ntuples, tuple)

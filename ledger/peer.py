@@ -11,12 +11,12 @@ from uuid import UUID
 
 import urllib3
 from django.conf import settings
-from django.db import connection
 
 from httpapi.peers import reason
 from httpapi.timestamps import timestamp
 from ledger.book import MAX_PAGE, Book, Entry
 from messaging.conf import config
+from messaging.database import database_time
 from messaging.depth import messages_on_the_broker
 
 # Its retries need no lines of their own: what comes of them is said in one sentence.
@@ -59,7 +59,7 @@ class HttpPeer:
         self._pool = urllib3.PoolManager(headers=headers, retries=_RETRIES, timeout=_TIMEOUT)
 
     def begin(self) -> datetime:
-        return now()
+        return database_time()
 
     def entries(self) -> Iterator[list[Entry]]:
         self.queued = None
@@ -155,7 +155,8 @@ def export(book: Book, file: IO[str]) -> int:
     The last line says how many there are, which shows that the file is whole.
     """
     count = 0
-    file.write(json.dumps({"service": book.service, "made_at": timestamp(now()), "version": _EXPORT_VERSION}) + "\n")
+    head = {"service": book.service, "made_at": timestamp(database_time()), "version": _EXPORT_VERSION}
+    file.write(json.dumps(head) + "\n")
     for page in book.pages():
         for entry in page.entries:
             written = {"order_id": str(entry.order_id), "since": timestamp(entry.since)}
@@ -163,15 +164,6 @@ def export(book: Book, file: IO[str]) -> int:
         count += len(page.entries)
     file.write(json.dumps({"queued": messages_on_the_broker(config()), "entries": count}) + "\n")
     return count
-
-
-def now() -> datetime:
-    """By the clock of this service's PostgreSQL."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT clock_timestamp()")
-        (value,) = cursor.fetchone()
-    found: datetime = value
-    return found
 
 
 def _entry(found: Mapping[str, Any]) -> Entry:

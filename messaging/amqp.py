@@ -211,7 +211,8 @@ def _unavailable(error: BaseException | None) -> BrokerUnavailableError | Config
         code = int(said[1]) if said else None
     elif isinstance(error, pika.exceptions.AuthenticationError):
         code = 403
-    if code in _REFUSALS:
+    # 530 is also what a virtual host says that has as many connections as it may have.
+    if code in _REFUSALS and "limit" not in str(error):
         return ConfigurationError(f"RabbitMQ {_REFUSALS[code]} of RABBITMQ_URL: {_reason(error)}")
     return BrokerUnavailableError(f"RabbitMQ cannot be reached: {_reason(error)}")
 

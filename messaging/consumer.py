@@ -22,10 +22,10 @@ from messaging import dead_letters, envelope, failpoints, failures, inbox, metri
 from messaging.batching import Rests
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
-from messaging.database import database_is_away
+from messaging.database import database_is_away, refuse_what_would_not_be_kept, statement_took_too_long
 from messaging.deliveries import Source, Subscription
 from messaging.envelope import Delivery
-from messaging.errors import BrokerUnavailableError, InvalidMessageError, PermanentError
+from messaging.errors import BrokerUnavailableError, PermanentError
 from messaging.heartbeat import Heartbeat
 from messaging.message import Message
 from messaging.models import FailedAttempt
@@ -35,7 +35,7 @@ from messaging.storable import storable_text
 
 logger = logging.getLogger(__name__)
 
-_DEAD_LETTERS_AT_ONCE = 100
+_DEAD_LETTERS_AT_ONCE = 20
 # A batch is sized to take about this long (seconds), by what messages have taken lately: slow handlers get short
 # transactions and a process that is asked to stop has little in hand.
 _BATCH_SECONDS = 1.0
@@ -145,7 +145,7 @@ class Consumer:
         for delivery in batch:
             try:
                 readable.append((delivery, envelope.read(delivery, self._handlers)))
-            except InvalidMessageError as error:
+            except Exception as error:  # a `decode` may have bugs as any handler
                 failures.append((delivery, error))
         settled = self._while_database_away(lambda: failures.extend(self._handle(readable)))
         if not settled:
@@ -157,6 +157,8 @@ class Consumer:
         metrics.BATCH_SIZE.labels("handle").observe(len(batch))
         failpoints.reach("consume.committed")
         self._settle(work, batch, failures)
+        # Each error's traceback leads back here: without this the bodies would stay until the garbage is collected.
+        failures.clear()
 
     def _handle(self, batch: Sequence[tuple[Delivery, Message[Any]]]) -> list[Failure]:
         """Has the messages take effect, together or else one by one, and returns those that failed, with the error."""
@@ -166,7 +168,8 @@ class Consumer:
             self._take_effect([message for _, message in batch])
             return []
         except Exception as error:
-            if database_is_away(error):
+            # A message that takes too long must not hold up the others for ever.
+            if database_is_away(error) and not statement_took_too_long(error):
                 raise
             if len(batch) == 1:
                 return [(batch[0][0], error)]
@@ -184,6 +187,7 @@ class Consumer:
                 by_type.setdefault(message.type, []).append(message)
             for type_, group in by_type.items():
                 self._handlers[type_].handle(group)
+            refuse_what_would_not_be_kept()
         for type_, group in by_type.items():
             metrics.HANDLED.labels(type_).inc(len(group))
         if len(fresh) < len(messages):

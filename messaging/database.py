@@ -1,16 +1,43 @@
 """Telling a database that cannot work at the moment from a message that is bad."""
 
+from datetime import datetime
+
 import psycopg
-from django.db import Error, InterfaceError, OperationalError
+from django.db import Error, InterfaceError, OperationalError, connection, transaction
+from psycopg.pq import TransactionStatus
 
 from messaging.errors import ConfigurationError
 
 # SQLSTATE classes: 08 connection, 40 rollback (deadlock, serialization), 53 resources, 57P shutdown, 58 system,
-# 25006 read-only, as a standby is, 55P03 lock timeout, 42P01 and 42703 a table or column that the migration under way
-# has yet to bring.
-_AWAY = ("08", "40", "53", "57P", "58", "25006", "55P03", "42P01", "42703")
+# 25006 read-only, as a standby is, 55P03 lock timeout, 57014 statement timeout, 25P03 and 25P04 timeouts of
+# transactions, 42P01 and 42703 a table or column that the migration under way has yet to bring.
+_AWAY = ("08", "40", "53", "57014", "57P", "58", "25006", "25P03", "25P04", "55P03", "42P01", "42703")
+# A migration has altered a column that a prepared statement gives; the next connection prepares it anew.
+_OUTDATED = "cached plan must not change result type"
 # While connecting there is no SQLSTATE, only the server's words.
 _REFUSALS = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
+
+
+def database_time() -> datetime:
+    """By the clock of this service's PostgreSQL."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime
+        (now,) = cursor.fetchone()
+    return now
+
+
+def refuse_what_would_not_be_kept() -> None:
+    """To be called at the end of a transaction. Raises RuntimeError when a database error in it was passed over.
+
+    Neither Django nor PostgreSQL would say so: what is committed then is rolled back, as if nothing were wrong.
+    """
+    failed = connection.connection.info.transaction_status == TransactionStatus.INERROR
+    if failed or transaction.get_rollback():
+        raise RuntimeError(
+            "An error of the database was passed over, so nothing of this would be kept. "
+            "Who expects one catches it around a transaction.atomic() of its own."
+        )
 
 
 def database_is_away(error: BaseException) -> bool:
@@ -21,9 +48,18 @@ def database_is_away(error: BaseException) -> bool:
     """
     if not isinstance(error, Error | psycopg.Error):
         return False
-    code: str | None = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
-    if code is not None:
-        return code.startswith(_AWAY)
+    if (code := _sqlstate(error)) is not None:
+        return code.startswith(_AWAY) or _OUTDATED in str(error)
     if any(refusal in str(error) for refusal in _REFUSALS):
         raise ConfigurationError(f"PostgreSQL refuses the credentials of DATABASE_URL: {str(error).strip()}") from error
     return isinstance(error, InterfaceError | OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def statement_took_too_long(error: BaseException) -> bool:
+    """Whether the database has ended a statement at its time limit, which may be the fault of what it was to do."""
+    return _sqlstate(error) == "57014"
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    code: str | None = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
+    return code

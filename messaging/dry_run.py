@@ -12,7 +12,7 @@ from django.db import DatabaseError, connection, transaction
 
 from messaging import dead_letters, envelope, inbox, outbox
 from messaging.conf import config
-from messaging.database import database_is_away
+from messaging.database import database_is_away, refuse_what_would_not_be_kept
 from messaging.envelope import Delivery
 from messaging.errors import PermanentError
 from messaging.failures import place_of
@@ -128,6 +128,7 @@ def _handle(dead_letter: DeadLetter) -> None:
     if not inbox.admit([message]):
         raise _Undo(Verdict.EFFECTIVE)
     config().handler_table[message.type].handle([message])
+    refuse_what_would_not_be_kept()
     # What the commit would check and refuse.
     connection.check_constraints()
     raise _Undo(Verdict.PASSES)

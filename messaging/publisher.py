@@ -193,10 +193,13 @@ class Publisher:
         receipts = self._publish_once(publications)
         if len(publications) == 1 or self._channel is None or not self._channel.closed_because:
             return receipts
-        return [
-            receipt if receipt.fate is not Fate.UNKNOWN else self._publish_once([publication])[0]
-            for publication, receipt in zip(publications, receipts, strict=True)
-        ]
+        answers = True
+        for at, publication in enumerate(publications):
+            if answers and receipts[at].fate is Fate.UNKNOWN:
+                [receipts[at]] = self._publish_once([publication])
+                # Each of the others would be waited for as long.
+                answers = receipts[at].fate is not Fate.UNKNOWN
+        return receipts
 
     def _publish_once(self, publications: Sequence[Publication]) -> list[Receipt]:
         connection, channel = self._open()

@@ -4,7 +4,6 @@ import select
 import socket
 import struct
 import sys
-import time
 from threading import BoundedSemaphore
 from typing import Any
 
@@ -76,13 +75,8 @@ class Worker(ParkingWorker):
         return keep
 
     def _handle(self, conn: Any) -> Any:
-        started = time.monotonic()
         keep = self._plain.handle(conn) if self._plain is not None else None
-        if keep is None:
-            keep = super().handle(conn)
-        if keep is False and time.monotonic() - started >= PATIENCE and not self.cfg.is_ssl:
-            self.silent.add(conn)
-        return keep
+        return super().handle(conn) if keep is None else keep
 
     def _has_next_request(self, conn: Any) -> bool:
         """Waits a while for it, unless other connections wait for a thread."""

@@ -38,6 +38,8 @@ IDLE = 60.0
 """Seconds without anybody waiting after which the connection to the database is given back."""
 _REST = 5
 """Times as long as the last question took, the database has rest from us."""
+LINGER = 2.0
+"""Seconds that a client has to close its side, after we have closed ours."""
 _FILES = 256
 """Besides those of its connections, a worker opens not more than these."""
 
@@ -94,8 +96,7 @@ class ParkingWorker(ThreadWorker):
         self._numbers = count()
         self._woken: deque[tuple[Any, _Place]] = deque()
         self._in_hand: set[Any] = set()
-        self.silent: set[Any] = set()
-        """Connections whose clients kept a thread waiting until it had to give up; for the threads to add to."""
+        self._closing: dict[Any, float] = {}  # and until when; in this order
         self._back: dict[Any, _Place] = {}  # for the thread that gets it
         self._here = threading.local()  # each thread's own
         # The others are there for whoever comes: hundreds may be woken by one moment.
@@ -151,14 +152,10 @@ class ParkingWorker(ThreadWorker):
         result = None if fs.cancelled() or fs.exception() else fs.result()
         if isinstance(result, _Place):
             self._park(conn, result)
-        elif result is False and (conn in self._in_hand or conn in self.silent) and _has_read_all(conn.sock):
-            # gunicorn would stand still, up to two seconds each, until the client closes too: hundreds come at once,
-            # and one who has been silent for so long will not do it.
-            self.nr_conns -= 1
-            conn.close()
+        elif result is False and not self.cfg.is_ssl:
+            self._let_go(conn)
         else:
             super().finish_request(conn, fs)
-        self.silent.discard(conn)
         if conn in self._in_hand:
             self._in_hand.remove(conn)
             self._hand_back()
@@ -166,9 +163,13 @@ class ParkingWorker(ThreadWorker):
     def wait_for_and_dispatch_events(self, timeout: float) -> None:
         if self._times:
             timeout = min(timeout, max(0.0, self._times[0][0] - time.monotonic()))
+        if self._closing:
+            timeout = min(timeout, max(0.0, next(iter(self._closing.values())) - time.monotonic()))
         super().wait_for_and_dispatch_events(timeout)
         if self._times:
             self._look_at_the_time()
+        while self._closing and next(iter(self._closing.values())) <= time.monotonic():
+            self._close(next(iter(self._closing)))
 
     def came_back(self, conn: Any) -> bool:
         """Whether the request that the connection is handed over for has been parked."""
@@ -205,6 +206,38 @@ class ParkingWorker(ThreadWorker):
         return answer
 
     # --- In the main thread
+
+    def _let_go(self, conn: Any) -> None:
+        """Closes the connection when the client has done so, or has had its time to read the answer.
+
+        Closed at once, with bytes of the client unread or on their way, it might take the answer from the client.
+        gunicorn waits for that too, and stands still meanwhile.
+        """
+        try:
+            conn.sock.setblocking(False)
+            conn.sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            self.nr_conns -= 1
+            conn.close()
+            return
+        self._closing[conn] = time.monotonic() + LINGER
+        self.poller.register(conn.sock, EVENT_READ, partial(self._on_closing, conn))
+
+    def _on_closing(self, conn: Any, client: socket.socket) -> None:
+        try:
+            if client.recv(65536):
+                return
+        except BlockingIOError:
+            return
+        except OSError:
+            pass
+        self._close(conn)
+
+    def _close(self, conn: Any) -> None:
+        del self._closing[conn]
+        self.poller.unregister(conn.sock)
+        self.nr_conns -= 1
+        conn.close()
 
     def _park(self, conn: Any, place: _Place) -> None:
         conn.sock.setblocking(False)
@@ -368,16 +401,6 @@ def _beginning(answer: Iterable[bytes], place: _Place) -> Iterator[bytes]:
     finally:
         _close(answer)
     raise _Leave(place)
-
-
-def _has_read_all(client: socket.socket) -> bool:
-    """Whether nothing lies unread: then closing takes nothing from the client that was sent to it."""
-    try:
-        return not client.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
 
 
 def _close(answer: Iterable[bytes]) -> None:

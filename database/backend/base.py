@@ -6,6 +6,7 @@
 import select
 
 from django.db.backends.postgresql import base
+from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import TransactionStatus
 
 from database.statements import checked
@@ -28,6 +29,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def _commit(self) -> None:
         """As psycopg does, but in one call of libpq that blocks (see `database.statements`)."""
         link = None if self.connection is None else self.connection.pgconn
+        if link is not None and link.transaction_status == TransactionStatus.INERROR:
+            # PostgreSQL would roll back, and psycopg not say so: whoever asked for a commit would believe in it.
+            with self.wrap_database_errors:
+                raise InFailedSqlTransaction("a statement of this transaction has failed, so nothing of it is kept")
         if link is None or link.transaction_status != TransactionStatus.INTRANS:
             super()._commit()  # type: ignore[misc]
             return

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, InternalError, connection, transaction
 
 from database.backend.base import DatabaseWrapper
 
@@ -63,6 +63,18 @@ def test_one_in_a_transaction_that_has_failed_cannot(database: DatabaseWrapper) 
     assert not database.is_usable()
     database.rollback()
     assert database.is_usable()
+
+
+def test_a_transaction_that_has_failed_cannot_be_committed(database: DatabaseWrapper) -> None:
+    database.set_autocommit(False)
+    with pytest.raises(DatabaseError):
+        asked(database, "SELECT 1 / 0")
+
+    with pytest.raises(InternalError, match="nothing of it is kept"):
+        database.commit()
+    database.rollback()
+    asked(database, "SELECT 1")
+    database.commit()
 
 
 def test_what_the_server_says_beside_is_no_reason_to_part(database: DatabaseWrapper) -> None:

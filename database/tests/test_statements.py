@@ -8,12 +8,14 @@ import pytest
 from django.db import (
     DataError,
     IntegrityError,
+    NotSupportedError,
     OperationalError,
     ProgrammingError,
     connection,
     connections,
     transaction,
 )
+from django.db.transaction import TransactionManagementError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -149,6 +151,26 @@ class TestExecutePreparedByItself:
         with pytest.raises(DataError), transaction.atomic():
             execute_prepared("SELECT 1 / %s::integer", [0])
         assert execute_prepared("SELECT 1 / %s::integer", [1]) == [(1,)]
+
+    def test_it_does_nothing_in_a_transaction_that_will_be_rolled_back(self) -> None:
+        with transaction.atomic():
+            transaction.set_rollback(True)
+            with pytest.raises(TransactionManagementError):
+                execute_prepared("SELECT 1", [])
+
+    def test_a_migration_may_alter_what_it_gives(self) -> None:
+        execute_prepared("CREATE TABLE scratch (name varchar(5) DEFAULT 'ann')", [])
+        try:
+            execute_prepared("INSERT INTO scratch DEFAULT VALUES", [])
+            for kind in ("varchar(10)", "text"):
+                assert execute_prepared("SELECT name FROM scratch", []) == [("ann",)]
+                execute_alone(f"ALTER TABLE scratch ALTER name TYPE {kind}")
+            assert execute_prepared("SELECT name FROM scratch", []) == [("ann",)]
+            execute_alone("ALTER TABLE scratch ALTER name TYPE varchar(20)")
+            with pytest.raises(NotSupportedError, match="cached plan must not change"), transaction.atomic():
+                execute_prepared("SELECT name FROM scratch", [])
+        finally:
+            execute_alone("DROP TABLE scratch")
 
     def test_what_cannot_be_committed_raises_what_django_raises(self) -> None:
         execute_prepared("CREATE TABLE scratch (id int UNIQUE DEFERRABLE INITIALLY DEFERRED)", [])

@@ -1,3 +1,4 @@
+import json
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -7,14 +8,14 @@ from typing import Any
 
 import pika.exceptions
 import pytest
-from django.db import DataError, OperationalError, connection
+from django.db import DataError, IntegrityError, OperationalError, connection
 
 from messaging import dead_letters, topology
 from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
 from messaging.errors import ConfigurationError, PermanentError, TransientError
-from messaging.message import Message
+from messaging.message import Handler, Message
 from messaging.models import DeadLetter, FailedAttempt, FailureGroup, InboxMessage
 from messaging.relay import Relay
 from messaging.stopping import Stop
@@ -115,6 +116,76 @@ def test_a_bad_message_costs_only_itself(broker: Broker, recorder: Recorder, sta
     assert (letter.error_type, letter.error_message, letter.attempts) == ("PermanentError", "thirteen", 1)
     assert "fail_for_13" in letter.traceback
     eventually(lambda: InboxMessage.objects.count() == 49)  # the handler is done before its transaction is
+
+
+def _pass_over_a_refused_row(_: Any) -> None:
+    with suppress(IntegrityError):
+        InboxMessage.objects.create(message_id=InboxMessage.objects.values_list("pk", flat=True)[0])
+
+
+def _pass_over_a_failed_statement(_: Any) -> None:
+    with suppress(DataError), connection.cursor() as cursor:
+        cursor.execute("SELECT 1 / 0")
+
+
+def _pass_over_a_row_that_is_gone(_: Any) -> None:
+    with suppress(FailureGroup.NotUpdated):
+        FailureGroup(pk=-1, note="").save(update_fields=["note"])
+
+
+@pytest.mark.parametrize(
+    "pass_over", [_pass_over_a_refused_row, _pass_over_a_failed_statement, _pass_over_a_row_that_is_gone]
+)
+def test_a_handler_that_passes_over_an_error_of_the_database_costs_only_its_message(
+    broker: Broker, recorder: Recorder, start: Any, pass_over: Callable[[Any], None]
+) -> None:
+    def pass_over_at_13(messages: Sequence[Message[Any]]) -> None:
+        if any(message.payload["number"] == 13 for message in messages):
+            pass_over(messages)
+
+    recorder.before = pass_over_at_13
+    for number in range(50):
+        broker.publish_thing(number)
+    start()
+    letter = eventually(DeadLetter.objects.first)
+    assert b"13" in bytes(letter.body)
+    assert "was passed over" in letter.error_message
+    eventually(lambda: InboxMessage.objects.count() == 49)
+    assert DeadLetter.objects.count() == 1
+
+
+def test_a_decode_with_a_bug_fails_its_message_as_a_handler_would(
+    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def decode(body: bytes) -> Any:
+        payload = json.loads(body)
+        return payload if payload["number"] != 13 else payload["no such field"]
+
+    handlers = {"thing.happened": Handler(decode=decode, handle=recorder, subject="thing")}
+    monkeypatch.setattr("messaging.tests.handlers.HANDLERS", handlers)
+    for number in (12, 13, 14):
+        broker.publish_thing(number)
+    start()
+    letter = eventually(DeadLetter.objects.first)
+    assert (letter.error_type, letter.attempts) == ("KeyError", 3)
+    eventually(lambda: sorted(numbers(recorder)) == [12, 14])
+
+
+def test_a_statement_that_takes_too_long_fails_its_message_and_holds_up_no_other(
+    broker: Broker, recorder: Recorder, start: Any
+) -> None:
+    def sleep_at_13(messages: Sequence[Message[Any]]) -> None:
+        if any(message.payload["number"] == 13 for message in messages):
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL statement_timeout = 50; SELECT pg_sleep(60)")
+
+    recorder.before = sleep_at_13
+    for number in (12, 13, 14):
+        broker.publish_thing(number)
+    start()
+    letter = eventually(DeadLetter.objects.first)
+    assert "statement timeout" in letter.error_message
+    eventually(lambda: sorted(numbers(recorder)) == [12, 14])
 
 
 @pytest.mark.parametrize("error", [TransientError("not yet"), KeyError("a bug")])

@@ -5,6 +5,7 @@ from django.db import InternalError, OperationalError, connection
 from database.statements import execute_prepared
 from messaging.database import database_is_away
 from messaging.errors import ConfigurationError, InvalidMessageError
+from messaging.process import set_up_connection
 
 
 @pytest.mark.django_db(transaction=True)
@@ -19,6 +20,29 @@ def test_a_lost_connection_is_a_database_that_is_away() -> None:
         execute_prepared("SELECT 1", [])
     assert database_is_away(caught.value)
     connection.close()
+
+
+@pytest.mark.parametrize("state", ["57014", "25P03", "25P04"])
+def test_a_time_limit_of_the_database_is_nobodys_fault(state: str) -> None:
+    error = psycopg.OperationalError("canceling")
+    error.sqlstate = state
+    assert database_is_away(error)
+
+
+def test_a_statement_that_a_migration_has_outdated_is_nobodys_fault_but_what_is_not_supported_is() -> None:
+    assert database_is_away(psycopg.errors.FeatureNotSupported("cached plan must not change result type"))
+    assert not database_is_away(psycopg.errors.FeatureNotSupported("cannot do that"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_server_lets_go_of_a_process_whose_host_has_vanished_and_reads_by_index() -> None:
+    set_up_connection(connection=connection)
+    try:
+        names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+        found = [execute_prepared(f"SELECT current_setting('{name}')", []) for name in (*names, "enable_seqscan")]
+        assert found == [[("10",)], [("5",)], [("2",)], [("20000",)], [("off",)]]
+    finally:
+        connection.close()
 
 
 @pytest.mark.parametrize("words", ["password authentication failed", "no password supplied", "no pg_hba.conf entry"])

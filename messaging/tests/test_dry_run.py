@@ -1,6 +1,6 @@
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
@@ -9,7 +9,7 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import User
 from django.contrib.sessions.models import Session
-from django.db import OperationalError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 from msgspec.structs import replace
 
 from messaging import dead_letters, dry_run, envelope, inbox, outbox
@@ -75,6 +75,15 @@ class TestVerdicts:
         )
         assert run.is_permanent
         assert run.explanation == "PermanentError: the warehouse is closed"
+
+    def test_what_passes_over_an_error_of_the_database_would_fail(self, recorder: Recorder) -> None:
+        def pass_over(messages: Any) -> None:
+            with suppress(IntegrityError):
+                InboxMessage.objects.create(message_id=messages[0].id)
+
+        recorder.before = pass_over
+        run = one()
+        assert (run.verdict, run.error_type) == (Verdict.FAILS, "RuntimeError")
 
     @pytest.mark.parametrize("error", [TransientError, ZeroDivisionError])
     def test_an_error_that_is_not_permanent_would_be_retried(self, error: type[Exception], recorder: Recorder) -> None:

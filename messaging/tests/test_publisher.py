@@ -1,5 +1,6 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from urllib.parse import quote
 
 import pika
 import pika.exceptions
@@ -7,6 +8,7 @@ import pika.frame
 import pika.spec
 import pytest
 
+from dev.servers.rabbitmq import manage
 from messaging import amqp
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
@@ -105,6 +107,17 @@ def test_an_unknown_virtual_host_is_a_configuration_error(config: MessagingConfi
     publisher = Publisher(replace(config, url=config.url.rsplit("/", 1)[0] + "/no-such-vhost"), name="test")
     with pytest.raises(ConfigurationError, match="virtual host"):
         publisher.publish([publication("x")])
+
+
+def test_a_virtual_host_that_is_full_is_unavailable_for_now(broker: Broker, config: MessagingConfig) -> None:
+    limit = f"/api/vhost-limits/{quote(config.url.rpartition('/')[2], safe='%')}/max-connections"
+    full = Publisher(config, name="test")
+    manage(config.management_url, "PUT", limit, {"value": 0})
+    try:
+        with pytest.raises(BrokerUnavailableError, match="limit"):
+            full.open()
+    finally:
+        manage(config.management_url, "DELETE", limit)
 
 
 def test_a_late_answer_on_a_channel_that_was_given_up_settles_nothing_of_the_next_batch(

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
+from datetime import timedelta
 
 import psycopg
 import pytest
@@ -16,7 +17,7 @@ from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError
 from messaging.message import OutgoingMessage
 from messaging.models import FailedAttempt, OutboxMessage
-from messaging.process import read_by_index
+from messaging.process import set_up_connection
 from messaging.relay import Relay
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
@@ -117,6 +118,25 @@ def test_what_no_queue_takes_stays_with_its_reason_and_holds_back_no_other(
     relay.publish_batch()
     row.refresh_from_db()
     assert row.attempts == 2
+
+
+def test_what_no_queue_takes_is_tried_later_by_the_clock_that_says_when_it_is_due(
+    broker: Broker, relay: Relay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    monkeypatch.setattr(timezone, "now", lambda: an_hour_ago)
+    with transaction.atomic():
+        outbox.add([OutgoingMessage(type="nobody.listens", body=b"{}")])
+
+    relay.publish_batch()
+
+    assert not outbox_is_due()
+
+
+def outbox_is_due() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM messaging_outboxmessage WHERE available_at <= clock_timestamp())")
+        return bool(cursor.fetchone()[0])
 
 
 def test_many_that_no_queue_takes_hold_back_no_other_either(broker: Broker, config: MessagingConfig) -> None:
@@ -279,7 +299,7 @@ def test_a_broker_that_is_away_is_no_failed_attempt(config: MessagingConfig) -> 
 
 def test_a_plan_made_for_an_empty_outbox_finds_the_rows_of_a_full_one() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
-        read_by_index(connection=connection)
+        set_up_connection(connection=connection)
         cursor.execute("TRUNCATE messaging_outboxmessage")
         cursor.execute("ANALYZE messaging_outboxmessage")
         plan = generic_plan(outbox._CLAIM, "200")
@@ -290,7 +310,7 @@ def test_a_plan_made_for_an_empty_outbox_finds_the_rows_of_a_full_one() -> None:
 
 def test_its_connection_reads_by_index_and_compiles_nothing() -> None:
     with transaction.atomic(), connection.cursor() as cursor:
-        read_by_index(connection=connection)
+        set_up_connection(connection=connection)
         cursor.execute("EXPLAIN (ANALYZE) SELECT * FROM messaging_outboxmessage ORDER BY available_at, id LIMIT 1")
         by_index = str(cursor.fetchall())
         cursor.execute("EXPLAIN (ANALYZE) SELECT count(*) FROM messaging_process WHERE role = 'relay'")

@@ -109,6 +109,28 @@ def test_clients_that_stop_in_the_middle_of_a_request_hold_no_thread_for_ever(se
     assert not [line for line in server.lines if "traceback" in json.loads(line)]
 
 
+@pytest.mark.parametrize(
+    "sent",
+    ["GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", "GET /ids HTTP/1.1\r\nno header\r\n\r\nmore"],
+    ids=["after an answer", "after a refusal"],
+)
+def test_clients_that_do_not_close_hold_up_nobody(sent):
+    """A worker that waited two seconds for each of them would be busy for minutes."""
+    with gunicorn(settings="observability.tests.settings") as server, ExitStack() as stack:
+        where = urlsplit(server.url)
+        idle = [
+            stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=60)) for _ in range(90)
+        ]
+        for client in idle:
+            client.sendall(sent.encode())
+        for client in idle:
+            assert client.recv(1000).startswith(b"HTTP/1.1 ")
+        assert get(server, "/ids").status_code == 200
+        for client in idle:
+            while client.recv(1000):
+                pass  # until the server has closed its side
+
+
 def test_the_workers_counts_go_with_the_master_also_those_of_one_that_was_killed(tmp_path):
     orphan, other = tmp_path / "gunicorn-metrics-orphan", tmp_path / "gunicorn-metrics-other"
     for directory in (orphan, other):

@@ -16,7 +16,7 @@ from pytest_django.fixtures import Settings
 from contracts.events import OrderCreated, OrderProcessed
 from messaging.errors import PermanentError, TransientError
 from messaging.models import OutboxMessage
-from messaging.process import read_by_index
+from messaging.process import set_up_connection
 from messaging.tests.plans import generic_plan
 from messaging.tests.round_trips import round_trips
 from observability import context
@@ -230,7 +230,7 @@ def test_decided_orders_are_found_by_their_key_even_by_a_plan_made_when_they_wer
         make_record()
     with connection.cursor() as cursor:
         cursor.execute(f"ANALYZE {ProcessingRecord._meta.db_table}")
-    read_by_index(connection=connection)
+    set_up_connection(connection=connection)
 
     plan = generic_plan(services._DECIDED, "'{}'")
 
