@@ -1,4 +1,7 @@
-"""The overview as a page: its figures, with a link to the rows behind each that this person may see."""
+"""The overview as a page: its figures, with a link to the rows behind each that this person may see.
+
+Whoever may enter the admin sees the figures. What a row says, such as errors and names, is for those who may see it.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -56,18 +59,20 @@ def context(request: HttpRequest) -> dict[str, Any]:
     snapshot = take(pipeline())
     verdict = judge(snapshot)
     links = _Links(request)
+    groups_url = links.rows("messaging.failuregroup")
     found: dict[str, Any] = {
         "snapshot": snapshot,
         "verdict": verdict,
-        "problems": [(problem, links.of_problem(problem)) for problem in verdict.problems],
+        "problems": [(problem, *links.of_problem(problem)) for problem in verdict.problems],
         "cards": [*_pipeline_cards(snapshot, links), *_messaging_cards(snapshot, links)],
         "queues": _queues(snapshot),
         "groups": [
             (group, capped(group.waiting, GROUP_CAP), links.row("messaging.failuregroup", group.id))
             for group in snapshot.groups
+            if groups_url
         ],
-        "groups_url": links.rows("messaging.failuregroup"),
-        "replays": [(replay, links.row("messaging.replay", replay.id)) for replay in snapshot.replays],
+        "groups_url": groups_url,
+        "replays": [(replay, url) for replay in snapshot.replays if (url := links.row("messaging.replay", replay.id))],
         "is_counted": snapshot.hour is None or snapshot.hour.is_counted,
     }
     shown = snapshot.pipeline
@@ -95,10 +100,12 @@ class _Links:
     def row(self, model: str, id: Any) -> str:
         return self._list(model) and reverse(f"admin:{model.replace('.', '_')}_change", args=[id])
 
-    def of_problem(self, problem: Problem) -> str:
+    def of_problem(self, problem: Problem) -> tuple[str, str]:
+        """The address, and the remedy as far as it is for this person."""
         if not problem.model:
-            return ""
-        return self.row(problem.model, problem.row) if problem.row else self.rows(problem.model, problem.filters)
+            return "", problem.remedy
+        url = self.row(problem.model, problem.row) if problem.row else self.rows(problem.model, problem.filters)
+        return url, problem.remedy if url else problem.discreet or problem.remedy
 
     def _list(self, model: str) -> str:
         if model not in self._known:

@@ -33,6 +33,8 @@ class Problem:
     """`app.model`, whose admin lists the rows behind it; with `filters`, or the `row` itself."""
     filters: Mapping[str, str] = field(default_factory=dict)
     row: str = ""
+    discreet: str = ""
+    """The remedy for those who may not see the row; empty when it is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,13 +192,15 @@ def _dead_letters(snapshot: Snapshot) -> Iterator[Problem]:
 
 
 def _replays(snapshot: Snapshot) -> Iterator[Problem]:
+    remedy = "Look at its outcomes, then resume or cancel it."
     for replay in snapshot.replays:
         if replay.state == "stopped":
             yield Problem(
                 "waiting",
                 f"Replay {replay.id} has stopped by itself.",
-                f"{replay.reason} Look at its outcomes, then resume or cancel it.".strip(),
+                f"{replay.reason} {remedy}".strip(),
                 section="Dead letters",
                 model="messaging.replay",
                 row=str(replay.id),
+                discreet=remedy,  # the reason quotes what was said of a message
             )

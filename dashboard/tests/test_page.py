@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from dashboard import rollup
 from messaging.depth import QueueDepth
-from messaging.models import DeadLetter, FailureGroup
+from messaging.models import DeadLetter, FailureGroup, Replay
 
 INDEX, FRAGMENT = "/admin/", "/admin/overview/fragment"
 
@@ -103,6 +103,35 @@ def test_who_may_not_see_the_rows_sees_the_figures_without_links(client, django_
     assert re.search(r"<dt>broken</dt>\s*<dd>3\b", shown)
     links = {url.partition("?")[0] for url in re.findall(r'href="(/admin/[^"]*)"', shown)}
     assert links == {reverse("admin:messaging_process_changelist")}
+
+
+def test_what_rows_say_is_for_those_who_may_see_them(client, admin, django_user_model, make, broker, processes):
+    now = timezone.now()
+    group = FailureGroup.objects.create(
+        fingerprint=uuid4(), error_type="BrokenThing", place="things.break", owner="ottilie", state="taken",
+        first_seen_at=now, last_seen_at=now,
+    )  # fmt: skip
+    DeadLetter.objects.create(
+        fingerprint=uuid4(), message_id=uuid4(), body=b"", group=group, first_failed_at=now, last_failed_at=now
+    )
+    Replay.objects.create(state="stopped", state_reason="It said: card 4711.", total=3, created_by="jane", reason="")
+    said = ("BrokenThing", "things.break", "ottilie", "jane", "card 4711")
+    shown = page(admin, FRAGMENT)
+    assert [one for one in said if one not in shown] == []
+
+    user = django_user_model.objects.create_user("clerk", password="not-a-secret", is_staff=True)
+    client.force_login(user)
+
+    for url in (INDEX, FRAGMENT):
+        shown = page(client, url)
+        assert [one for one in said if one in shown] == []
+        assert "1 message could not be handled" in shown
+        assert "has stopped by itself." in shown
+        assert "Look at its outcomes, then resume or cancel it." in shown
+
+    user.user_permissions.add(*Permission.objects.filter(codename__in=("view_failuregroup", "view_replay")))
+    shown = page(client, FRAGMENT)
+    assert [one for one in said if one not in shown] == []
 
 
 def test_the_plots_have_a_title_a_description_and_a_table_with_the_same_figures(admin, make, broker, processes):
