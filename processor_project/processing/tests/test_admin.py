@@ -64,10 +64,11 @@ def test_the_empty_list_says_what_to_do(admin_client: Client, settings: Settings
     assert 'href="/admin/messaging/deadletter/"' in html
 
 
-def test_an_empty_search_is_no_empty_list(admin_client: Client) -> None:
+@pytest.mark.parametrize("query", ["q=nobody", "finished_at__lt=1999-12-31 23:59:00%2B00:00", "finished_at__year=1999"])
+def test_an_empty_search_is_no_empty_list(admin_client: Client, query: str) -> None:
     make_record()
 
-    html = page(admin_client, f"{LIST}?q=nobody")
+    html = page(admin_client, f"{LIST}?{query}")
 
     assert "Nothing matches." in html
     assert "No order has been decided yet." not in html

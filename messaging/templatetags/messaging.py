@@ -1,0 +1,36 @@
+"""`{% load messaging %}{% time_window cl as window %}`: the times that a list of the admin is limited to."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django import template
+from django.db.models import DateTimeField
+
+register = template.Library()
+
+
+@dataclass(frozen=True, slots=True)
+class TimeWindow:
+    words: str
+    clear: str
+    """The address of the same list at all times."""
+
+
+@register.simple_tag
+def time_window(cl: Any) -> TimeWindow | None:
+    """What `<field>__gte` and `<field>__lt` of its address say, which belong to no filter; None without them."""
+    for field in (field.name for field in cl.opts.get_fields() if isinstance(field, DateTimeField)):
+        names = {"from": f"{field}__gte", "to": f"{field}__lt"}
+        said = [f"{word} {_moment(cl.params[name])}" for word, name in names.items() if name in cl.params]
+        if said:
+            return TimeWindow(f"{' '.join(said)} UTC", cl.get_query_string(remove=list(names.values())))
+    return None
+
+
+def _moment(given: str) -> str:
+    try:
+        at = datetime.fromisoformat(given)
+    except ValueError:
+        return given
+    return f"{at.astimezone(UTC) if at.tzinfo else at:%Y-%m-%d %H:%M:%S}"
