@@ -55,6 +55,8 @@ UNFOLD = httpapi_settings.unfold_settings(
     elsewhere={"Others": "http://others.invalid/admin/"},
     pages=[("overview/fragment", "overview_fragment", "dashboard.views.FragmentView")],
 )
+LOGIN_REDIRECT_URL = "admin:index"
+CSRF_FAILURE_VIEW = "httpapi.problems.csrf_failure"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",

@@ -199,6 +199,18 @@ def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
     return problem_response(request, Problem(403, "You do not have permission to perform this action."))
 
 
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """A form that was not made for whoever sends it, as far as its token tells. Django logs the reason."""
+    return problem_response(
+        request,
+        Problem(
+            403,
+            "The form is from before you logged in, or its cookie is missing. Nothing was done. Go back, load the page "
+            "again, and send it once more.",
+        ),
+    )
+
+
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
     return problem_response(request, not_found(request))
 

@@ -191,6 +191,18 @@ def test_a_view_beside_the_api_answers_in_the_same_way(client, problem):
     problem(client.get("/plain/404"), 404)
 
 
+def test_a_form_without_its_token_is_a_page_that_says_to_load_it_again(problem):
+    client = Client(enforce_csrf_checks=True)
+    body = problem(client.post("/admin/login/", {"username": "ann"}), 403)
+    assert "load the page again" in body["detail"]
+
+    response = client.post("/admin/login/", {"username": "ann"}, headers=PEOPLE)
+    assert response.status_code == 403
+    assert b"<h1>403 Forbidden</h1>" in response.content
+    assert body["detail"].encode() in response.content
+    assert b'<a href="/">Front page</a>' in response.content
+
+
 def test_a_query_of_too_many_parameters_is_a_problem(client, problem):
     problem(client.get("/things?" + "&".join(f"a{number}=1" for number in range(1001))), 400)
 

@@ -112,6 +112,8 @@ TEMPLATES = [
         },
     },
 ]
+LOGIN_REDIRECT_URL = "admin:index"
+CSRF_FAILURE_VIEW = "httpapi.problems.csrf_failure"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{validator}"}
     for validator in (

@@ -91,6 +91,21 @@ def test_nothing_can_be_added_changed_or_deleted_even_by_a_superuser(admin, what
     assert Order.objects.count() == 1
 
 
+def test_who_logs_in_without_having_asked_for_a_page_sees_the_overview(client, django_user_model):
+    django_user_model.objects.create_superuser("operator", password="not-a-secret")
+
+    answer = client.post("/admin/login/", {"username": "operator", "password": "not-a-secret"})
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
+
+
+def test_a_form_without_its_token_is_answered_as_every_other_error():
+    answer = Client(enforce_csrf_checks=True).post("/admin/login/", {"username": "operator"})
+
+    assert answer.status_code == 403
+    assert "load the page again" in answer.json()["detail"]
+
+
 def test_there_are_no_bulk_actions(admin):
     order = make_order()
 

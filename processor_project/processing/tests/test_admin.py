@@ -53,6 +53,23 @@ def test_the_list_shows_outcome_and_reason(admin_client: Client) -> None:
     assert "<b>No</b>" not in html
 
 
+def test_who_logs_in_without_having_asked_for_a_page_sees_the_overview(
+    client: Client, django_user_model: type[User]
+) -> None:
+    django_user_model.objects.create_superuser("operator", password="not-a-secret")
+
+    answer = client.post("/admin/login/", {"username": "operator", "password": "not-a-secret"})
+
+    assert (answer.status_code, answer.headers["Location"]) == (302, "/admin/")
+
+
+def test_a_form_without_its_token_is_answered_as_every_other_error() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/admin/login/", {"username": "operator"})
+
+    assert answer.status_code == 403
+    assert "load the page again" in answer.json()["detail"]
+
+
 def test_the_empty_list_says_what_to_do(admin_client: Client, settings: Settings) -> None:
     settings.ORDERS_ADMIN_URL = "https://orders.example.com/admin/"
 
