@@ -382,6 +382,10 @@ def _marked(text: str, own: str) -> Iterator[str]:
     yield escape(text[done:])
 
 
+TOKEN = {"Authorization": "Token YOUR-TOKEN"}
+"""What a command needs beside what the page shows. The token itself is not ours to show."""
+
+
 def curl(url: str, *, headers: Mapping[str, str], body: str | None = None) -> str:
     """The command that does the same as the page."""
     words = ["curl", "-i", shlex.quote(url)]

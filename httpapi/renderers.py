@@ -141,8 +141,7 @@ def _form(page: Page, form: Any, request: Any, response: Any, data: Any) -> dict
 
 
 def _credentials(request: Any) -> dict[str, str]:
-    """What a command needs beside what the page shows. The token itself is not ours to show."""
-    return {"Authorization": "Token YOUR-TOKEN"} if request.user and request.user.is_authenticated else {}
+    return browsable.TOKEN if request.user and request.user.is_authenticated else {}
 
 
 def _as_text(body: Any) -> str:

@@ -1,10 +1,12 @@
 """What the overview of the admin says about orders."""
 
 import orjson
+from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 
 from dashboard.pipeline import Empty, Pipeline, Status
+from httpapi.browsable import TOKEN, curl
 from orders.models import Order
 from orders.openapi import NEW_ORDER
 
@@ -13,12 +15,17 @@ def first_order(request: HttpRequest | None = None) -> str:
     """A command that places an order; without a request for a service on this machine."""
     path = reverse("orders")
     url = request.build_absolute_uri(path) if request else f"http://localhost:8000{path}"
-    return f"curl -i {url} -H 'Content-Type: application/json' \\\n  -d '{orjson.dumps(NEW_ORDER).decode()}'"
+    headers = {**(TOKEN if settings.API_AUTH_REQUIRED else {}), "Content-Type": "application/json"}
+    return curl(url, headers=headers, body=orjson.dumps(NEW_ORDER).decode())
 
 
 def _empty(request: HttpRequest | None) -> Empty:
+    token = ", with a token from People → Tokens in the admin" if settings.API_AUTH_REQUIRED else ""
     return Empty(
-        "No orders yet. Post the first one:", first_order(request), reverse("orders"), "or with the form of the API"
+        f"No orders yet. Post the first one{token}:",
+        first_order(request),
+        reverse("orders"),
+        "or with the form of the API",
     )
 
 

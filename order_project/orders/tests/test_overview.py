@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import RequestFactory
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from dashboard import queues
@@ -92,10 +92,30 @@ def test_while_there_is_no_order_it_shows_the_command_that_places_one(admin):
     assert "curl -i http://localhost:8000/orders " in PIPELINE.empty(request).command
     assert "curl -i http://localhost:8000/orders " in PIPELINE.empty(None).command
 
-    assert "curl -i http://testserver/orders -H" in html.unescape(admin.get(FRAGMENT).content.decode())
+    assert "curl -i http://testserver/orders " in html.unescape(admin.get(FRAGMENT).content.decode())
 
     make_order()
     assert "curl -i" not in admin.get(FRAGMENT).content.decode()
+
+
+def test_where_the_api_asks_for_a_token_so_does_the_command_that_places_the_first_order(admin, settings):
+    for url in (FRAGMENT, "/admin/orders/order/"):
+        assert "Tokens" not in _empty_state(admin, url)
+
+    settings.API_AUTH_REQUIRED = True
+
+    for url in (FRAGMENT, "/admin/orders/order/"):
+        shown = _empty_state(admin, url)
+        assert "-H 'Authorization: Token YOUR-TOKEN'" in shown
+        assert "People → Tokens" in shown
+    told = PIPELINE.empty(None)
+    assert "People → Tokens" in told.sentence
+    assert "-H 'Authorization: Token YOUR-TOKEN'" in told.command
+
+
+def _empty_state(admin: Client, url: str) -> str:
+    shown = html.unescape(admin.get(url).content.decode())
+    return shown[shown.index("No orders yet") : shown.index("</pre>") + 200]
 
 
 def test_its_questions_are_answered_by_indexes():
