@@ -29,6 +29,7 @@ def test_the_command_tells_it_in_a_table(processor, capsys):
     assert "Completed 4.00 s after it was accepted." in said
     assert "request-1" in said
     assert "+3.00 s" in said
+    assert "AT (UTC)" in said
     assert "Decided: completed" in said
 
 
@@ -68,6 +69,7 @@ def test_the_page_shows_each_step_with_its_service_its_time_and_its_links(admin,
     assert "Order service" in shown
     assert "Processor" in shown
     assert "12:00:02.000" in shown
+    assert "(times in UTC)" in shown
     assert "2.00 s later" in shown
     assert "1 min later: a long time" in shown
     assert f'href="{settings.PROCESSOR_ADMIN_URL}messaging/deadletter/5/change/"' in shown

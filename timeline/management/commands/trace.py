@@ -48,7 +48,7 @@ class Command(BaseCommand):
         if not settings.TIMELINE.get("PEER"):
             self.stdout.write("This is the processor's half; the order service's `manage.py trace` tells the whole.")
         self.stdout.write("")
-        header = ("AT", "AFTER", "SERVICE", "WHAT", "")
+        header = ("AT (UTC)", "AFTER", "SERVICE", "WHAT", "")
         for line in table(header, [_line(step) for step in timeline.steps]):
             self.stdout.write(line)
 
