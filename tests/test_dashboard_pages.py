@@ -13,6 +13,17 @@ HOST = "127.0.0.1"
 BOTH = pytest.mark.parametrize("service", [ORDER, PROCESSOR], ids=lambda service: service.name)
 PATIENCE = 120
 """Seconds until a page that refreshes every five must show something, on a busy machine."""
+HOLD_ANSWERS = """
+    const real = window.fetch;
+    window.fetch = async (...asked) => {
+        window.fetch = real;
+        const answer = await real(...asked), text = await answer.text();
+        await new Promise((release) => { window.release = release; });
+        answer.text = async () => { window.wasRead = true; return text; };
+        return answer;
+    };
+"""
+"""Keeps back the next answer that a script asks for until somebody calls `release`."""
 
 
 @pytest.fixture
@@ -92,6 +103,23 @@ def test_dead_letters_are_shown_and_lead_to_themselves(system: System, browser: 
     browser.find(f"#result_list a[href*='/{letter['id']}/change/']")
     system.manage(PROCESSOR, "dead_letters", "replay", str(letter["id"]), "--yes")
     browser.assert_complete(host=HOST)
+
+
+def test_what_arrives_after_somebody_has_paused_is_not_shown(system: System, browser: Browser) -> None:
+    browser.open(system.admin(ORDER))
+    wait_until_it_says(browser, "Refreshed at")
+    browser.driver.execute_script(HOLD_ANSWERS)
+    eventually(lambda: browser.driver.execute_script("return !!window.release"), "an answer is held", within=PATIENCE)
+    browser.click("#overview-pause", text="Pause")
+    browser.driver.execute_script("document.getElementById('overview').firstElementChild.id = 'as-it-was'")
+
+    browser.driver.execute_script("window.release()")
+
+    eventually(lambda: browser.driver.execute_script("return !!window.wasRead"), "the answer is read")
+    assert browser.find("#overview-state").text.startswith("Paused.")
+    assert browser.all("#as-it-was")
+    browser.click("#overview-pause", text="Go on")
+    eventually(lambda: not browser.all("#as-it-was"), "it goes on", within=PATIENCE)
 
 
 def test_a_page_that_cannot_refresh_says_so_and_goes_on_when_it_can(system: System, browser: Browser) -> None:

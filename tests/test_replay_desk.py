@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from dev.environment import PROCESSOR
-from tests.accessibility import assert_accessible_everywhere
+from tests.accessibility import NARROW, assert_accessible_everywhere
 from tests.browser import Browser
 from tests.system import ADMIN_USER, System, new_customer
 
@@ -73,6 +73,41 @@ def test_a_replay_stops_by_itself_and_goes_on_when_the_step_is_mended(system: Sy
     for order in orders:
         system.wait_for_status(order, "completed")
     assert not [letter for letter in system.dead_letters(PROCESSOR) if letter["subject"] in orders]
+
+
+def test_the_page_of_a_replay_refreshes_around_what_somebody_does_until_they_are_logged_out(
+    system: System, browser: Browser
+) -> None:
+    system.restart("processor-consume", **OWN_STEPS)
+    order = system.post_order(customer_id=f"refused-{new_customer()}")["id"]
+    letter = system.wait_for_dead_letter(PROCESSOR, subject=order)
+    system.stop("processor-consume")  # so that the replay waits
+    system.manage(PROCESSOR, "dead_letters", "replay", str(letter["id"]), "--canary", "--no-wait", "--yes")
+    browser.open(f"{system.admin(PROCESSOR)}messaging/replay/")
+    browser.click("#result_list tbody tr a")
+    browser.wait_for_text("No consumer is alive")
+    browser.driver.set_window_size(NARROW, 1000)
+
+    # As if the table and the buttons had changed since.
+    browser.fill(reason="Because")
+    browser.driver.execute_script("""
+        document.querySelector('#part-buttons label').append('old');
+        document.querySelector('#part-messages h2').append('old');
+        document.querySelector('#part-messages .desk-scroll').scrollLeft = 60;
+    """)
+    browser.wait_for_text("old")
+    system.wait(lambda: "old" not in browser.text, "the page has refreshed itself")
+
+    assert browser.driver.execute_script("return document.activeElement.id") == "reason"
+    assert browser.find("#reason").get_attribute("value") == "Because"
+    assert (
+        browser.driver.execute_script("return document.querySelector('#part-messages .desk-scroll').scrollLeft") == 60
+    )
+    browser.driver.delete_all_cookies()
+    browser.wait_for_text("you are logged out")
+
+    system.heal()
+    system.wait_for_status(order, "completed")
 
 
 def test_a_message_that_can_never_be_handled_is_edited(system: System, browser: Browser) -> None:

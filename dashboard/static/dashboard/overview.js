@@ -8,7 +8,7 @@
   const pause = document.getElementById("overview-pause");
   let paused = false, timer = 0, busy = false, last = new Date();
 
-  const clock = (moment) => moment.toLocaleTimeString([], {hour12: false});
+  const {clock} = window.fresh;
   const line = () => overview.querySelector("[data-line]")?.dataset.line ?? "";
   const counted = () => overview.querySelector("[data-counted]")?.dataset.counted !== "no";
 
@@ -18,17 +18,8 @@
   }
 
   function replace(html) {
-    const open = [...overview.querySelectorAll("details[open]")].map((element) => element.id);
-    const scrolled = [...overview.querySelectorAll(".desk-scroll")].map((element) => [element.scrollLeft, element.scrollTop]);
-    const focusable = () => [...overview.querySelectorAll("a[href], summary, [tabindex='0']")];
-    const focused = focusable().indexOf(document.activeElement);
     const before = line();
-    overview.innerHTML = html;
-    open.forEach((id) => { const element = document.getElementById(id); if (element) element.open = true; });
-    overview.querySelectorAll(".desk-scroll").forEach((element, number) => {
-      if (scrolled[number]) [element.scrollLeft, element.scrollTop] = scrolled[number];
-    });
-    if (focused >= 0) focusable()[focused]?.focus({preventScroll: true});
+    window.fresh.replace(overview, html);
     // Spoken only when it changes.
     if (line() !== before) verdict.textContent = line();
   }
@@ -41,17 +32,19 @@
       const answer = await fetch(overview.dataset.url, {
         credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(DEADLINE),
       });
-      if (answer.type === "opaqueredirect" || answer.status === 403) {
-        say("Not refreshed any more: you are logged out. Load the page again.", true);
+      if (window.fresh.isLoggedOut(answer)) {
+        say(window.fresh.LOGGED_OUT, true);
         return;
       }
       if (!answer.ok || !answer.headers.has("X-Overview")) throw new Error(`the service answered ${answer.status}`);
-      replace(await answer.text());
+      const html = await answer.text();
+      if (paused) return; // meanwhile
+      replace(html);
       last = new Date();
       say(`Refreshed at ${clock(last)}; again every ${EVERY / 1000} seconds.`, false);
     } catch (error) {
-      const reason = error.name === "TimeoutError" ? `no answer within ${DEADLINE / 1000} seconds`
-        : error instanceof TypeError ? "the service cannot be reached" : error.message;
+      if (paused) return;
+      const reason = window.fresh.reason(error, DEADLINE);
       say(`Could not refresh at ${clock(new Date())}: ${reason}. What is shown is from ${clock(last)}; trying on.`, true);
     } finally {
       busy = false;

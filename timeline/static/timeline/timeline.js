@@ -8,7 +8,7 @@
   const pause = document.getElementById("timeline-pause");
   let paused = false, timer = 0, busy = false, last = new Date();
 
-  const clock = (moment) => moment.toLocaleTimeString([], {hour12: false});
+  const {clock} = window.fresh;
   const pending = () => timeline.dataset.pending === "yes";
 
   function say(text, failed) {
@@ -16,9 +16,9 @@
     state.parentElement.classList.toggle("timeline-failed", failed);
   }
 
-  function offerCopies() {
+  function offerCopies(part) {
     if (!navigator.clipboard) return;
-    timeline.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = false; });
+    part.querySelectorAll("[data-copy]").forEach((button) => { button.hidden = false; });
   }
 
   timeline.addEventListener("click", async (event) => {
@@ -31,15 +31,10 @@
   });
 
   function replace(fresh) {
-    const open = [...timeline.querySelectorAll("details[open]")].map((element) => element.id);
-    const focusable = () => [...timeline.querySelectorAll("a[href], summary, button:not([hidden])")];
-    const focused = focusable().indexOf(document.activeElement);
     const before = timeline.dataset.status;
-    timeline.innerHTML = fresh.innerHTML;
+    offerCopies(fresh);
+    window.fresh.replace(timeline, fresh.innerHTML);
     Object.assign(timeline.dataset, fresh.dataset);
-    open.forEach((id) => { const element = document.getElementById(id); if (element) element.open = true; });
-    offerCopies();
-    if (focused >= 0) focusable()[focused]?.focus({preventScroll: true});
     // Spoken only when it changes.
     if (timeline.dataset.status !== before) spoken.textContent = timeline.querySelector(".timeline-summary").textContent;
   }
@@ -52,20 +47,21 @@
       const answer = await fetch(location.href, {
         credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(DEADLINE),
       });
-      if (answer.type === "opaqueredirect" || answer.status === 403) {
-        say("Not refreshed any more: you are logged out. Load the page again.", true);
+      if (window.fresh.isLoggedOut(answer)) {
+        say(window.fresh.LOGGED_OUT, true);
         return;
       }
       if (!answer.ok) throw new Error(`the service answered ${answer.status}`);
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("timeline");
       if (!fresh) throw new Error("the service answered with something else");
+      if (paused) return; // meanwhile
       // Somebody marks a text: not now.
       if (String(getSelection()) === "" || !timeline.contains(getSelection().anchorNode)) replace(fresh);
       last = new Date();
       told();
     } catch (error) {
-      const reason = error.name === "TimeoutError" ? `no answer within ${DEADLINE / 1000} seconds`
-        : error instanceof TypeError ? "the service cannot be reached" : error.message;
+      if (paused) return;
+      const reason = window.fresh.reason(error, DEADLINE);
       say(`Could not refresh at ${clock(new Date())}: ${reason}. What is shown is from ${clock(last)}; trying on.`, true);
     } finally {
       busy = false;
@@ -96,7 +92,7 @@
     }
   });
   document.addEventListener("visibilitychange", refresh);
-  offerCopies();
+  offerCopies(timeline);
   told();
   wait();
 })();
