@@ -91,13 +91,23 @@ class Browser:
 
     def prefer(self, theme: str) -> None:
         """As if the person had chosen `light` or `dark` for their whole system."""
+        features = [{"name": "prefers-color-scheme", "value": theme}]
+        self._command("Emulation.setEmulatedMedia", features=features)
+
+    @contextmanager
+    def without_scripts(self) -> Iterator[None]:
+        """As if the person allowed none to the pages that are opened meanwhile, which are looked at afterwards."""
+        self._command("Emulation.setScriptExecutionDisabled", value=True)
+        try:
+            yield
+        finally:
+            self._command("Emulation.setScriptExecutionDisabled", value=False)
+
+    def _command(self, name: str, **parameters: Any) -> None:
         self.driver.command_executor.add_command(  # type: ignore[union-attr]  # the stubs allow a text here
             "executeCdpCommand", "POST", "/session/$sessionId/goog/cdp/execute"
         )
-        features = [{"name": "prefers-color-scheme", "value": theme}]
-        self.driver.execute(
-            "executeCdpCommand", {"cmd": "Emulation.setEmulatedMedia", "params": {"features": features}}
-        )
+        self.driver.execute("executeCdpCommand", {"cmd": name, "params": parameters})
 
     def screenshot(self, name: str) -> None:
         """Kept in build/screenshots, the whole page in one picture."""

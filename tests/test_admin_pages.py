@@ -5,7 +5,7 @@ from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
 from dev.environment import ORDER, PROCESSOR, Service
-from tests.accessibility import assert_accessible_everywhere
+from tests.accessibility import NARROW, WIDE, assert_accessible_everywhere
 from tests.broker import PROCESSOR_QUEUE
 from tests.browser import Browser
 from tests.system import ADMIN_USER, System
@@ -101,6 +101,25 @@ def test_what_lies_above_a_page_is_for_everybody(system: System, browser: Browse
     browser.wait_for_text("By processed at")
     assert_accessible_everywhere(browser)
     browser.screenshot(f"{service.name}-admin-filters")
+
+
+@BOTH
+def test_without_scripts_a_page_shows_with_its_sidebar_beside_or_below_it(
+    system: System, browser: Browser, service: Service
+) -> None:
+    url = f"{system.admin(service)}messaging/deadletter/"  # it does not load itself again, as the overview does
+    browser.driver.set_window_size(WIDE, 1000)
+    with browser.without_scripts():
+        browser.open(url)
+    sidebar, content, filters = (browser.find(f"#{id}") for id in ("nav-sidebar", "content", "changelist-filter"))
+    browser.screenshot(f"{service.name}-admin-without-scripts")
+    assert sidebar.rect["x"] + sidebar.rect["width"] <= content.rect["x"]
+    form = browser.find("#changelist-form")
+    assert form.rect["x"] + form.rect["width"] <= filters.rect["x"]
+
+    browser.driver.set_window_size(NARROW, 1000)
+    browser.screenshot(f"{service.name}-admin-without-scripts-phone")
+    assert content.rect["y"] + content.rect["height"] <= sidebar.rect["y"]
 
 
 def test_the_dark_theme_stays_until_it_is_switched_back(system: System, browser: Browser) -> None:
