@@ -160,6 +160,11 @@ class TestDeciding:
         failures.take(group_id=group.pk, by="bert")
         assert 'name="expected" value="taken:bert"' in text(client, page_of(group))
 
+    def test_enter_in_the_reason_presses_no_button(self, client: Client) -> None:
+        form = text(client, page_of(group_of(stored()))).partition('name="expected"')[0].rpartition("<form")[2]
+        # A browser submits nothing when the first button of the form is disabled.
+        assert re.findall(r"<button[^>]*>", form) == ['<button type="submit" disabled hidden>']
+
     def test_without_what_was_seen_nothing_is_done(self, client: Client) -> None:
         group = group_of(stored())
         client.post(f"{GROUPS}{group.pk}/resolve/")

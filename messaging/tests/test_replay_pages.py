@@ -162,6 +162,15 @@ class TestReplayPage:
         )
         assert list(actions)[1:] == [(f"{verb} replay", "admin", "because") for verb in ("pause", "resume", "cancel")]
 
+    def test_enter_in_the_reason_presses_no_button(self, client: Client) -> None:
+        replay = started()
+        replays.pause(replay_id=replay.pk, by="bert")
+        form = text(client.get(f"{REPLAYS}{replay.pk}/change/")).partition('<form id="hold"')[2]
+        # A browser submits nothing when the first button of the form is disabled.
+        first, second, *_ = re.findall(r"<button[^>]*>", form)
+        assert " disabled hidden>" in first
+        assert "/resume/" in second
+
     def test_whoever_presses_second_is_told(self, client: Client) -> None:
         replay = started()
         replays.pause(replay_id=replay.pk, by="bert")
