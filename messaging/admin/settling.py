@@ -1,11 +1,13 @@
 """What can be done with several dead letters at once, chosen in a list or by their failure group."""
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import ERROR_FLAG, IGNORED_PARAMS, PAGE_VAR, SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import Max, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -17,10 +19,15 @@ from messaging.admin.forms import DiscardForm, ReplayForm
 from messaging.admin.trials import try_some
 from messaging.admin_support import ReadOnlyAdmin
 from messaging.conf import config
+from messaging.display import printable
 from messaging.models import DeadLetter, Replay
 
 ACTION_LIMIT = 10_000
 """More chosen dead letters than this are a matter for `manage.py dead_letters`, not for one HTTP request."""
+_OPTIONS = {"type": "type", "error_type": "error", "queue": "queue", "group__id__exact": "group"}
+"""The filters of the list that `manage.py dead_letters` has too, by their parameters."""
+# The status is none: only what waits is settled, here and there.
+_NO_FILTERS = {*IGNORED_PARAMS, PAGE_VAR, ERROR_FLAG, "status__exact"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +82,20 @@ class SettlingAdmin(ReadOnlyAdmin):
                 self.message_user(request, "None of them waits any more: nothing was done.", messages.WARNING)
                 return None
             if len(ids) > ACTION_LIMIT:
-                command = f"manage.py dead_letters {verb.replace('_', '-')} --all"
-                text = f"More than {ACTION_LIMIT:,} at once: use {command}, or filter further."
+                command = _command(request, verb)
+                instead = f"use {command}" if command else "go by their failure groups, however large"
+                text = f"More than {ACTION_LIMIT:,} at once: {instead}, or filter further."
                 self.message_user(request, text, messages.ERROR)
                 return None
         hidden = {ACTION_CHECKBOX_NAME: ids[0] if ids else "", "ids": ",".join(map(str, ids))}
+        # Asked for on the page of one: its query is all of the way back that comes from outside.
+        if ids and "page_query" in request.POST:
+            hidden["page_query"] = query = request.POST["page_query"]
+            back = reverse("admin:messaging_deadletter_change", args=[ids[0]])
+        else:
+            query, back = request.GET.urlencode(), reverse("admin:messaging_deadletter_changelist")
         chosen = _Chosen(DeadLetter.objects.filter(pk__in=ids), len(ids), hidden)
-        return self._decide(request, chosen, verb, reverse("admin:messaging_deadletter_changelist"))
+        return self._decide(request, chosen, verb, f"{back}?{query}" if query else back)
 
     def group_view(self, request: HttpRequest, group_id: int, verb: str) -> HttpResponse:
         """The same for all that wait in a failure group, however many there are."""
@@ -101,7 +115,9 @@ class SettlingAdmin(ReadOnlyAdmin):
             self.message_user(request, "None of them waits any more: nothing was done.", messages.WARNING)
             return HttpResponseRedirect(back)
         chosen = _Chosen(rows, count, {"up_to": up_to})
-        return self._decide(request, chosen, verb, back) or HttpResponseRedirect(back)
+        may_see_group = request.user.has_perm("messaging.view_failuregroup")
+        page = reverse("admin:messaging_failuregroup_change", args=[group_id]) if may_see_group else back
+        return self._decide(request, chosen, verb, page) or HttpResponseRedirect(back)
 
     def _decide(self, request: HttpRequest, chosen: _Chosen, verb: str, back: str) -> HttpResponse | None:
         form: forms.Form | None = None
@@ -173,6 +189,20 @@ class SettlingAdmin(ReadOnlyAdmin):
 
 def _replay_url(replay: Replay) -> str:
     return reverse("admin:messaging_replay_change", args=[replay.pk])
+
+
+def _command(request: HttpRequest, verb: str) -> str:
+    """What does the same with all that the list is filtered to; empty where the command cannot be so narrow."""
+    words = ["manage.py", "dead_letters", verb.replace("_", "-"), "--all"]
+    if request.GET.get(SEARCH_VAR, "").strip():
+        return ""
+    for name in request.GET:
+        value = request.GET[name]
+        if name in _OPTIONS and value == printable(value):
+            words.append(f"--{_OPTIONS[name]}={value}")
+        elif name not in _NO_FILTERS:
+            return ""
+    return shlex.join(words)
 
 
 def _is_id(text: str) -> bool:

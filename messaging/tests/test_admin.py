@@ -1,5 +1,6 @@
 import re
 from datetime import timedelta
+from html import unescape
 from typing import Any
 from uuid import uuid4
 
@@ -65,6 +66,11 @@ def confirm(client: Client, question: Any, **filled: Any) -> str:
     fields = dict(re.findall(HIDDEN, question.content.decode()))
     answer: str = client.post(LETTERS, {"rate": 50, **fields, **filled}, follow=True).content.decode()
     return answer
+
+
+def way_back(question: Any) -> str:
+    (url,) = re.findall(r'href="([^"]*)">No, take me back<', question.content.decode())
+    return unescape(url)
 
 
 def outbox_row(**values: Any) -> OutboxMessage:
@@ -315,6 +321,52 @@ class TestReplayAndDiscard:
             answer = ask(client, verb, *rows)
             assert f"manage.py dead_letters {command} --all" in answer.content.decode()
         assert DeadLetter.objects.filter(status="waiting").count() == 2
+
+    def test_the_command_for_too_many_has_the_filters_of_the_list(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(admin.settling, "ACTION_LIMIT", 1)
+        rows = stored(error_type="Odd Error", queue="--q"), stored(error_type="Odd Error", queue="--q")
+        group = rows[0].group_id
+        query = f"status__exact=all&o=1&type=thing.happened&error_type=Odd+Error&queue=--q&group__id__exact={group}"
+        page = unescape(ask(client, "discard", *rows, path=f"{LETTERS}?{query}").content.decode())
+        options = f"--type=thing.happened '--error=Odd Error' --queue=--q --group={group}"
+        assert f"manage.py dead_letters discard --all {options}, or filter further." in page
+
+    @pytest.mark.parametrize("query", ["q=number+is", "last_failed_at__gte=2026-01-01+00:00:00Z", "attempts=6"])
+    def test_no_command_is_advised_that_would_settle_more_than_the_list_shows(
+        self, query: str, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(admin.settling, "ACTION_LIMIT", 1)
+        page = ask(client, "discard", stored(), stored(), path=f"{LETTERS}?{query}").content.decode()
+        assert "go by their failure groups, however large" in page
+        assert "--all" not in page
+
+    def test_the_way_back_leads_to_the_list_as_it_was_filtered(self, client: Client) -> None:
+        row = stored()
+        path = f"{LETTERS}?type=thing.happened&o=1"
+        question = ask(client, "discard", row, path=path)
+        fields = dict(re.findall(HIDDEN, question.content.decode()))
+        refused = client.post(path, {**fields, "reason": " "})
+        for answer in (question, refused):
+            assert way_back(answer) == path
+        assert way_back(ask(client, "discard", row)) == LETTERS
+
+    def test_the_way_back_leads_to_the_page_of_one_where_it_was_asked_for(self, client: Client) -> None:
+        row = stored()
+        page = text(client, f"{LETTERS}{row.pk}/change/?_changelist_filters=type%3Dthing.happened")
+        (query,) = re.findall(r'name="page_query" value="([^"]*)"', page)
+        question = ask(client, "discard", row, page_query=unescape(query))
+        fields = dict(re.findall(HIDDEN, question.content.decode()))
+        refused = client.post(LETTERS, {**fields, "reason": " "})
+        for answer in (question, refused):
+            assert way_back(answer) == f"{LETTERS}{row.pk}/change/?_changelist_filters=type%3Dthing.happened"
+        assert way_back(ask(client, "discard", row, page_query="")) == f"{LETTERS}{row.pk}/change/"
+
+    def test_the_way_back_leads_to_no_other_site(self, client: Client) -> None:
+        row = stored()
+        back = way_back(ask(client, "discard", row, page_query="//evil.example/"))
+        assert back == f"{LETTERS}{row.pk}/change/?//evil.example/"
 
     def test_the_page_of_one_has_buttons_that_ask(self, client: Client) -> None:
         row = stored()

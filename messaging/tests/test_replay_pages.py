@@ -357,6 +357,13 @@ class TestWholeGroup:
         fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', question))
         assert "Discarded 1 dead letter." in text(client.post(path, {**fields, "reason": "tests"}, follow=True))
 
+    def test_the_way_back_leads_to_the_group_or_to_its_list_for_who_may_not_see_it(self, client: Client) -> None:
+        group_id = stored().group_id
+        path = f"{LETTERS}group/{group_id}/discard/"
+        assert f'href="/admin/messaging/failuregroup/{group_id}/change/">No, take me back<' in text(client.get(path))
+        operator = staff_with("view_deadletter", "discard_deadletter")
+        assert f'href="{LETTERS}?group__id__exact={group_id}">No, take me back<' in text(operator.get(path))
+
     def test_an_empty_group_says_so(self, client: Client) -> None:
         assert "None of them waits any more" in text(client.post(f"{LETTERS}group/4711/replay/", follow=True))
         assert client.get(f"{LETTERS}group/4711/nonsense/").status_code == 404
