@@ -12,36 +12,16 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
-from unfold.admin import TabularInline
 
 from httpapi.admin import IndexedDates
 from httpapi.badges import badge
 from messaging.admin_support import ReadOnlyAdmin
-from orders.models import Order, OrderBatch, OrderItem
+from orders.models import Order, OrderBatch
 from orders.overview import STATUS_KINDS, first_order
 from timeline.page import TimelineAdmin
 
-
-class ItemInline(TabularInline):
-    """The lines of the order, as they were sent."""
-
-    model = OrderItem
-    fields = ("product_id", "quantity", "price", "line_total")
-    readonly_fields = ("line_total",)
-    ordering = ("position",)
-    can_delete = False
-    # The rows say it all in their cells.
-    show_title = False
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    @admin.display(description="line total")
-    def line_total(self, item: OrderItem) -> str:
-        return f"{item.quantity * item.price:.2f}"
+SHOWN_ITEMS = 200
+"""So many lines of an order are shown; the API has them all."""
 
 
 @admin.register(Order)
@@ -60,12 +40,40 @@ class OrderAdmin(TimelineAdmin):
     sortable_by = ()
     search_fields = ("id",)
     search_help_text = "The exact id of an order, or of a customer."
-    inlines = (ItemInline,)
     fieldsets = (
         (None, {"fields": (("id", "status_badge"), "error_message", ("customer_id", "total_amount"))}),
+        ("Items", {"fields": ("shown_items",)}),
         ("Timeline", {"fields": (("accepted_at", "final_at", "took"), "timeline")}),
         ("Where to look further", {"fields": ("processing_record", "correlation_id", "placed_by", "idempotency_key")}),
     )
+
+    @admin.display(description="as they were sent")
+    def shown_items(self, order: Order) -> SafeString:
+        lines = format_html_join(
+            "",
+            '<tr><td class="desk-words">{}</td><td class="desk-number">{}</td><td class="desk-number">{}</td>'
+            '<td class="desk-number">{}</td></tr>',
+            (
+                (item.product_id, item.quantity, item.price, item.quantity * item.price)
+                for item in order.items.order_by("position")[:SHOWN_ITEMS]
+            ),
+        )
+        table = format_html(
+            '<div class="desk-scroll" tabindex="0" role="region" aria-label="Items"><table class="desk-table">'
+            '<thead><tr><th scope="col">Product</th><th scope="col" class="desk-number">Quantity</th>'
+            '<th scope="col" class="desk-number">Price</th><th scope="col" class="desk-number">Line total</th></tr>'
+            "</thead><tbody>{}</tbody></table></div>",
+            lines,
+        )
+        further = order.items.count() - SHOWN_ITEMS
+        if further <= 0:
+            return table
+        return format_html(
+            '{}<p class="desk-muted">… and {} more: <a class="desk-link" href="{}">the API</a> has all of them.</p>',
+            table,
+            f"{further:,}",
+            reverse("order", args=[order.pk]),
+        )
 
     @admin.display(description="status")
     def status_badge(self, order: Order) -> SafeString:
@@ -94,6 +102,11 @@ class OrderAdmin(TimelineAdmin):
     def processing_record(self, order: Order) -> SafeString:
         url = f"{settings.PROCESSOR_ADMIN_URL}processing/processingrecord/?q={order.id}"
         return format_html('<a class="desk-link" href="{}">How the processor decided it</a>', url)
+
+    def get_fieldsets(self, request: HttpRequest, obj: Order | None = None) -> Any:
+        shown = super().get_fieldsets(request, obj)
+        may_see_items = request.user.has_perm("orders.view_orderitem")
+        return shown if may_see_items else [fieldset for fieldset in shown if fieldset[0] != "Items"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
         return IndexedDates(Order)

@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from orders.admin import OrderAdmin
-from orders.models import Order
+from orders.models import Order, OrderItem
 from orders.tests.factories import make_order
 
 LIST = "/admin/orders/order/"
@@ -237,6 +237,37 @@ def test_an_order_takes_as_many_queries_with_many_items_as_with_one(admin):
         page(admin, change(many))
 
     assert len(for_many) == len(for_few) <= 5
+
+
+def test_the_items_stand_in_their_order_with_their_totals(admin):
+    order = make_order()
+    order.items.all().delete()
+    for position, product in ((1, "second"), (0, "<i>first</i>")):
+        OrderItem.objects.create(order=order, position=position, product_id=product, quantity=3, price="18.50")
+
+    (table,) = re.findall(r'aria-label="Items">(.*?)</table>', admin.get(change(order)).content.decode(), re.DOTALL)
+
+    assert re.findall(r"<th [^>]*>([^<]+)</th>", table) == ["Product", "Quantity", "Price", "Line total"]
+    cells = re.findall(r"<td [^>]*>([^<]*)</td>", table)
+    assert cells == ["&lt;i&gt;first&lt;/i&gt;", "3", "18.50", "55.50", "second", "3", "18.50", "55.50"]
+
+
+def test_an_order_with_many_items_shows_the_first_of_them_and_where_all_are(admin):
+    order = make_order(items=1000)
+
+    shown = page(admin, change(order))
+
+    assert re.findall(r">product-(\d+)<", shown) == [str(number) for number in range(200)]
+    assert f'… and 800 more: <a class="desk-link" href="/orders/{order.id}">the API</a>' in shown
+    assert "more:" not in page(admin, change(make_order(items=200)))
+
+
+def test_the_items_are_not_for_who_may_see_only_orders(client, django_user_model):
+    user = django_user_model.objects.create_user("clerk", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_order"))
+    client.force_login(user)
+
+    assert "product-0" not in page(client, change(make_order()))
 
 
 def test_an_empty_list_says_how_to_place_the_first_order(admin):
