@@ -1,6 +1,7 @@
 """Orders and batches as operators see them: what was ordered, what became of it. Nothing can be edited."""
 
 from datetime import datetime
+from itertools import islice
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -20,6 +21,7 @@ from orders.models import Order, OrderBatch
 from orders.overview import STATUS_KINDS, first_order
 from timeline.page import TimelineAdmin
 
+SHOWN_ERRORS = 50
 SHOWN_ITEMS = 200
 """So many lines of an order are shown; the API has them all."""
 
@@ -169,7 +171,9 @@ class OrderBatchAdmin(ReadOnlyAdmin):
             if isinstance(outcome, list)
             for error in outcome
         )
-        return format_html_join(mark_safe("<br>"), "{}: {}", wrong) or "nothing"
+        shown = format_html_join(mark_safe("<br>"), "{}: {}", islice(wrong, SHOWN_ERRORS)) or "nothing"
+        further = sum(1 for _ in wrong)
+        return format_html("{}<br>… and {} more", shown, f"{further:,}") if further else shown
 
 
 def _to_the_millisecond(moment: datetime) -> str:

@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from orders.admin import OrderAdmin
-from orders.models import Order, OrderItem
+from orders.models import Order, OrderBatch, OrderItem
 from orders.tests.factories import make_order
 
 LIST = "/admin/orders/order/"
@@ -268,6 +268,20 @@ def test_the_items_are_not_for_who_may_see_only_orders(client, django_user_model
     client.force_login(user)
 
     assert "product-0" not in page(client, change(make_order()))
+
+
+def test_a_batch_shows_the_first_of_what_was_refused_and_how_much_more_there_is(admin):
+    wrong = [{"pointer": f"/items/{number}/price", "detail": "Too <much>."} for number in range(40)]
+    few = OrderBatch.objects.create(created_at=NOON, idempotency_key="few", request_digest=b"", outcomes=[wrong])
+    many = OrderBatch.objects.create(created_at=NOON, idempotency_key="many", request_digest=b"", outcomes=[wrong] * 30)
+
+    shown = page(admin, f"/admin/orders/orderbatch/{many.pk}/change/")
+
+    assert shown.count("Too <much>.") == 50
+    assert "/orders/1/items/9/price: Too <much>.<br>… and 1,150 more" in shown
+    shown = page(admin, f"/admin/orders/orderbatch/{few.pk}/change/")
+    assert shown.count("Too <much>.") == 40
+    assert "more" not in shown[shown.index("/orders/0/items/39/price") :].partition("</fieldset>")[0]
 
 
 def test_an_empty_list_says_how_to_place_the_first_order(admin):
