@@ -169,11 +169,14 @@ class DeadLetterAdmin(SettlingAdmin, EditingAdmin):
         return f"{row.get_status_display()} by {row.settled_by} on {_to_the_second(row.settled_at)}"
 
     @admin.display(description="failure group")
-    def shown_group(self, row: DeadLetter) -> SafeString | str:
+    def shown_group(self, row: Any) -> SafeString | str:
         if row.group is None:
             return "none"
+        name = one_line(str(row.group), width=200)
+        if not row.may_see_group:
+            return name
         url = reverse("admin:messaging_failuregroup_change", args=[row.group.pk], current_app=self.admin_site.name)
-        return format_html('<a class="desk-link" href="{}">{}</a>', url, one_line(str(row.group), width=200))
+        return format_html('<a class="desk-link" href="{}">{}</a>', url, name)
 
     @admin.display(description="traceback")
     def shown_traceback(self, row: DeadLetter) -> SafeString:
@@ -197,6 +200,13 @@ class DeadLetterAdmin(SettlingAdmin, EditingAdmin):
         newest = DeadLetter.objects.order_by(*self.newest_first).values("pk")[:SEARCHED_TEXTS]
         text = Q(error_message__icontains=term) | Q(error_type__icontains=term)
         return queryset.filter(text, pk__in=newest), False
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row: Any = super().get_object(request, object_id, from_field)
+        if row is not None:
+            # What shows the group is not told who looks.
+            row.may_see_group = request.user.has_perm("messaging.view_failuregroup")
+        return row
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         row: DeadLetter = context["original"]

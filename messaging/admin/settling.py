@@ -158,13 +158,13 @@ class SettlingAdmin(ReadOnlyAdmin):
             replay = replays.start(dead_letters=chosen.rows, by=request.user.get_username(), **how)
         except replays.AlreadyReplaying as error:
             self.message_user(request, str(error), messages.WARNING)
-            return HttpResponseRedirect(_replay_url(error.replay))
+            return _to_replay(request, error.replay)
         except replays.ReplayError as error:
             self.message_user(request, str(error), messages.WARNING)
             return None
         self.message_user(request, f"Replay {replay.pk} of {_count(replay.total)} has begun.", messages.SUCCESS)
         self._tell_left(request, chosen.count - replay.total)
-        return HttpResponseRedirect(_replay_url(replay))
+        return _to_replay(request, replay)
 
     def _discard(self, request: HttpRequest, chosen: _Chosen, *, reason: str) -> None:
         by = request.user.get_username()
@@ -187,8 +187,11 @@ class SettlingAdmin(ReadOnlyAdmin):
             self.message_user(request, f"{_count(left)} {what}, and left alone.", messages.WARNING)
 
 
-def _replay_url(replay: Replay) -> str:
-    return reverse("admin:messaging_replay_change", args=[replay.pk])
+def _to_replay(request: HttpRequest, replay: Replay) -> HttpResponse | None:
+    """Its page, for who may see it."""
+    if not request.user.has_perm("messaging.view_replay"):
+        return None
+    return HttpResponseRedirect(reverse("admin:messaging_replay_change", args=[replay.pk]))
 
 
 def _command(request: HttpRequest, verb: str) -> str:

@@ -411,6 +411,35 @@ class TestReplayAndDiscard:
         ask(operator, "discard", row, ids=str(row.pk), confirmed="yes", reason="r")
         assert DeadLetter.objects.filter(status="discarded").exists() == (may == "discard")
 
+    def test_who_may_not_see_replays_is_told_on_the_list_that_one_has_begun(self) -> None:
+        operator = staff_with("view_deadletter", "replay_deadletter")
+        row = stored()
+        question = ask(operator, "replay", row)
+        page = confirm(operator, question)
+        replay = Replay.objects.get()
+        assert f"Replay {replay.pk} of 1 dead letter has begun." in page
+        assert listed(operator, LETTERS) == [row.pk]
+        assert f"They are being replayed already: replay {replay.pk}" in confirm(operator, question)
+        others = stored(error_type="OtherError").group_id
+        answer = operator.post(
+            f"{LETTERS}group/{others}/replay/", {"up_to": 10**9, "confirmed": "yes", "rate": 1}, follow=True
+        )
+        assert answer.redirect_chain == [(f"{LETTERS}?group__id__exact={others}", 302)]
+        assert f"Replay {Replay.objects.latest('pk').pk} of 1 dead letter has begun." in answer.content.decode()
+
+    def test_the_page_of_one_links_only_what_may_be_seen(self, client: Client) -> None:
+        row = stored()
+        confirm(client, ask(client, "replay", row))
+        OperatorAction.objects.create(by="anna", action="replay", dead_letter_id=row.pk, replay_id=7)
+        path = f"{LETTERS}{row.pk}/change/"
+        links = "/admin/messaging/replay/7/", f"/admin/messaging/failuregroup/{row.group_id}/"
+        page, narrow = text(client, path), text(staff_with("view_deadletter"), path)
+        assert all(link in page for link in links)
+        assert 'href="/admin/messaging/replay/' not in narrow
+        assert 'href="/admin/messaging/failuregroup/' not in narrow
+        assert "in replay 7" in narrow
+        assert str(row.group) in narrow
+
     def test_staff_without_permission_see_nothing(self) -> None:
         assert staff_with().get(LETTERS).status_code == 403
 
