@@ -39,7 +39,7 @@ _MESSAGING = """
            (SELECT count(*) FROM (
                SELECT FROM messaging_deadletter WHERE status = %(waiting)s LIMIT %(cap)s) AS waiting)"""
 _GROUPS = """
-    SELECT seen.id, seen.error_type, seen.place, seen.state, seen.owner, letters.waiting
+    SELECT seen.id, seen.error_type, seen.place, seen.type, seen.state, seen.owner, letters.waiting
     FROM (SELECT * FROM messaging_failuregroup WHERE state = ANY (%(states)s)
           ORDER BY last_seen_at DESC LIMIT %(looked_at)s) AS seen
     CROSS JOIN LATERAL (
@@ -65,6 +65,8 @@ class Group:
     id: int
     error_type: str
     place: str
+    type: str
+    """Of the messages; may be empty."""
     state: str
     owner: str
     waiting: int

@@ -51,6 +51,7 @@ def as_json(snapshot: Snapshot, verdict: Verdict) -> dict[str, Any]:
                     "id": group.id,
                     "error_type": group.error_type,
                     "place": group.place,
+                    "type": group.type,
                     "state": group.state,
                     "owner": group.owner,
                     "waiting": group.waiting,
@@ -108,11 +109,12 @@ def as_text(snapshot: Snapshot, verdict: Verdict, *, width: int = 100) -> Iterat
                 str(group.id),
                 capped(group.waiting, GROUP_CAP),
                 one_line(f"{group.state} {group.owner}".strip(), width=40),
+                one_line(group.type, width=40),
                 one_line(f"{group.error_type} in {group.place or 'unknown place'}", width=100),
             )
             for group in snapshot.groups
         ]
-        yield from table(("GROUP", "WAITING", "STATE", "FAILURE"), groups)
+        yield from table(("GROUP", "WAITING", "STATE", "TYPE", "FAILURE"), groups)
     if snapshot.replays:
         yield ""
         replays = [

@@ -1,12 +1,15 @@
 """`manage.py overview`."""
 
 import json
+import re
 import time
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+
+from messaging.tests.letters import stored
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +47,19 @@ def test_it_says_what_is_wrong_and_what_to_do_and_ends_with_1(make, broker):
     assert "“The broker is away” in docs/operations.md" in " ".join(said.split())
     assert "No thing yet." in said
     assert "make thing" in said
+
+
+def test_groups_that_differ_only_in_the_type_are_told_apart(broker, processes):
+    for type_ in ("thing.happened", "other"):
+        stored(type=type_, error_type="KeyError", place="things.handle")
+
+    _, said = run()
+    _, found = run("--json")
+
+    # A type that no handler takes is unknown.
+    for type_ in ("thing.happened", "unknown"):
+        assert re.search(rf"open +{type_} +KeyError in things\.handle\n", said)
+    assert {group["type"] for group in json.loads(found)["dead_letters"]["groups"]} == {"thing.happened", "unknown"}
 
 
 def test_json_is_one_object_with_the_same_figures(make, broker, processes):

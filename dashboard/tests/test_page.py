@@ -14,6 +14,7 @@ from django.utils import timezone
 from dashboard import rollup
 from messaging.depth import QueueDepth
 from messaging.models import DeadLetter, FailureGroup, Replay
+from messaging.tests.letters import stored
 
 INDEX, FRAGMENT = "/admin/", "/admin/overview/fragment"
 
@@ -204,11 +205,23 @@ def test_a_service_without_a_pipeline_has_an_overview_of_its_messages(admin, bro
     assert "wait to be published" in shown
 
 
+def test_groups_that_differ_only_in_the_type_are_told_apart(admin, broker, processes):
+    for type_ in ("thing.happened", "other"):
+        stored(type=type_, error_type="KeyError", place="things.handle")
+
+    shown = text(page(admin, FRAGMENT))
+
+    # A type that no handler takes is unknown.
+    for type_ in ("thing.happened", "unknown"):
+        assert f"KeyError things.handle {type_} 1 open" in shown
+
+
 def test_what_others_wrote_is_escaped(admin, make, broker, processes):
     now, evil = timezone.now(), "<script>alert(1)</script>"
     group = FailureGroup.objects.create(
-        fingerprint=uuid4(), error_type=evil, place=evil, owner=evil, state="taken", first_seen_at=now, last_seen_at=now
-    )
+        fingerprint=uuid4(), error_type=evil, place=evil, type=evil, owner=evil, state="taken", first_seen_at=now,
+        last_seen_at=now,
+    )  # fmt: skip
     DeadLetter.objects.create(
         fingerprint=uuid4(), message_id=uuid4(), body=b"", error_type=evil, group=group, first_failed_at=now,
         last_failed_at=now,
@@ -217,4 +230,4 @@ def test_what_others_wrote_is_escaped(admin, make, broker, processes):
     shown = admin.get(FRAGMENT).content.decode()
 
     assert "<script>alert" not in shown
-    assert shown.count("&lt;script&gt;alert(1)") == 3
+    assert shown.count("&lt;script&gt;alert(1)") == 4

@@ -70,8 +70,8 @@ class GroupFilter(admin.SimpleListFilter):
         ids = set(newest[: self.recent])
         if (chosen := self._chosen()) is not None:
             ids.add(chosen)
-        groups = FailureGroup.objects.filter(pk__in=ids).order_by("error_type", "place", "pk")
-        return [(str(group.pk), one_line(str(group), width=100)) for group in groups]
+        groups = FailureGroup.objects.filter(pk__in=ids).order_by("error_type", "place", "type", "pk")
+        return [(str(group.pk), one_line(str(group), width=200)) for group in groups]
 
     def has_output(self) -> bool:
         return len(self.lookup_choices) > 1 or self.value() is not None

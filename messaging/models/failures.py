@@ -81,7 +81,7 @@ class FailureGroup(models.Model):
         verbose_name = "failure group"
 
     def __str__(self) -> str:
-        return f"{self.error_type} in {self.place or 'unknown place'}"
+        return f"{self.error_type} in {self.place or 'unknown place'}" + (f", {self.type}" if self.type else "")
 
 
 class FailureHour(models.Model):

@@ -375,6 +375,14 @@ class TestWholeGroup:
         assert f"{LETTERS}{other.pk}/change/" not in page
         assert client.get(f"{LETTERS}?group__id__exact=nonsense").status_code == 302
 
+    def test_the_filter_tells_groups_apart_that_differ_only_in_the_type(self, client: Client) -> None:
+        for type_ in ("thing.happened", "other"):
+            stored(type=type_, place="things.handle" + "r" * 100)
+        page = squeezed(text(client.get(LETTERS)))
+        for type_ in ("thing.happened", "unknown"):
+            assert f"InvalidMessageError in things.handle{'r' * 100}, {type_}" in page
+        assert str(FailureGroup(error_type="KeyError")) == "KeyError in unknown place"
+
     def test_a_search_finds_what_a_message_is_about(self, client: Client) -> None:
         row = stored(body=b'{"thing": "a1"}')
         DeadLetter.objects.filter(pk=row.pk).update(subject="a1")
