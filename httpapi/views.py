@@ -56,7 +56,7 @@ def _words(found: dict[str, Any]) -> str:
             said.append("; ".join(_words(one) for one in value))
         else:
             at = browsable.moment(value)
-            text = f"{at:%H:%M:%S}" if at else str(value)
+            text = f"{at:%H:%M:%S}" if at else str(value).removesuffix(".")
             said.append(text if name in ("detail", "name") else f"{name.replace('_', ' ')} {text}")
     return ", ".join(said)
 

@@ -232,6 +232,16 @@ def test_health_is_an_unhealthy_page_when_something_is_missing(page, settings):
     assert "failed</span>" in html
 
 
+def dead_letters():
+    return {"status": "warning", "detail": "Messages could not be handled; see the admin.", "waiting": 52}
+
+
+@pytest.mark.django_db
+def test_the_sentence_of_a_check_ends_without_a_full_stop_before_its_figures(page, settings):
+    settings.HEALTH_CHECKS, settings.HEALTH_REPORTS = {}, {"dead letters": f"{__name__}.dead_letters"}
+    assert "Messages could not be handled; see the admin, waiting 52" in page("/health")
+
+
 def test_a_page_that_is_not_there_leads_to_what_is(page):
     html = page("/no/such/page", 404)
     assert "There is nothing at /no/such/page" in html
