@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.contrib.admin.options import ActionLocation, IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Model, QuerySet
@@ -45,11 +45,13 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when 
 
 
 class LightChangeList(ChangeList):
-    """Does not fetch what the list does not show: bodies can be megabytes."""
+    """Does not fetch what the list does not show: bodies can be megabytes. No filter with a NUL reaches PostgreSQL."""
 
     model_admin: "ReadOnlyAdmin"
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
+        if any("\x00" in value for name, given in request.GET.lists() if name != SEARCH_VAR for value in given):
+            raise IncorrectLookupParameters
         queryset = super().get_queryset(request, exclude_parameters)
         return queryset.defer(*self.model_admin.not_listed)
 
@@ -178,8 +180,6 @@ class RecentValuesFilter(admin.SimpleListFilter):
         value = self.value()
         if value is None:
             return queryset
-        if "\x00" in value:
-            raise IncorrectLookupParameters
         return queryset.filter(**{f"{self.parameter_name}__exact": value})
 
 

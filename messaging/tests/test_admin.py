@@ -113,9 +113,17 @@ class TestDeadLetterList:
         assert "?error_type=FirstError" in page
         assert "?error_type=SecondError" in page
 
-    def test_a_filter_with_a_nul_is_no_server_error(self, client: Client) -> None:
-        stored()
-        assert client.get(LETTERS + "?error_type=%00").status_code == 302
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "deadletter/?error_type", "deadletter/?status__exact", "failuregroup/?state", "process/?role__exact",
+            "failedattempt/?step__exact", "replay/?state__exact", "outboxmessage/?due", "operatoraction/?by",
+        ],
+    )  # fmt: skip
+    def test_a_filter_with_a_nul_is_no_server_error(self, query: str, client: Client) -> None:
+        answer = client.get(f"/admin/messaging/{query}=%00")
+        assert (answer.status_code, answer["Location"]) == (302, f"/admin/messaging/{query.partition('?')[0]}?e=1")
+        assert client.get(answer["Location"]).status_code == 200
 
     def test_a_search_finds_by_id_in_every_status(self, client: Client) -> None:
         row = stored(correlation_id="request-42")

@@ -140,6 +140,12 @@ def test_filters_by_status(admin):
     assert str(completed.id) not in shown
 
 
+def test_a_filter_with_a_nul_is_no_server_error(admin):
+    answer = admin.get(f"{LIST}?status__exact=%00")
+
+    assert (answer.status_code, answer["Location"]) == (302, f"{LIST}?e=1")
+
+
 @pytest.mark.parametrize("term", ["customer-7", " customer-7 "])
 def test_finds_the_orders_of_exactly_this_customer(admin, term):
     mine, other = make_order(customer_id="customer-7"), make_order(customer_id="customer-77")

@@ -91,6 +91,12 @@ def test_an_empty_search_is_no_empty_list(admin_client: Client, query: str) -> N
     assert "No order has been decided yet." not in html
 
 
+def test_a_filter_with_a_nul_is_no_server_error(admin_client: Client) -> None:
+    answer = admin_client.get(f"{LIST}?outcome__exact=%00")
+
+    assert (answer.status_code, answer["Location"]) == (302, f"{LIST}?e=1")
+
+
 def test_a_record_leads_to_its_order_in_the_order_service(admin_client: Client, settings: Settings) -> None:
     settings.ORDERS_ADMIN_URL = "https://orders.example.com/admin/"
     record = make_record(reason="The order has no items.", finished_at=NOON + timedelta(milliseconds=123))
