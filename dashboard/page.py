@@ -20,8 +20,9 @@ from dashboard.pipeline import Pipeline, pipeline
 from dashboard.rollup import MINUTES, Minute
 from dashboard.snapshot import CAP, GROUP_CAP, Snapshot, take
 from dashboard.verdict import Problem, judge
-from dashboard.words import age, capped, duration
+from dashboard.words import capped, duration
 from messaging.conf import config
+from messaging.display import spell
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         found |= _plots(snapshot, shown, links)
         stale = snapshot.hour.oldest_count_at
         if stale is not None and snapshot.at - stale > timedelta(minutes=1):
-            found["stale"] = age((snapshot.at - stale).total_seconds())
+            found["stale"] = spell((snapshot.at - stale).total_seconds())
     if shown is not None and snapshot.is_empty:
         found["empty"] = shown.empty(request)
     return found
@@ -148,7 +149,7 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
             figures.append(
                 Figure(
                     "the oldest waits for",
-                    age(oldest[1]) if oldest else "–",
+                    spell(oldest[1]) if oldest else "–",
                     links.row(shown.model, oldest[0]) if oldest else "",
                     "waiting" if is_late else "",
                 )
@@ -171,7 +172,7 @@ def _messaging_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
     outbox, letters = snapshot.outbox_count, snapshot.dead_letters
     is_old = snapshot.outbox_age is not None and snapshot.outbox_age > config().outbox_max_age
     outbox_url = links.rows("messaging.outboxmessage")
-    outbox_age = "–" if snapshot.outbox_age is None else age(snapshot.outbox_age)
+    outbox_age = "–" if snapshot.outbox_age is None else spell(snapshot.outbox_age)
     cards = [
         Card(
             "Outbox",

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dashboard.snapshot import CAP, Snapshot
-from dashboard.words import age, capped, number_of
+from dashboard.words import capped, number_of
 from messaging.conf import config
+from messaging.display import spell
 from messaging.health import ALIVE_WITHIN
 
 _COMMANDS = {"relay": "python manage.py relay", "consume": "python manage.py consume"}
@@ -156,7 +157,7 @@ def _outbox(snapshot: Snapshot) -> Iterator[Problem]:
         count = snapshot.outbox_count or 0
         yield Problem(
             "waiting",
-            f"The oldest message in the outbox waits for {age(snapshot.outbox_age)}, longer than {limit:g} s.",
+            f"The oldest message in the outbox waits for {spell(snapshot.outbox_age)}, longer than {limit:g} s.",
             f"{capped(count, CAP)} {'waits' if count == 1 else 'wait'} to be published. Rows with an error were "
             "refused by the broker, and the error says why; rows without one wait for a relay.",
             section="The outbox grows",
@@ -170,7 +171,7 @@ def _oldest_open(snapshot: Snapshot) -> Iterator[Problem]:
         row, seconds = snapshot.oldest_open
         yield Problem(
             "waiting",
-            f"The oldest {pipeline.open_label} {pipeline.one} waits for {age(seconds)}, longer than "
+            f"The oldest {pipeline.open_label} {pipeline.one} waits for {spell(seconds)}, longer than "
             f"{pipeline.open_max_age:g} s.",
             pipeline.open_remedy,
             section=f"{pipeline.many.capitalize()} stay {pipeline.open_label}",

@@ -77,6 +77,21 @@ def readable_size(size: int) -> str:
     return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
 
 
+def spell(seconds: float) -> str:
+    """`0.4 ms`, `350 ms`, `1.25 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`: a duration as people read it."""
+    milliseconds = max(seconds, 0) * 1000
+    if milliseconds < 999.5:
+        return f"{milliseconds:.2g} ms" if milliseconds < 9.95 else f"{milliseconds:.0f} ms"
+    if seconds < 9.995:
+        return f"{seconds:.2f} s"
+    whole = round(seconds)
+    for unit, name, smaller, small_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= unit:
+            many, few = whole // unit, whole % unit // smaller
+            return f"{many} {name} {few} {small_name}" if few else f"{many} {name}"
+    return f"{whole} s"
+
+
 def printable(text: str) -> str:
     """The text with control characters written out (`\\x1b`), so that it cannot steer a terminal or hide itself."""
     return _CONTROLS.sub(lambda match: ascii(match[0])[1:-1], text)

@@ -12,8 +12,9 @@ from django.utils.module_loading import import_string
 
 from httpapi.timestamps import timestamp
 from messaging.conf import config
+from messaging.display import spell
 from timeline import peer
-from timeline.event import SERVICES, Event, Story, Waiting, spell
+from timeline.event import SERVICES, Event, Story, Waiting
 from timeline.messaging_events import consumer_is_missing
 
 MAX_EVENTS = 500

@@ -63,16 +63,3 @@ class Story:
     """What it waits for in this service; None where it is not here."""
     notes: Sequence[str] = ()
     """What is missing from this story, a sentence each."""
-
-
-def spell(seconds: float) -> str:
-    """`350 ms`, `1.25 s`, `12 s`, `3 min 20 s`, `2 h 5 min`, `3 d 4 h`: a duration as people read it."""
-    if seconds < 1:
-        return f"{max(seconds, 0) * 1000:.0f} ms"
-    if seconds < 10:
-        return f"{seconds:.2f} s"
-    for unit, name, smaller, small_name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
-        if seconds >= unit:
-            whole, rest = divmod(int(seconds), unit)
-            return f"{whole} {name} {rest // smaller} {small_name}" if rest // smaller else f"{whole} {name}"
-    return f"{seconds:.0f} s"

@@ -17,7 +17,7 @@ from django.db.models.fields.json import KT
 from django.utils import timezone
 
 from messaging.conf import config, delay_seconds
-from messaging.display import one_line, printable
+from messaging.display import one_line, printable, spell
 from messaging.envelope import PUBLISHED_AT
 from messaging.errors import ConfigurationError
 from messaging.health import ALIVE_WITHIN
@@ -31,7 +31,7 @@ from messaging.models import (
     Process,
     ReplayedMessage,
 )
-from timeline.event import SERVICES, Event, Severity, Waiting, spell
+from timeline.event import SERVICES, Event, Severity, Waiting
 
 MOST = 100
 """Of each table so many rows are told of, the newest."""

@@ -16,9 +16,9 @@ from django.utils import timezone
 
 from messaging.admin_support import ReadOnlyAdmin
 from messaging.conf import config
-from messaging.display import one_line
+from messaging.display import one_line, spell
 from timeline.assembly import Timeline, timeline_of
-from timeline.event import SERVICES, Event, spell
+from timeline.event import SERVICES, Event
 
 LONG = 10
 """A time between two steps (seconds) that the page points at."""

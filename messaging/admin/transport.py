@@ -9,10 +9,9 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from django.utils.timesince import timesince, timeuntil
 
 from messaging.admin_support import ReadOnlyAdmin, TypeFilter, badge
-from messaging.display import one_line
+from messaging.display import one_line, spell
 from messaging.health import ALIVE_WITHIN
 from messaging.models import InboxMessage, OutboxMessage, Process
 
@@ -61,11 +60,12 @@ class OutboxMessageAdmin(ReadOnlyAdmin):
 
     @admin.display(description="waits for")
     def waits_for(self, row: OutboxMessage) -> str:
-        return timesince(row.created_at)
+        return spell((timezone.now() - row.created_at).total_seconds())
 
     @admin.display(description="next attempt")
     def next_attempt(self, row: OutboxMessage) -> str:
-        return f"in {timeuntil(row.available_at)}" if row.available_at > timezone.now() else "now"
+        seconds = (row.available_at - timezone.now()).total_seconds()
+        return f"in {spell(seconds)}" if seconds > 0 else "now"
 
     @admin.display(description="last error")
     def error(self, row: OutboxMessage) -> str:
@@ -130,8 +130,7 @@ class ProcessAdmin(ReadOnlyAdmin):
 
 
 def _ago(moment: datetime) -> str:
-    seconds = (timezone.now() - moment).total_seconds()
-    return f"{max(0, seconds):.0f} s ago" if seconds < 120 else f"{timesince(moment)} ago"
+    return f"{spell((timezone.now() - moment).total_seconds())} ago"
 
 
 def _by_id[Q: QuerySet[Any]](queryset: Q, search_term: str) -> Q:

@@ -476,10 +476,17 @@ class TestOutbox:
             last_error="No queue takes it",
         )  # fmt: skip
         due = outbox_row(created_at=now - timedelta(hours=1))
-        page = text(client, OUTBOX).replace("\xa0", " ")
-        for part in ("things → thing.happened", "3 hours", "in 10 minutes", "No queue takes it", ">now<"):
+        page = text(client, OUTBOX)
+        for part in ("things → thing.happened", ">3 h<", "in 10 min ", "No queue takes it", ">now<"):
             assert part in page
         assert listed(client, OUTBOX) == [due.pk, refused.pk]
+
+    def test_seconds_are_told_as_seconds(self, client: Client) -> None:
+        now = timezone.now()
+        outbox_row(created_at=now - timedelta(seconds=20), available_at=now + timedelta(seconds=50))
+        page = text(client, OUTBOX)
+        assert re.search(r">[23]\d s<", page)
+        assert re.search(r">in [345]\d s<", page)
 
     def test_it_filters_what_was_refused(self, client: Client) -> None:
         due, refused = outbox_row(), outbox_row(available_at=timezone.now() + timedelta(hours=1))
@@ -525,7 +532,7 @@ def test_processes_say_whether_they_live_and_what_they_wait_for(client: Client) 
     assert "the broker, which is away" in page
     assert "1,234" in page
     assert "never" in page
-    assert re.search(r"\d s ago", page)
-    assert "2\xa0minutes ago" in page
+    assert re.search(r"\d m?s ago", page)
+    assert re.search(r">2 min( \d+ s)? ago<", page)
     assert "consume b:2" not in text(client, f"{path}?q=relay")
     assert re.findall(r'desk-(good|bad)">(alive|gone)<', page) == [("bad", "gone"), ("good", "alive")]

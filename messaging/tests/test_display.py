@@ -1,6 +1,6 @@
 import pytest
 
-from messaging.display import BEGINNING, SHOWN_IN_FULL, one_line, printable, readable_body, readable_size, table
+from messaging.display import BEGINNING, SHOWN_IN_FULL, one_line, printable, readable_body, readable_size, spell, table
 from messaging.editing import editable
 
 
@@ -94,3 +94,15 @@ def test_a_table_has_columns_and_is_as_wide_as_the_terminal(monkeypatch):
         "1     short",
         "1000  much t",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "spelt"),
+    [
+        (-1, "0 ms"), (0, "0 ms"), (0.0000421, "0.042 ms"), (0.0094, "9.4 ms"), (0.0122, "12 ms"), (0.35, "350 ms"),
+        (0.9997, "1.00 s"), (9.876, "9.88 s"), (9.999, "10 s"), (12.3, "12 s"), (59.99, "1 min"), (200, "3 min 20 s"),
+        (3600, "1 h"), (7500, "2 h 5 min"), (86_400, "1 d"), (273_600, "3 d 4 h"),
+    ],
+)  # fmt: skip
+def test_a_duration_is_spelt_as_exactly_as_people_want_it(seconds, spelt):
+    assert spell(seconds) == spelt

@@ -5,8 +5,9 @@ from uuid import UUID
 
 from django.db.models import Count
 
+from messaging.display import spell
 from orders.models import Order
-from timeline.event import Event, Story, spell
+from timeline.event import Event, Story
 from timeline.messaging_events import collect
 
 

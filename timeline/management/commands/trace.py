@@ -7,9 +7,9 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from messaging.display import printable, table
+from messaging.display import printable, spell, table
 from timeline.assembly import Step, Timeline, as_json, timeline_of
-from timeline.event import SERVICES, spell
+from timeline.event import SERVICES
 
 _SHOWN = ("error", "place", "reason", "why", "last_error", "next_try_at", "took_ms", "lines", "found_by")
 """What a line shows of an event's detail; all of it is in the JSON."""
