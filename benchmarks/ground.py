@@ -35,8 +35,8 @@ class Ground:
             server.wait()
 
     def stop(self) -> None:
-        self.rabbitmq.kill()  # its data goes too, and it takes six seconds to leave in order
-        self.postgresql.stop()
+        self.rabbitmq.discard()  # it takes six seconds to leave in order
+        self.postgresql.discard()
 
     @contextmanager
     def places(self, template: Places | None = None) -> Iterator[Places]:

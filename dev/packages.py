@@ -6,6 +6,7 @@ server is left behind: the project starts its own, and one that the system start
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -38,10 +39,14 @@ def main(groups: list[str]) -> None:
     if os.getuid() != 0:
         if not _can_sudo():
             sys.exit(f"Run `sudo apt-get install {' '.join(packages)}` first{_instead(groups)}.")
-        os.execvp("sudo", ["sudo", "-n", sys.executable, "-m", "dev.packages", *groups])
+        # `make` goes on after this, so it must come back.
+        code = subprocess.run(["sudo", "-n", sys.executable, "-m", "dev.packages", *groups], check=False).returncode
+        if code:
+            sys.exit(code)
+        return
     started = time.monotonic()
     print(f"installing {names} …", flush=True)
-    with _no_servers_started():
+    with _uninterrupted(), _no_servers_started():
         _apt("update")
         _apt("install", "-y", "--no-install-recommends", *packages)
     services = [service for package in packages for service in SYSTEM_SERVICES.get(package, [])]
@@ -80,12 +85,35 @@ def _no_servers_started() -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C and the like count when the block is done: amid an installation they leave apt unable to go on, ever."""
+    caught: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if caught:
+        sys.exit("interrupted, after the packages were installed")
+
+
 def _apt(*arguments: str) -> None:
     command = ["apt-get", "-q", *arguments]
     # A file, not a pipe: a daemon that a package leaves behind would hold a pipe open for ever.
     with tempfile.TemporaryFile("w+") as log:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False)
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            check=False,
+            start_new_session=True,  # a terminal's Ctrl-C is for us
+        )
         if done.returncode:
             log.seek(0)
             sys.exit(f"{log.read()[-2000:]}\n`{' '.join(command)}` failed; what it said stands above.")

@@ -86,7 +86,7 @@ def _start() -> Servers:
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     postgresql, rabbitmq = PostgreSQL(folder / "postgresql"), RabbitMQ(folder / "rabbitmq")
     for server in (postgresql, rabbitmq):
-        atexit.register(server.kill)  # the data goes too, and RabbitMQ takes six seconds to leave in order
+        atexit.register(server.discard)  # RabbitMQ takes six seconds to leave in order
         server.launch()
     postgresql.wait()
     rabbitmq.wait()

@@ -9,13 +9,14 @@ With `--servers` (`make servers`) only the servers, with both databases ready, f
 import subprocess
 import sys
 import time
-import urllib.request
+from urllib.error import HTTPError
 
 from dev import data
 from dev.console import say, step
 from dev.environment import SERVICES
 from dev.processes import end, leaving_nothing_behind, raise_on_termination, spawn
 from dev.servers import Server, ServerError
+from dev.servers.rabbitmq import DIRECT
 from dev.supervisor import Supervisor
 from dev.system import BIN, StartError, System
 
@@ -109,8 +110,11 @@ def _supervise(system: System) -> None:
 
 def _is_live(url: str) -> bool:
     try:
-        with urllib.request.urlopen(f"{url}/health/live", timeout=1) as answer:
+        with DIRECT.open(f"{url}/health/live", timeout=1) as answer:
             return bool(answer.status == 200)
+    except HTTPError as error:
+        error.close()  # left to the garbage collector, it may swallow a Ctrl-C
+        return False
     except OSError:
         return False
 

@@ -1,8 +1,10 @@
 """Runs several processes in one terminal: prefixes their lines, brings back what dies, ends all of them in order."""
 
 import os
+import select
 import selectors
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -53,7 +55,12 @@ class Supervisor:
 
         `meanwhile` is called several times a second.
         """
+        terminal = select.poll()
+        if sys.stdin.isatty():
+            terminal.register(sys.stdin, 0)
         while True:
+            if terminal.poll(0):
+                raise KeyboardInterrupt  # it was closed, of which `make` tells nobody
             for member in self.members:
                 if member.process is None:
                     if time.monotonic() >= member.due_at:

@@ -6,6 +6,7 @@ PROCESSOR_DATABASE_URL) and to other ports, and may set whatever the services re
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import combinations
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -73,11 +74,16 @@ class System:
         return os.environ.get(service.database_variable, "")
 
     def check_ports(self) -> None:
-        """Raises StartError that names each port that is taken, and the variable that moves it."""
+        """Raises StartError that names each port that is taken, or wanted twice, and the variable that moves it."""
         needed = [service.port_variable for service in self.services]
         needed += ["POSTGRES_PORT"] if self.postgresql else []
         needed += ["RABBITMQ_PORT", "RABBITMQ_MANAGEMENT_PORT"] if self.rabbitmq else []
-        taken = [
+        same = [
+            f"Port {self.ports[one]} is that of {one} and of {other}."
+            for one, other in combinations(needed, 2)
+            if self.ports[one] == self.ports[other]
+        ]
+        taken = same + [
             f"Port {self.ports[variable]} is taken; {variable}, in the environment or in .env, moves it."
             for variable in needed
             if is_taken(self.ports[variable])
@@ -107,7 +113,9 @@ class System:
         if self.rabbitmq:
             fixed["RABBITMQ_URL"] = self.rabbitmq.url
             fixed["RABBITMQ_MANAGEMENT_URL"] = self.rabbitmq.management_url
-        return DEFAULTS | own | fixed
+        environment = DEFAULTS | own | fixed
+        # They call each other by this name, and we ask them by it whether they are up.
+        return environment | {"ALLOWED_HOSTS": f"{environment['ALLOWED_HOSTS']},localhost"}
 
     def members(self) -> list[Member]:
         """Three processes of each service, by the very commands that run them anywhere else."""

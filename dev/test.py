@@ -88,8 +88,8 @@ def _servers() -> Iterator[dict[str, str]]:
             "TEST_RABBITMQ_MANAGEMENT_URL": rabbitmq.management_url,
         }
     finally:
-        rabbitmq.kill()  # its data goes too, and it takes six seconds to leave in order
-        postgresql.kill()
+        rabbitmq.discard()  # it takes six seconds to leave in order
+        postgresql.discard()
         shutil.rmtree(folder, ignore_errors=True)
 
 

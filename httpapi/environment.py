@@ -61,8 +61,14 @@ class Environment(environ.Env):
     def get_value(
         self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET, parse_default: bool = False
     ) -> Any:
+        cast = _CASTS.get(cast, cast)
+        given = self.ENVIRON.get(var, "")
         try:
-            value = super().get_value(var, _CASTS.get(cast, cast), default, parse_default)
+            # django-environ takes such a value for the name of another variable. A secret may well begin like that.
+            if given.startswith("$"):
+                value = self.parse_value(given, cast)
+            else:
+                value = super().get_value(var, cast, default, parse_default)
         except ImproperlyConfigured:
             raise SystemExit(f"{var} is not set: the environment (or .env) must give it, see .env.example.") from None
         except ValueError as error:

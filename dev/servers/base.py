@@ -90,6 +90,10 @@ class Server(ABC):
             end(self.process, by=signal.SIGKILL)
             self.process = None
 
+    def discard(self) -> None:
+        """End it at once, when its data goes too."""
+        self.kill()
+
     def stop_left_over(self) -> None:
         """End what a run of this folder has left that was killed. On Linux it is about to leave by itself."""
         deadline = time.monotonic() + 20
@@ -112,6 +116,7 @@ class Server(ABC):
         return found
 
     def _prepare_folder(self) -> None:
+        os.umask(0o022)  # under root, the servers' user has to read what we write for it
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         if self.user:

@@ -10,7 +10,7 @@ import psycopg
 from psycopg import sql
 
 from dev import programs
-from dev.processes import spawn
+from dev.processes import end, spawn
 from dev.servers.base import PASSWORD, USER, NotReadyError, Server, ServerError
 
 
@@ -19,6 +19,12 @@ class PostgreSQL(Server):
 
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for every client to leave
+
+    def discard(self) -> None:
+        """Killed, it would leave its shared memory to the machine for ever."""
+        if self.process is not None:
+            end(self.process, by=signal.SIGQUIT, within=5)
+            self.process = None
 
     @property
     def url(self) -> str:

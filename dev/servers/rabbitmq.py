@@ -205,6 +205,10 @@ def delete_vhost(management_url: str, name: str) -> None:
     manage(management_url, "DELETE", f"/api/vhosts/{quote(name, safe='')}")
 
 
+DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""For this machine's own servers, which no proxy of the environment knows."""
+
+
 def manage(management_url: str, method: str, path: str, body: object = None) -> bytes:
     """One call of the management plugin's HTTP API. Raises OSError when it fails (urllib's HTTPError is one)."""
     parts = urlsplit(management_url)
@@ -216,7 +220,7 @@ def manage(management_url: str, method: str, path: str, body: object = None) -> 
     )
     credentials = base64.b64encode(f"{parts.username}:{parts.password}".encode()).decode()
     request.add_header("Authorization", f"Basic {credentials}")
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with DIRECT.open(request, timeout=30) as answer:
         content: bytes = answer.read()
     return content
 

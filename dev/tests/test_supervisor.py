@@ -1,3 +1,4 @@
+import os
 import re
 import signal
 import sys
@@ -74,6 +75,24 @@ def test_a_process_that_does_not_stop_is_killed_and_named(
 
     assert "deaf  │ did not leave within 0 s and was killed" in output
     assert "other │ ended with signal 15" in output
+
+
+def test_it_ends_when_its_terminal_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = os.openpty()
+    with os.fdopen(theirs) as terminal:
+        monkeypatch.setattr(sys, "stdin", terminal)
+        rounds = 0
+
+        def meanwhile() -> None:
+            nonlocal rounds
+            rounds += 1
+            assert rounds < 300
+            if rounds == 2:
+                os.close(ours)
+
+        with pytest.raises(KeyboardInterrupt):
+            Supervisor([]).run(meanwhile=meanwhile)
+    assert rounds == 2
 
 
 def test_what_a_process_says_while_it_stops_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,8 @@ def _no_settings_of_a_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     data.FOLDER.mkdir()
     (data.FOLDER / "servers").mkdir()
     # Also takes back what a test's .env has set.
-    for variable in [*DEFAULT_PORTS, "RABBITMQ_URL", "ORDER_DATABASE_URL", "PROCESSOR_DATABASE_URL", "LOG_LEVEL"]:
+    given = ("RABBITMQ_URL", "ORDER_DATABASE_URL", "PROCESSOR_DATABASE_URL", "LOG_LEVEL", "ALLOWED_HOSTS")
+    for variable in (*DEFAULT_PORTS, *given):
         monkeypatch.setenv(variable, "")
         monkeypatch.delenv(variable)
 
@@ -48,6 +49,21 @@ def test_a_port_that_is_not_needed_may_be_taken(monkeypatch: pytest.MonkeyPatch)
 
     with socket.create_server(("127.0.0.1", system.ports["RABBITMQ_PORT"])):
         system.check_ports()
+
+
+def test_a_port_that_is_wanted_twice_is_named_with_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    move_all_ports(monkeypatch)
+    monkeypatch.setenv("ORDER_PORT", port := str(free_port()))
+    monkeypatch.setenv("PROCESSOR_PORT", port)
+
+    with pytest.raises(StartError, match=f"^Port {port} is that of ORDER_PORT and of PROCESSOR_PORT.$"):
+        System().check_ports()
+
+
+def test_the_services_are_reached_by_the_name_they_call_each_other_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALLOWED_HOSTS", "shop.example")
+
+    assert System().environment(ORDER)["ALLOWED_HOSTS"] == "shop.example,localhost"
 
 
 @pytest.mark.parametrize("value", ["none", "0", "65536", "-1", "²"])

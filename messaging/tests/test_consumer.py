@@ -8,9 +8,9 @@ from typing import Any
 
 import pika.exceptions
 import pytest
-from django.db import DataError, IntegrityError, OperationalError, connection
+from django.db import DataError, IntegrityError, OperationalError, connection, transaction
 
-from messaging import dead_letters, topology
+from messaging import dead_letters, inbox, topology
 from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
@@ -68,6 +68,14 @@ def test_it_does_not_handle_a_duplicate(broker: Broker, recorder: Recorder, star
     start()
     eventually(lambda: 2 in numbers(recorder))
     assert numbers(recorder) == [1, 2]
+
+
+def test_of_two_copies_in_one_batch_one_takes_effect() -> None:
+    first, second = (Message(uuid.uuid4(), "thing.happened", {"number": n}, "", "", 1) for n in range(2))
+    with transaction.atomic():
+        assert inbox.admit([first, second, first]) == [first, second]
+    with transaction.atomic():
+        assert inbox.admit([second, first]) == []
 
 
 def test_many_messages_share_a_transaction(broker: Broker, recorder: Recorder, start: Any) -> None:

@@ -1,6 +1,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from urllib.parse import quote
+from uuid import uuid4
 
 import pika
 import pika.exceptions
@@ -12,7 +13,7 @@ from dev.servers.rabbitmq import manage
 from messaging import amqp
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
-from messaging.publisher import Fate, Publication, Publisher, _Batch
+from messaging.publisher import Fate, Publication, Publisher, _Batch, _Channel
 from messaging.tests.conftest import Broker, hang_up
 
 
@@ -43,6 +44,27 @@ def test_it_refuses_what_no_queue_takes_and_delivers_the_rest(
     assert "nowhere" in receipts[1].reason
     assert broker.get(config.queue)
     assert broker.get(config.queue)
+
+
+def test_what_a_full_queue_refuses_is_not_confirmed(broker: Broker, publisher: Publisher) -> None:
+    full = f"full-{uuid4()}"
+    broker.channel.queue_declare(full, arguments={"x-max-length": 1, "x-overflow": "reject-publish"}, exclusive=True)
+    receipts = publisher.publish([publication(full, message_id=str(n)) for n in range(2)])
+    assert [receipt.fate for receipt in receipts] == [Fate.CONFIRMED, Fate.REFUSED]
+    assert receipts[1].reason
+
+
+def test_what_is_not_confirmed_in_time_may_be_there_or_not_and_the_connection_is_given_up(
+    broker: Broker, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = Publisher(replace(config, confirm_timeout=0.3), name="test")
+    with monkeypatch.context() as mute:
+        mute.setattr(_Channel, "_on_confirm", lambda *_: None)
+        receipts = publisher.publish([publication(config.queue), publication(config.queue)])
+    assert {receipt.fate for receipt in receipts} == {Fate.UNKNOWN}
+    assert not publisher.is_open
+    assert publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED
+    publisher.close()
 
 
 def test_a_message_that_closes_the_channel_is_refused_alone(

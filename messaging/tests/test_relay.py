@@ -18,6 +18,7 @@ from messaging.errors import BrokerUnavailableError
 from messaging.message import OutgoingMessage
 from messaging.models import FailedAttempt, OutboxMessage
 from messaging.process import set_up_connection
+from messaging.publisher import _Channel
 from messaging.relay import Relay
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
@@ -162,6 +163,17 @@ def test_a_hint_that_gets_lost_fails_nothing(monkeypatch: pytest.MonkeyPatch, ca
         outbox.wake_relay()
     [line] = [record for record in caplog.records if record.message == "relay not woken"]
     assert vars(line)["error"] == "the connection is closed"
+
+
+def test_what_the_broker_does_not_confirm_stays_as_it_was(
+    broker: Broker, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(3)
+    mute = Relay(replace(config, confirm_timeout=0.3), Stop())
+    monkeypatch.setattr(_Channel, "_on_confirm", lambda *_: None)
+    with pytest.raises(BrokerUnavailableError, match="does not confirm"):
+        mute.publish_batch()
+    assert [(row.attempts, row.last_error) for row in OutboxMessage.objects.all()] == [(0, "")] * 3
 
 
 def test_a_broker_that_is_away_costs_a_message_nothing(config: MessagingConfig) -> None:

@@ -271,13 +271,13 @@ class TestEdit:
             ('{"thing": "a2"}', "edited it would be about a2"),
             ('{"thing": "a1", "number": "seven"}', "The body is as it was"),
             ("", "This field is required."),
-            ('{"thing": "a1", "number": "\ud800"}'.encode("utf-8", "replace").decode(), "Check it"),
         ],
     )  # fmt: skip
     def test_a_body_that_may_not_be_sent_comes_back(self, body: str, said: str, client: Client) -> None:
         row = stored(body=self.BODY)
         page = text(self.post(client, row, "check", body=body)).replace("&#x27;", "'")
-        assert said in page or "What changes" in page
+        assert said in page
+        assert "What changes" not in page
         assert not OutboxMessage.objects.exists()
 
     def test_it_needs_a_reason(self, client: Client) -> None:

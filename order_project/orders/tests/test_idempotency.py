@@ -133,6 +133,10 @@ def test_a_key_belongs_to_the_user_who_sent_it(operator):
     assert of_operator.json()["id"] != of_nobody.json()["id"]
     assert Order.objects.filter(placed_by=operator).count() == 1
 
+    again = [post(), signed_in.post("/orders", body(), headers={"Idempotency-Key": "key-1"})]
+    assert [answer.json()["id"] for answer in again] == [of_nobody.json()["id"], of_operator.json()["id"]]
+    assert [answer.headers["Idempotent-Replayed"] for answer in again] == ["true", "true"]
+
 
 @pytest.mark.django_db(transaction=True)
 def test_a_request_that_was_refused_leaves_its_key_free():

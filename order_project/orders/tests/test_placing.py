@@ -9,12 +9,15 @@ from django.db import IntegrityError
 from prometheus_client import REGISTRY
 
 from contracts.events import OrderCreated, OrderLine
+from messaging import outbox
 from messaging.models import OutboxMessage
 from messaging.tests.round_trips import round_trips
 from observability.context import bind
-from orders import services
+from orders import batches, services
 from orders.models import Order, OrderItem
+from orders.new_order import NewOrder
 from orders.tests.factories import LINES, ONE_LINE, outbox_without_room
+from orders.tests.threads import in_another_thread
 
 
 @pytest.mark.django_db
@@ -48,6 +51,19 @@ def test_it_announces_the_order_through_the_outbox():
         {"product_id": "beans", "quantity": 2, "price": 18.5},
         {"product_id": "filters", "quantity": 1, "price": 9.0},
     ]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_relay_is_called_once_it_is_committed_and_not_for_what_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    monkeypatch.setattr(outbox, "wake_relay", lambda: seen.append(in_another_thread(OutboxMessage.objects.count)))
+
+    services.place_order(customer_id="customer-1", lines=LINES)
+    batches.place_batch(orders=[NewOrder("customer-1", LINES)] * 3)
+    with outbox_without_room(), pytest.raises(IntegrityError, match="no_room"):
+        services.place_order(customer_id="customer-1", lines=LINES)
+
+    assert seen == [1, 4]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -21,6 +21,7 @@ from orders import services
 from orders.handlers import HANDLERS
 from orders.models import Order
 from orders.tests.factories import make_order, verdict
+from orders.tests.threads import in_thread, wait_until_somebody_waits_for_us
 
 HANDLER = HANDLERS["order.processed"]
 
@@ -242,21 +243,21 @@ def test_a_duplicate_is_not_counted(django_capture_on_commit_callbacks):
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_consumers_with_the_same_orders_at_once_set_each_status_once():
+def test_of_two_consumers_with_the_same_orders_the_second_waits_and_changes_nothing():
     orders = [make_order() for _ in range(100)]
 
-    def consume(status):
-        try:
-            handle(*(verdict(order.id, status) for order in orders))
-        finally:
-            connection.close()
+    def second():
+        with transaction.atomic():
+            handle(*(verdict(order.id, "failed") for order in reversed(orders)))
 
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(consume, ["completed", "failed"]))
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            handle(*(verdict(order.id, "completed") for order in orders))
+            waiting = pool.submit(in_thread, second)
+            wait_until_somebody_waits_for_us()
+        waiting.result(30)
 
-    statuses = set(Order.objects.values_list("status", flat=True))
-    assert len(statuses) == 1
-    assert statuses <= {"completed", "failed"}
+    assert set(Order.objects.values_list("status", flat=True)) == {"completed"}
 
 
 @pytest.mark.django_db

@@ -14,6 +14,7 @@ from pytest_django import DjangoCaptureOnCommitCallbacks
 from pytest_django.fixtures import Settings
 
 from contracts.events import OrderCreated, OrderProcessed
+from messaging import outbox
 from messaging.errors import PermanentError, TransientError
 from messaging.models import OutboxMessage
 from messaging.process import set_up_connection
@@ -133,6 +134,19 @@ def test_a_batch_is_decided_with_as_few_round_trips_as_one_order() -> None:
     assert ProcessingRecord.objects.filter(outcome="completed").count() == 151
     assert ProcessingRecord.objects.filter(outcome="failed").count() == 50
     assert announced().keys() > {message.payload.order_id for message in messages}
+
+
+def test_the_relay_is_called_when_the_decisions_are_committed(
+    monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks
+) -> None:
+    called: list[bool] = []
+    monkeypatch.setattr(outbox, "wake_relay", lambda: called.append(True))
+
+    with django_capture_on_commit_callbacks(execute=True):
+        process_orders([make_message(), make_message()])
+        assert not called
+
+    assert called == [True]
 
 
 def test_nothing_to_do_is_nothing_done() -> None:

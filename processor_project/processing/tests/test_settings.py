@@ -169,6 +169,13 @@ def test_what_the_database_url_says_after_the_question_mark_reaches_the_driver()
     assert database["OPTIONS"]["sslmode"] == "verify-full"
 
 
+def test_a_secret_may_begin_with_a_dollar() -> None:
+    secret = "$" + 60 * "x"
+
+    assert read_settings(SECRET_KEY=secret)["SECRET_KEY"] == secret
+    assert refusal(MESSAGING_BATCH_SIZE="$5").startswith("MESSAGING_BATCH_SIZE is malformed: ")
+
+
 def test_nothing_is_kept_on_the_server_for_a_pooler_whose_next_transaction_may_go_elsewhere() -> None:
     (database,) = read_settings(DATABASE_PREPARED_STATEMENTS="false")["DATABASES"].values()
 
