@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.broker import PROCESSOR_QUEUE
 from tests.load import Load, assert_all_took_effect_once
 from tests.programs import NAMES, Program
 from tests.proxy import proxy
@@ -76,8 +77,10 @@ def test_of_several_relays_and_consumers_one_may_be_killed(system: System, tmp_p
 
 
 def test_sigterm_does_not_wait_for_a_handler_that_takes_too_long(system: System) -> None:
-    system.restart("processor-consume", SIMULATED_LATENCY_MS="60000")
+    system.stop("processor-consume")
     order = system.post_order()
+    system.wait(lambda: system.broker.waiting().get(PROCESSOR_QUEUE) == 1, "the order is in the queue")
+    system.start("processor-consume", SIMULATED_LATENCY_MS="60000")
     consume = system.programs["processor-consume"]
     system.wait(lambda: not system.broker.waiting(), "the order is in the consumer's hands")
 

@@ -1,6 +1,7 @@
 import logging
 
 import pytest
+from prometheus_client import REGISTRY
 
 from messaging.circuit import Circuit
 from messaging.stopping import Stop
@@ -14,7 +15,9 @@ def test_it_logs_one_line_for_each_change_of_state_however_many_attempts(caplog:
     for _ in range(5):
         circuit.failed(OSError("refused"))
     assert circuit.is_open
+    assert REGISTRY.get_sample_value("messaging_circuit_open", {"dependency": "database"}) == 1
     circuit.worked()
+    assert REGISTRY.get_sample_value("messaging_circuit_open", {"dependency": "database"}) == 0
     circuit.worked()
     assert [circuit.is_open] == [False]
     assert caplog.messages == ["circuit open: the database is away", "circuit closed: the database is back"]

@@ -1,4 +1,5 @@
 import json
+import threading
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -9,14 +10,16 @@ from typing import Any
 import pika.exceptions
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection, transaction
+from prometheus_client import REGISTRY
 
 from messaging import dead_letters, inbox, topology
 from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
-from messaging.errors import ConfigurationError, PermanentError, TransientError
+from messaging.errors import BrokerUnavailableError, ConfigurationError, PermanentError, TransientError
 from messaging.message import Handler, Message
 from messaging.models import DeadLetter, FailedAttempt, FailureGroup, InboxMessage
+from messaging.publisher import Publisher
 from messaging.relay import Relay
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
@@ -225,14 +228,62 @@ def test_when_the_ladder_is_used_up_it_becomes_a_dead_letter(
     recorder.before = fail
     message_id = uuid.uuid4()
     broker.publish_thing(1, message_id=str(message_id))
+    before = counted()
     start()
     letter = eventually(DeadLetter.objects.first)
+    assert [now - then for now, then in zip(counted(), before, strict=True)] == [2, 1]
     assert letter.message_id == message_id
     assert letter.attempts == 3
     assert letter.first_failed_at < letter.last_failed_at
     assert letter.queue == config.queue
     assert not numbers(recorder)
     assert not InboxMessage.objects.exists()
+
+
+def counted() -> list[float]:
+    """Messages sent to a rung, and to the dead letters."""
+    retried = REGISTRY.get_sample_value("messaging_retried_total", {"type": "thing.happened"})
+    dead = REGISTRY.get_sample_value("messaging_dead_lettered_total", {"error_type": "TransientError"})
+    return [retried or 0.0, dead or 0.0]
+
+
+def test_what_failed_stays_in_hand_until_it_is_safe_on_a_rung(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(messages: Sequence[Message[Any]]) -> None:
+        raise TransientError("not yet")
+
+    tried = threading.Event()
+
+    def refuse(*_: Any) -> Any:
+        tried.set()
+        raise BrokerUnavailableError("RabbitMQ blocks publishers")
+
+    recorder.before = fail
+    monkeypatch.setattr(Publisher, "publish", refuse)
+    broker.publish_thing(1)
+    running = start()
+    assert tried.wait(60)
+    running.stop()
+    assert broker.count(config.queue) == 1
+
+
+def test_a_dead_letter_stays_in_its_queue_until_it_is_stored(
+    broker: Broker, start: Any, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = threading.Event()
+
+    def refuse(*_: Any) -> Any:
+        tried.set()
+        raise OperationalError("the database is starting up")
+
+    monkeypatch.setattr(dead_letters, "store", refuse)
+    queue = topology.dead_letter_queue(config)
+    broker.publish(b"{", routing_key=queue)
+    running = start()
+    assert tried.wait(60)
+    running.stop()
+    assert broker.count(queue) == 1
 
 
 GARBAGE: dict[str, tuple[bytes, dict[str, Any], str]] = {

@@ -5,21 +5,24 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 
 import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from msgspec.structs import asdict
+from prometheus_client import REGISTRY
 
 from messaging import outbox
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError
 from messaging.message import OutgoingMessage
+from messaging.metrics import OutboxCollector
 from messaging.models import FailedAttempt, OutboxMessage
 from messaging.process import set_up_connection
 from messaging.publisher import _Channel
-from messaging.relay import Relay
+from messaging.relay import Relay, _pause
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
 from messaging.tests.plans import generic_plan
@@ -108,7 +111,10 @@ def test_what_no_queue_takes_stays_with_its_reason_and_holds_back_no_other(
     with transaction.atomic():
         outbox.add([OutgoingMessage(type="nobody.listens", body=b"{}")])
     add(3)
+    refused = partial(REGISTRY.get_sample_value, "messaging_refused_total", {"type": "nobody.listens"})
+    before = refused() or 0
     assert relay.publish_batch() == 3
+    assert refused() == before + 1
     [row] = OutboxMessage.objects.all()
     assert row.type == "nobody.listens"
     assert row.attempts == 1
@@ -138,6 +144,20 @@ def outbox_is_due() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM messaging_outboxmessage WHERE available_at <= clock_timestamp())")
         return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 1), (2, 2), (9, 256), (10, 300), (5000, 300)])
+def test_the_pause_before_the_next_attempt_doubles_up_to_five_minutes(attempts: int, seconds: int) -> None:
+    assert _pause(attempts) == timedelta(seconds=seconds)
+
+
+def test_what_waits_is_told_at_a_scrape_with_the_age_of_the_oldest() -> None:
+    [message] = add()
+    OutboxMessage.objects.filter(message_id=message.message_id).update(created_at=timezone.now() - timedelta(hours=1))
+    told = {family.name: family.samples[0].value for family in OutboxCollector().collect()}
+    assert told["messaging_outbox_messages"] == 1
+    assert told["messaging_outbox_oldest_age_seconds"] >= 3600
+    assert told["messaging_dead_letters_waiting"] == 0
 
 
 def test_many_that_no_queue_takes_hold_back_no_other_either(broker: Broker, config: MessagingConfig) -> None:
