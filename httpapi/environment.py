@@ -91,6 +91,13 @@ class Environment(environ.Env):
             raise _is_empty(var)
         return items
 
+    def between(self, var: str, least: int, most: int, *, default: int) -> int:
+        """A whole number in these bounds."""
+        value: int = self.int(var, default=default)
+        if not least <= value <= most:
+            raise SystemExit(f"{var} is malformed: it must be from {least} to {most}.")
+        return value
+
     def decimal(self, var: str, *, default: Decimal) -> Decimal:
         """An exact number, such as an amount of money."""
         value: Decimal = self.get_value(var, cast=_decimal, default=default)

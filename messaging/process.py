@@ -24,7 +24,10 @@ class ProcessCommand(BaseCommand):
         stop = Stop()
         stop.install()
         if settings.METRICS_PORT:
-            serve_metrics(settings.METRICS_PORT)
+            try:
+                serve_metrics(settings.METRICS_PORT)
+            except OSError as error:
+                raise CommandError(f"METRICS_PORT {settings.METRICS_PORT} cannot be listened on: {error}") from None
         spare_what_is_loaded()
         connection_created.connect(set_up_connection)
         logger.info("started")

@@ -6,10 +6,10 @@ from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F40
 from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F401
 from order_project import settings  # what is missing there ends the master, with one sentence
 
-bind = f"0.0.0.0:{settings.env.int('PORT', default=8000)}"
-workers = settings.env.int("WEB_CONCURRENCY", default=2)
+bind = f"0.0.0.0:{settings.env.between('PORT', 0, 65535, default=8000)}"
+workers = settings.env.between("WEB_CONCURRENCY", 1, 1000, default=2)
 worker_class = Worker
-threads = settings.env.int("WEB_THREADS", default=8)
+threads = settings.env.between("WEB_THREADS", 1, 1000, default=8)
 # Those who wait have a connection each, and leave gunicorn's thousand to the others.
 worker_connections = 1000 + settings.WAITING_MAX_CLIENTS
 # Longer than a load balancer keeps its connections, so that it never sends into one that is being closed.

@@ -6,10 +6,10 @@ from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F40
 from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F401
 from processor_project import settings  # first of all: what is missing ends the master, with one sentence
 
-bind = f"0.0.0.0:{settings.env.int('PORT', default=8001)}"
-workers = settings.env.int("WEB_CONCURRENCY", default=2)
+bind = f"0.0.0.0:{settings.env.between('PORT', 0, 65535, default=8001)}"
+workers = settings.env.between("WEB_CONCURRENCY", 1, 1000, default=2)
 worker_class = Worker
-threads = settings.env.int("WEB_THREADS", default=8)
+threads = settings.env.between("WEB_THREADS", 1, 1000, default=8)
 # Longer than a load balancer keeps its connections, so that it never sends into one that is being closed.
 keepalive = 75
 # It would wait for ever for a client that takes nothing (observability.gunicorn.PATIENCE).

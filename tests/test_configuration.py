@@ -1,6 +1,7 @@
 """A process that can never work as configured says so in one sentence, and ends."""
 
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -82,6 +83,22 @@ def test_a_missing_variable_is_named(
     ended = run_to_end(name, without=variable, folder=folders[service_of(name)])
 
     assert_it_says_in_one_sentence(ended, variable, "is not set")
+
+
+@pytest.mark.parametrize(("variable", "value"), [("PORT", "99999"), ("WEB_THREADS", "0"), ("WEB_CONCURRENCY", "0")])
+def test_a_number_that_gunicorn_cannot_use_is_named(run_to_end: RunToEnd, variable: str, value: str) -> None:
+    ended = run_to_end("order-web", **{variable: value})
+
+    assert_it_says_in_one_sentence(ended, variable, "is malformed")
+
+
+@pytest.mark.parametrize("name", BROKERS_CLIENTS)
+def test_a_port_for_metrics_that_is_taken_is_named(run_to_end: RunToEnd, name: str) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        ended = run_to_end(name, METRICS_PORT=str(port))
+
+    assert_it_says_in_one_sentence(ended, f"METRICS_PORT {port}", "cannot be listened on")
 
 
 @pytest.mark.parametrize("name", BROKERS_CLIENTS)

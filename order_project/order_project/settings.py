@@ -66,7 +66,7 @@ LOGGING = logging_config(
     level=env.choice("LOG_LEVEL", ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), default="INFO"),
     log_format=env.choice("LOG_FORMAT", ("json", "text"), default="json"),
 )
-METRICS_PORT = env.int("METRICS_PORT", default=0)
+METRICS_PORT = env.between("METRICS_PORT", 0, 65535, default=0)
 METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]
 HEALTH_CHECKS = {"database": "observability.health.database", "rabbitmq": "messaging.health.broker"}
 HEALTH_REPORTS = {name: f"messaging.health.{name}" for name in ("outbox", "dead_letters", "relay", "consume")}

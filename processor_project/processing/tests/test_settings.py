@@ -99,6 +99,7 @@ def test_a_command_that_lacks_a_variable_ends_with_that_sentence_alone(command: 
         ("LOG_LEVEL", "LOUD"),
         ("LOG_FORMAT", "xml"),
         ("METRICS_PORT", "many"),
+        ("METRICS_PORT", "65536"),
         ("MESSAGING_BATCH_SIZE", "1.5"),
         ("PROCESSING_MAX_ORDER_TOTAL", "a lot"),
         ("SIMULATED_LATENCY_MS", "1s"),
