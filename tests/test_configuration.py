@@ -4,6 +4,7 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -87,7 +88,8 @@ def test_a_missing_variable_is_named(
 
 @pytest.mark.parametrize(("variable", "value"), [("PORT", "99999"), ("WEB_THREADS", "0"), ("WEB_CONCURRENCY", "0")])
 def test_a_number_that_gunicorn_cannot_use_is_named(run_to_end: RunToEnd, variable: str, value: str) -> None:
-    ended = run_to_end("order-web", **{variable: value})
+    changes: dict[str, Any] = {variable: value}
+    ended = run_to_end("order-web", **changes)
 
     assert_it_says_in_one_sentence(ended, variable, "is malformed")
 
