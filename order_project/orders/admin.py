@@ -53,7 +53,7 @@ class OrderAdmin(TimelineAdmin):
     def shown_items(self, order: Order) -> SafeString:
         lines = format_html_join(
             "",
-            '<tr><td class="desk-words">{}</td><td class="desk-number">{}</td><td class="desk-number">{}</td>'
+            '<tr><td class="desk-mono">{}</td><td class="desk-number">{}</td><td class="desk-number">{}</td>'
             '<td class="desk-number">{}</td></tr>',
             (
                 (item.product_id, item.quantity, item.price, item.quantity * item.price)
