@@ -15,6 +15,7 @@ from pika.adapters.blocking_connection import BlockingChannel, BlockingConnectio
 from messaging import conf, topology
 from messaging.amqp import Connection, open_blocking
 from messaging.conf import MessagingConfig
+from messaging.stopping import Stop
 from messaging.tests.handlers import Recorder
 from messaging.tests.handlers import recorder as the_recorder
 
@@ -122,3 +123,17 @@ class Running:
         assert not self.thread.is_alive(), "it did not stop"
         if self.error:
             raise self.error
+
+
+@pytest.fixture
+def start(config: MessagingConfig, request: pytest.FixtureRequest) -> Any:
+    """Starts a consumer; it is stopped at the end, and must not have ended by an error."""
+    from messaging.consumer import Consumer  # its models need settings, which are there by now
+
+    def start(**changes: Any) -> Running:
+        stop = Stop()
+        running = Running(Consumer(replace(config, **changes), stop).run, stop.request)
+        request.addfinalizer(running.stop)
+        return running
+
+    return start

@@ -17,6 +17,11 @@ class Recorder:
     def reset(self) -> None:
         self.__init__()  # type: ignore[misc]
 
+    @property
+    def numbers(self) -> list[int]:
+        """Those of the messages that took effect."""
+        return [message.payload["number"] for batch in self.batches for message in batch]
+
     def __call__(self, messages: Sequence[Message[Any]]) -> None:
         self.before(messages)
         self.batches.append(list(messages))

@@ -1,49 +1,26 @@
-import json
-import threading
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pika.exceptions
 import pytest
-from django.db import DataError, IntegrityError, OperationalError, connection, transaction
-from prometheus_client import REGISTRY
+from django.db import OperationalError, connection, transaction
 
 from messaging import dead_letters, inbox, topology
-from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
-from messaging.errors import BrokerUnavailableError, ConfigurationError, PermanentError, TransientError
-from messaging.message import Handler, Message
-from messaging.models import DeadLetter, FailedAttempt, FailureGroup, InboxMessage
-from messaging.publisher import Publisher
+from messaging.errors import ConfigurationError, TransientError
+from messaging.message import Message
+from messaging.models import DeadLetter, InboxMessage
 from messaging.relay import Relay
 from messaging.stopping import Stop
-from messaging.tests.conftest import Broker, Running, eventually
+from messaging.tests.conftest import Broker, eventually
 from messaging.tests.handlers import Recorder
 from messaging.tests.round_trips import round_trips
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def start(config: MessagingConfig, request: pytest.FixtureRequest) -> Any:
-    """Starts a consumer; it is stopped at the end, and must not have ended by an error."""
-
-    def start(**changes: Any) -> Running:
-        stop = Stop()
-        running = Running(Consumer(replace(config, **changes), stop).run, stop.request)
-        request.addfinalizer(running.stop)
-        return running
-
-    return start
-
-
-def numbers(recorder: Recorder) -> list[int]:
-    return [message.payload["number"] for batch in recorder.batches for message in batch]
 
 
 def test_it_handles_a_message_once_and_acknowledges_it(
@@ -52,7 +29,7 @@ def test_it_handles_a_message_once_and_acknowledges_it(
     message_id = str(uuid.uuid4())
     broker.publish_thing(1, message_id=message_id, correlation_id="request-1", headers={"traceparent": "t"})
     running = start()
-    eventually(lambda: numbers(recorder) == [1])
+    eventually(lambda: recorder.numbers == [1])
     [[message]] = recorder.batches
     assert (str(message.id), message.type, message.correlation_id, message.traceparent, message.attempt) == (
         message_id, "thing.happened", "request-1", "t", 1
@@ -69,8 +46,8 @@ def test_it_does_not_handle_a_duplicate(broker: Broker, recorder: Recorder, star
         broker.publish_thing(1, message_id=message_id)
     broker.publish_thing(2)
     start()
-    eventually(lambda: 2 in numbers(recorder))
-    assert numbers(recorder) == [1, 2]
+    eventually(lambda: 2 in recorder.numbers)
+    assert recorder.numbers == [1, 2]
 
 
 def test_of_two_copies_in_one_batch_one_takes_effect() -> None:
@@ -85,8 +62,8 @@ def test_many_messages_share_a_transaction(broker: Broker, recorder: Recorder, s
     for number in range(300):
         broker.publish_thing(number)
     start()
-    eventually(lambda: len(numbers(recorder)) == 300)
-    assert sorted(numbers(recorder)) == list(range(300))
+    eventually(lambda: len(recorder.numbers) == 300)
+    assert sorted(recorder.numbers) == list(range(300))
     assert max(len(batch) for batch in recorder.batches) > 10
 
 
@@ -108,237 +85,8 @@ def test_a_batch_size_of_one_gives_each_message_its_own_transaction(
     for number in range(20):
         broker.publish_thing(number)
     start(batch_size=1)
-    eventually(lambda: len(numbers(recorder)) == 20)
+    eventually(lambda: len(recorder.numbers) == 20)
     assert all(len(batch) == 1 for batch in recorder.batches)
-
-
-def test_a_bad_message_costs_only_itself(broker: Broker, recorder: Recorder, start: Any) -> None:
-    def fail_for_13(messages: Sequence[Message[Any]]) -> None:
-        if any(message.payload["number"] == 13 for message in messages):
-            raise PermanentError("thirteen")
-
-    recorder.before = fail_for_13
-    for number in range(50):
-        broker.publish_thing(number)
-    start()
-    letter = eventually(DeadLetter.objects.first)
-    eventually(lambda: len(numbers(recorder)) == 49)
-    assert sorted(numbers(recorder)) == [n for n in range(50) if n != 13]
-    assert (letter.error_type, letter.error_message, letter.attempts) == ("PermanentError", "thirteen", 1)
-    assert "fail_for_13" in letter.traceback
-    eventually(lambda: InboxMessage.objects.count() == 49)  # the handler is done before its transaction is
-
-
-def _pass_over_a_refused_row(_: Any) -> None:
-    with suppress(IntegrityError):
-        InboxMessage.objects.create(message_id=InboxMessage.objects.values_list("pk", flat=True)[0])
-
-
-def _pass_over_a_failed_statement(_: Any) -> None:
-    with suppress(DataError), connection.cursor() as cursor:
-        cursor.execute("SELECT 1 / 0")
-
-
-def _pass_over_a_row_that_is_gone(_: Any) -> None:
-    with suppress(FailureGroup.NotUpdated):
-        FailureGroup(pk=-1, note="").save(update_fields=["note"])
-
-
-@pytest.mark.parametrize(
-    "pass_over", [_pass_over_a_refused_row, _pass_over_a_failed_statement, _pass_over_a_row_that_is_gone]
-)
-def test_a_handler_that_passes_over_an_error_of_the_database_costs_only_its_message(
-    broker: Broker, recorder: Recorder, start: Any, pass_over: Callable[[Any], None]
-) -> None:
-    def pass_over_at_13(messages: Sequence[Message[Any]]) -> None:
-        if any(message.payload["number"] == 13 for message in messages):
-            pass_over(messages)
-
-    recorder.before = pass_over_at_13
-    for number in range(50):
-        broker.publish_thing(number)
-    start()
-    letter = eventually(DeadLetter.objects.first)
-    assert b"13" in bytes(letter.body)
-    assert "was passed over" in letter.error_message
-    eventually(lambda: InboxMessage.objects.count() == 49)
-    assert DeadLetter.objects.count() == 1
-
-
-def test_a_decode_with_a_bug_fails_its_message_as_a_handler_would(
-    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def decode(body: bytes) -> Any:
-        payload = json.loads(body)
-        return payload if payload["number"] != 13 else payload["no such field"]
-
-    handlers = {"thing.happened": Handler(decode=decode, handle=recorder, subject="thing")}
-    monkeypatch.setattr("messaging.tests.handlers.HANDLERS", handlers)
-    for number in (12, 13, 14):
-        broker.publish_thing(number)
-    start()
-    letter = eventually(DeadLetter.objects.first)
-    assert (letter.error_type, letter.attempts) == ("KeyError", 3)
-    eventually(lambda: sorted(numbers(recorder)) == [12, 14])
-
-
-def test_a_statement_that_takes_too_long_fails_its_message_and_holds_up_no_other(
-    broker: Broker, recorder: Recorder, start: Any
-) -> None:
-    def sleep_at_13(messages: Sequence[Message[Any]]) -> None:
-        if any(message.payload["number"] == 13 for message in messages):
-            with connection.cursor() as cursor:
-                cursor.execute("SET LOCAL statement_timeout = 50; SELECT pg_sleep(60)")
-
-    recorder.before = sleep_at_13
-    for number in (12, 13, 14):
-        broker.publish_thing(number)
-    start()
-    letter = eventually(DeadLetter.objects.first)
-    assert "statement timeout" in letter.error_message
-    eventually(lambda: sorted(numbers(recorder)) == [12, 14])
-
-
-@pytest.mark.parametrize("error", [TransientError("not yet"), KeyError("a bug")])
-def test_a_transient_failure_succeeds_on_a_later_rung(
-    broker: Broker, recorder: Recorder, start: Any, error: Exception
-) -> None:
-    attempts: list[int] = []
-
-    def fail_twice(messages: Sequence[Message[Any]]) -> None:
-        attempts.append(messages[0].attempt)
-        if messages[0].attempt < 3:
-            raise error
-
-    recorder.before = fail_twice
-    broker.publish_thing(1, message_id=str(uuid.uuid4()), correlation_id="request-1")
-    start()
-    eventually(lambda: numbers(recorder) == [1])
-    assert attempts == [1, 2, 3]
-    assert recorder.batches[0][0].correlation_id == "request-1"
-    assert not DeadLetter.objects.exists()
-
-
-def test_when_the_ladder_is_used_up_it_becomes_a_dead_letter(
-    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
-) -> None:
-    def fail(messages: Sequence[Message[Any]]) -> None:
-        raise TransientError("never")
-
-    recorder.before = fail
-    message_id = uuid.uuid4()
-    broker.publish_thing(1, message_id=str(message_id))
-    before = counted()
-    start()
-    letter = eventually(DeadLetter.objects.first)
-    assert [now - then for now, then in zip(counted(), before, strict=True)] == [2, 1]
-    assert letter.message_id == message_id
-    assert letter.attempts == 3
-    assert letter.first_failed_at < letter.last_failed_at
-    assert letter.queue == config.queue
-    assert not numbers(recorder)
-    assert not InboxMessage.objects.exists()
-
-
-def counted() -> list[float]:
-    """Messages sent to a rung, and to the dead letters."""
-    retried = REGISTRY.get_sample_value("messaging_retried_total", {"type": "thing.happened"})
-    dead = REGISTRY.get_sample_value("messaging_dead_lettered_total", {"error_type": "TransientError"})
-    return [retried or 0.0, dead or 0.0]
-
-
-def test_what_failed_stays_in_hand_until_it_is_safe_on_a_rung(
-    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail(messages: Sequence[Message[Any]]) -> None:
-        raise TransientError("not yet")
-
-    tried = threading.Event()
-
-    def refuse(*_: Any) -> Any:
-        tried.set()
-        raise BrokerUnavailableError("RabbitMQ blocks publishers")
-
-    recorder.before = fail
-    monkeypatch.setattr(Publisher, "publish", refuse)
-    broker.publish_thing(1)
-    running = start()
-    assert tried.wait(60)
-    running.stop()
-    assert broker.count(config.queue) == 1
-
-
-def test_a_dead_letter_stays_in_its_queue_until_it_is_stored(
-    broker: Broker, start: Any, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tried = threading.Event()
-
-    def refuse(*_: Any) -> Any:
-        tried.set()
-        raise OperationalError("the database is starting up")
-
-    monkeypatch.setattr(dead_letters, "store", refuse)
-    queue = topology.dead_letter_queue(config)
-    broker.publish(b"{", routing_key=queue)
-    running = start()
-    assert tried.wait(60)
-    running.stop()
-    assert broker.count(queue) == 1
-
-
-GARBAGE: dict[str, tuple[bytes, dict[str, Any], str]] = {
-    "no JSON": (b"{not json", {}, "body"),
-    "an empty body": (b"", {}, "body"),
-    "not an object": (b"[1, 2]", {}, "not an object"),
-    "no text": (b"\xff\xfe\x00", {}, "body"),
-    "nested too deep": (b"[" * 100_000, {}, "body"),
-    "an unknown type": (b"{}", {"type": "thing.unheard"}, "Unknown type 'thing.unheard'"),
-    "an unknown version": (b"{}", {"headers": {"schema-version": 99}}, "schema-version 99"),
-    "a version that is none": (b"{}", {"headers": {"schema-version": ["x"]}}, "schema-version"),
-    "NUL and the like in the envelope": (
-        b"[]", {"type": "thing.happened", "correlation_id": "a\x00b\n", "headers": {"\x00": "\x00"}}, "object",
-    ),
-    "a great many headers": (b"[]", {"headers": {f"h{n}": "x" * 1000 for n in range(100)}}, "object"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("what", GARBAGE)
-def test_garbage_ends_in_the_dead_letters_with_a_reason(
-    broker: Broker, recorder: Recorder, start: Any, what: str
-) -> None:
-    body, properties, reason = GARBAGE[what]
-    broker.publish(body, **properties)
-    broker.publish_thing(2)
-    start()
-    letter = eventually(DeadLetter.objects.first)
-    eventually(lambda: numbers(recorder) == [2])
-    assert bytes(letter.body) == body
-    assert letter.error_type == "InvalidMessageError"
-    assert reason in letter.error_message
-
-
-def test_headers_that_cannot_be_decoded_cost_neither_the_connection_nor_another_message(
-    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import pika.data
-
-    encode: Callable[[list[bytes], object], int] = pika.data.encode_value
-
-    def with_year_ten_thousand(pieces: list[bytes], value: object) -> int:
-        if value == "year 10000":
-            pieces.append(b"T" + (2**40).to_bytes(8, "big"))
-            return 9
-        return encode(pieces, value)
-
-    with monkeypatch.context() as patched:
-        patched.setattr(pika.data, "encode_value", with_year_ten_thousand)
-        broker.publish(b'{"number": 1}', type="thing.happened", headers={"when": "year 10000"})
-    broker.publish_thing(2)
-    start()
-    letter = eventually(DeadLetter.objects.first)
-    eventually(lambda: numbers(recorder) == [2])
-    assert "cannot be decoded" in letter.error_message
-    assert letter.attempts == 1
 
 
 def test_a_body_without_an_envelope_is_handled_once(broker: Broker, recorder: Recorder, start: Any) -> None:
@@ -346,24 +94,8 @@ def test_a_body_without_an_envelope_is_handled_once(broker: Broker, recorder: Re
     broker.publish(b'{"number": 1}')
     broker.publish(b'{"number": 2}', exchange="things", routing_key="thing.happened")
     start()
-    eventually(lambda: 2 in numbers(recorder))
-    assert numbers(recorder) == [1, 2]
-
-
-def test_what_the_broker_dead_letters_is_kept_with_its_reason(
-    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
-) -> None:
-    message_id = uuid.uuid4()
-    broker.publish_thing(1, message_id=str(message_id))
-    for _ in range(topology.DELIVERY_LIMIT + 1):
-        found = eventually(lambda: broker.channel.basic_get(config.queue)[0])
-        broker.channel.basic_reject(found.delivery_tag, requeue=True)
-    eventually(lambda: broker.count(config.queue) == 0)
-    start()
-    letter = eventually(DeadLetter.objects.first)
-    assert (letter.message_id, letter.error_type) == (message_id, "DeliveryLimitExceeded")
-    assert letter.attempts == topology.DELIVERY_LIMIT + 1
-    assert letter.headers == {}
+    eventually(lambda: 2 in recorder.numbers)
+    assert recorder.numbers == [1, 2]
 
 
 def test_a_database_that_is_away_counts_nothing(broker: Broker, recorder: Recorder, start: Any) -> None:
@@ -377,7 +109,7 @@ def test_a_database_that_is_away_counts_nothing(broker: Broker, recorder: Record
     broker.publish_thing(1)
     broker.publish_thing(2)
     start()
-    eventually(lambda: sorted(numbers(recorder)) == [1, 2])
+    eventually(lambda: sorted(recorder.numbers) == [1, 2])
     assert all(message.attempt == 1 for batch in recorder.batches for message in batch)
     assert not DeadLetter.objects.exists()
 
@@ -385,14 +117,14 @@ def test_a_database_that_is_away_counts_nothing(broker: Broker, recorder: Record
 def test_it_goes_on_when_its_database_connections_are_cut(broker: Broker, recorder: Recorder, start: Any) -> None:
     start()
     broker.publish_thing(1)
-    eventually(lambda: numbers(recorder) == [1])
+    eventually(lambda: recorder.numbers == [1])
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
             "WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
     broker.publish_thing(2)
-    eventually(lambda: numbers(recorder) == [1, 2])
+    eventually(lambda: recorder.numbers == [1, 2])
     assert recorder.batches[-1][0].attempt == 1
 
 
@@ -401,37 +133,16 @@ def test_a_queue_deleted_under_it_is_declared_again(
 ) -> None:
     start()
     broker.publish_thing(1)
-    eventually(lambda: numbers(recorder) == [1])
+    eventually(lambda: recorder.numbers == [1])
     broker.channel.queue_delete(config.queue)
 
     def published() -> bool:
         with suppress(pika.exceptions.NackError):  # of a queue that is just going
             broker.publish_thing(2, message_id=str(uuid.UUID(int=2)))
-        return 2 in numbers(recorder)
+        return 2 in recorder.numbers
 
     eventually(published)
-    assert numbers(recorder) == [1, 2]
-
-
-def test_a_failed_message_whose_rung_is_gone_is_held_and_not_given_back(
-    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
-) -> None:
-    attempts: list[int] = []
-
-    def fail_once(messages: Sequence[Message[Any]]) -> None:
-        attempts.extend(message.attempt for message in messages)
-        if messages[0].attempt == 1:
-            channel.queue_delete(f"{config.queue}.retry.100ms")
-            raise TransientError("not yet")
-
-    with open_blocking(config, name="test, in the handler") as connection:
-        channel = connection.channel()
-        recorder.before = fail_once
-        broker.publish_thing(1)
-        start()
-        eventually(lambda: numbers(recorder) == [1])
-    assert attempts == [1, 2], "it was delivered again instead of being held"
-    assert not DeadLetter.objects.exists()
+    assert recorder.numbers == [1, 2]
 
 
 def test_a_binding_that_was_removed_is_declared_again(
@@ -440,7 +151,7 @@ def test_a_binding_that_was_removed_is_declared_again(
     monkeypatch.setattr("messaging.consumer.TOPOLOGY_INTERVAL", 0.5)
     start()
     broker.publish_thing(1)
-    eventually(lambda: numbers(recorder) == [1])
+    eventually(lambda: recorder.numbers == [1])
     broker.channel.queue_unbind(config.queue, config.exchange, "thing.happened")
 
     def routed() -> bool:
@@ -451,7 +162,7 @@ def test_a_binding_that_was_removed_is_declared_again(
         return True
 
     eventually(routed)
-    eventually(lambda: numbers(recorder) == [1, 2])
+    eventually(lambda: recorder.numbers == [1, 2])
 
 
 def test_a_topology_conflict_ends_it_with_a_sentence(broker: Broker, config: MessagingConfig) -> None:
@@ -479,70 +190,6 @@ def test_it_puts_back_what_it_holds_when_it_is_stopped(
     assert not InboxMessage.objects.exists()
 
 
-def test_each_try_that_failed_is_recorded(broker: Broker, recorder: Recorder, start: Any) -> None:
-    def fail(messages: Sequence[Message[Any]]) -> None:
-        raise TransientError(f"not the {messages[0].attempt}. time")
-
-    recorder.before = fail
-    message_id = uuid.uuid4()
-    broker.publish(b'{"thing": "t-1"}', type="thing.happened", message_id=str(message_id), correlation_id="request-1")
-    start()
-    letter = eventually(DeadLetter.objects.select_related("group").first)
-    eventually(lambda: FailedAttempt.objects.count() == 3)
-    attempts = FailedAttempt.objects.order_by("attempt")
-    assert [(one.attempt, one.retry_in, one.error_message) for one in attempts] == [
-        (1, "100ms", "not the 1. time"), (2, "200ms", "not the 2. time"), (3, "", "not the 3. time"),
-    ]  # fmt: skip
-    for one in attempts:
-        assert (one.step, one.message_id, one.type, one.subject) == ("handle", message_id, "thing.happened", "t-1")
-        assert (one.error_type, one.correlation_id) == ("TransientError", "request-1")
-        assert one.place.endswith("test_each_try_that_failed_is_recorded.fail")
-        assert one.fingerprint == letter.group.fingerprint
-    assert (letter.subject, letter.group.place) == ("t-1", attempts[0].place)
-
-
-def test_a_batch_of_failures_is_recorded_in_one_statement(broker: Broker, start: Any, recorder: Recorder) -> None:
-    bad = [b"[%d]\x00" % number for number in range(60)]
-    for body in bad:
-        broker.publish(body, type="thing.happened")
-    start()
-    eventually(lambda: FailedAttempt.objects.count() == 60)
-    assert {one.error_type for one in FailedAttempt.objects.all()} == {"InvalidMessageError"}
-    # Rows of one statement have one time.
-    assert FailedAttempt.objects.values("at").distinct().count() < 30
-    eventually(lambda: DeadLetter.objects.count() == 60)
-    group = FailureGroup.objects.get()
-    assert (group.place, group.type, group.occurrences) == ("messaging.envelope.read", "thing.happened", 60)
-
-
-def test_what_cannot_be_recorded_is_handled_nevertheless(
-    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    away = iter([OperationalError("gone"), OperationalError("gone"), DataError("a bug")])
-    record = FailedAttempt.objects.bulk_create
-
-    def gone(rows: Any) -> Any:
-        if error := next(away, None):
-            raise error
-        return record(rows)
-
-    monkeypatch.setattr(FailedAttempt.objects, "bulk_create", gone)
-
-    def fail_once(messages: Sequence[Message[Any]]) -> None:
-        if messages[0].attempt == 1:
-            raise TransientError("not yet")
-
-    recorder.before = fail_once
-    broker.publish_thing(1)
-    start()
-    eventually(lambda: numbers(recorder) == [1])
-    assert recorder.batches[0][0].attempt == 2
-    broker.publish_thing(2)
-    eventually(lambda: numbers(recorder) == [1, 2])
-    assert FailedAttempt.objects.count() == 1
-    assert not DeadLetter.objects.exists()
-
-
 def test_the_inbox_knows_when_a_message_was_sent(broker: Broker, recorder: Recorder, start: Any) -> None:
     at = datetime(2026, 5, 1, 12, 0, 0, 250_000, tzinfo=UTC)
     broker.publish_thing(1, headers={"published-at-ms": int(at.timestamp() * 1000)})
@@ -550,7 +197,7 @@ def test_the_inbox_knows_when_a_message_was_sent(broker: Broker, recorder: Recor
         broker.publish_thing(number, headers={"published-at-ms": given})
     broker.publish_thing(8)
     start()
-    eventually(lambda: len(numbers(recorder)) == 8)
+    eventually(lambda: len(recorder.numbers) == 8)
     eventually(lambda: InboxMessage.objects.count() == 8)
     assert {message.payload["number"]: message.published_at for batch in recorder.batches for message in batch} == {
         1: at, **dict.fromkeys(range(2, 9)),
@@ -575,6 +222,6 @@ def test_a_retry_keeps_the_time_and_a_replay_has_its_own(
     assert sent == [datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC)] * 3
     dead_letters.replay(dead_letters=DeadLetter.objects.all(), by="anna")
     Relay(config, Stop()).publish_batch()
-    eventually(lambda: numbers(recorder) == [1])
+    eventually(lambda: recorder.numbers == [1])
     assert sent[3] is not None
     assert sent[3].year > 2000
