@@ -7,8 +7,8 @@ from django.test import Client
 
 from messaging import failures
 from messaging.models import FailedAttempt
+from messaging.tests.desk import staff_with, text
 from messaging.tests.letters import stored
-from messaging.tests.test_admin import staff_with, text
 
 pytestmark = pytest.mark.django_db
 

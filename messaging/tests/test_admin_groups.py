@@ -13,8 +13,8 @@ from django.utils import timezone
 from messaging import dead_letters, failures
 from messaging.admin.groups import sparkline
 from messaging.models import DeadLetter, FailureGroup, OperatorAction
+from messaging.tests.desk import staff_with, text
 from messaging.tests.letters import LATER, stored
-from messaging.tests.test_admin import staff_with, text
 
 pytestmark = pytest.mark.django_db
 
