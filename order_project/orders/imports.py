@@ -166,10 +166,12 @@ def place_all(
     """Places the chunks, a few at once, by threads with connections of their own; none is read before its turn.
 
     Calls, never two at a time, `on_placed` after each chunk's commit, and `on_wait` with the seconds and why before it
-    waits. Raises what goes wrong first, KeyboardInterrupt included, once the chunks in hand are placed or given up.
+    waits. Raises what goes wrong first, KeyboardInterrupt included, once the chunks in hand are placed or given up, and
+    ImportFailed at the end for chunks that were placed when other limits said which of their orders hold.
     A crash leaves some chunks placed, not always the first ones, and no part of one: the next run finds out which.
     """
     stop, reading, waiting = Event(), Lock(), Lock()
+    judged_otherwise: list[Chunk] = []
 
     def wait(seconds: int, why: str) -> bool:
         with waiting:
@@ -182,7 +184,14 @@ def place_all(
             while not stop.is_set():
                 with reading:
                     chunk = next(chunks, None)
-                if chunk is None or (placed := _place(file, chunk, wait)) is None:
+                if chunk is None:
+                    return
+                try:
+                    placed = _place(file, chunk, wait)
+                except IdempotencyKeyReused:
+                    judged_otherwise.append(chunk)
+                    continue
+                if placed is None:
                     return
                 with reading:
                     on_placed(chunk, placed)
@@ -199,14 +208,21 @@ def place_all(
         except KeyboardInterrupt:
             stop.set()
             raise
+    if judged_otherwise:
+        lines = sorted((chunk.entries[0].line, chunk.entries[-1].line) for chunk in judged_otherwise)
+        where = ", ".join(f"{first} to {last}" for first, last in lines)
+        raise ImportFailed(
+            f"The orders of lines {where} were imported before, when other limits said which of them hold. Put those "
+            "that were refused then into a file of their own."
+        )
 
 
 def _place(file: OrderFile, chunk: Chunk, wait: Callable[[int, str], bool]) -> PlacedBatch | None:
     """Places the chunk as a batch, once: however often the file is imported, by how many processes at once.
 
     Waits while orders cannot be passed on (the settings may say so), and for another process that places this chunk.
-    None when `wait` says that it is not worth waiting any more. Raises ImportFailed when the chunk was placed by other
-    rules than now.
+    None when `wait` says that it is not worth waiting any more. Raises IdempotencyKeyReused when other orders of the
+    chunk held when it was placed than hold now.
     """
     # No client can send a key with a blank in it.
     key = f"import {file.sha256} {chunk.number}"
@@ -217,11 +233,6 @@ def _place(file: OrderFile, chunk: Chunk, wait: Callable[[int, str], bool]) -> P
             seconds, why = 1, "another process is importing this file"
         except TakesNoOrders as refusal:
             seconds, why = min(refusal.retry_after, _LONGEST_WAIT), "orders cannot be passed on at the moment"
-        except IdempotencyKeyReused:
-            raise ImportFailed(
-                f"The lines from {chunk.entries[0].line} on were imported before, when other limits said which orders "
-                "hold. Put the lines that were refused then into a file of their own."
-            ) from None
         if not wait(seconds, why):
             return None
 

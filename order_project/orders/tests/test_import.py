@@ -293,16 +293,21 @@ def test_a_file_that_is_changed_meanwhile_is_not_imported_further(ndjson, monkey
     assert customers() == ["customer-0", "customer-1"]
 
 
-def test_lines_that_were_judged_by_other_limits_are_not_placed_a_second_time(ndjson):
-    file = ndjson(*many(2))
+def test_orders_judged_by_other_limits_are_not_placed_a_second_time_and_hold_up_no_others(ndjson, monkeypatch):
+    in_chunks_of(monkeypatch, 2, at_once=1)
+    file = ndjson(*many(6))
     run(file)
-    OrderBatch.objects.update(request_digest=bytes(32))  # as if one of them had been refused then
+    first = OrderBatch.objects.earliest("id")
+    OrderBatch.objects.filter(id=first.id).update(request_digest=bytes(32))  # as if one of them had been refused then
+    OrderBatch.objects.exclude(id=first.id).delete()
+    Order.objects.exclude(customer_id__in=["customer-0", "customer-1"]).delete()
 
     done = run(file)
 
     assert done.status == 2
-    assert "The lines from 1 on were imported before" in done.err
-    assert Order.objects.count() == 2
+    assert "The orders of lines 1 to 2 were imported before" in done.err
+    assert "4 orders of this file placed now" in done.err
+    assert customers() == [f"customer-{number}" for number in range(6)]
 
 
 # --- Options
