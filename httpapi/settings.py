@@ -39,6 +39,32 @@ MIDDLEWARE = [
 ]
 """The setting of this name, in an order that works."""
 
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+"""The setting of this name."""
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+    for validator in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+"""The setting of this name."""
+
 
 def rest_framework_settings(auth_required: bool) -> dict[str, Any]:
     """The setting REST_FRAMEWORK: strict JSON in, JSON or the browsable API out, problems for errors."""

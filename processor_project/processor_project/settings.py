@@ -90,30 +90,10 @@ ROOT_URLCONF = "processor_project.urls"
 WSGI_APPLICATION = "processor_project.wsgi.application"
 INSTALLED_APPS = ["processing", "dashboard", "timeline", "ledger", "messaging", "observability", *httpapi_settings.APPS]
 MIDDLEWARE = httpapi_settings.MIDDLEWARE
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ],
-        },
-    },
-]
+TEMPLATES = httpapi_settings.TEMPLATES
 LOGIN_REDIRECT_URL = "admin:index"
 CSRF_FAILURE_VIEW = "httpapi.problems.csrf_failure"
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": f"django.contrib.auth.password_validation.{validator}"}
-    for validator in (
-        "UserAttributeSimilarityValidator",
-        "MinimumLengthValidator",
-        "CommonPasswordValidator",
-        "NumericPasswordValidator",
-    )
-]
+AUTH_PASSWORD_VALIDATORS = httpapi_settings.AUTH_PASSWORD_VALIDATORS
 REST_FRAMEWORK = httpapi_settings.rest_framework_settings(API_AUTH_REQUIRED)
 SERVICE_NAME = "Processor"
 SERVICE_DESCRIPTION = (
