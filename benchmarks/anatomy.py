@@ -14,7 +14,6 @@ import pstats
 import re
 import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,7 +23,7 @@ from typing import Any
 from benchmarks import drawing_tools
 from dev.environment import OPEN_API, ORDER, PLAIN_HTTP, ROOT
 from dev.processes import leaving_nothing_behind, raise_on_termination
-from dev.servers import PostgreSQL
+from dev.servers import PostgreSQL, temporary_folder
 
 ORDERS = 1000
 ROUNDS = 5
@@ -73,9 +72,7 @@ def main() -> None:
     if sys.argv[1:] and (problem := drawing_tools.install()):
         sys.exit(f"no flame graph was drawn: {problem}")
     raise_on_termination()
-    with leaving_nothing_behind(), tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        folder.chmod(0o755)
+    with leaving_nothing_behind(), temporary_folder() as folder:
         server = PostgreSQL(folder / "postgresql")
         server.launch()
         server.wait()

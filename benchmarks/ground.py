@@ -3,8 +3,6 @@
 import json
 import os
 import platform
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -14,7 +12,7 @@ import psycopg
 from psycopg import sql
 
 from dev.environment import ORDER, PROCESSOR
-from dev.servers import PostgreSQL, RabbitMQ
+from dev.servers import PostgreSQL, RabbitMQ, temporary_folder
 from dev.servers.rabbitmq import manage
 from tests.system import Places
 
@@ -96,12 +94,10 @@ class Ground:
 @contextmanager
 def ground() -> Iterator[Ground]:
     """Running; its servers and its folder are gone afterwards."""
-    folder = Path(tempfile.mkdtemp(prefix="order-processing-"))
-    folder.chmod(0o755)  # the servers' user has to get to its folders in it
-    there = Ground(folder)
-    try:
-        there.start()
-        yield there
-    finally:
-        there.stop()
-        shutil.rmtree(folder, ignore_errors=True)
+    with temporary_folder() as folder:
+        there = Ground(folder)
+        try:
+            there.start()
+            yield there
+        finally:
+            there.stop()

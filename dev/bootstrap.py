@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 
 from dev import packages
+from dev.environment import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 LOCK = ROOT / "requirements" / "dev.txt"
 STAMP = VENV / "made-of"

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+BIN = ROOT / ".venv" / "bin"
 
 
 @dataclass(frozen=True, slots=True)

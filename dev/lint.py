@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dev.environment import ROOT, SERVICES
+from dev.environment import BIN, ROOT, SERVICES
 
-BIN = ROOT / ".venv" / "bin"
 PACKAGES = [
     "benchmarks", "contracts", "dashboard", "database", "dev", "httpapi", "ledger", "messaging", "observability",
     "tests", "timeline", "torture",

@@ -6,10 +6,9 @@ TEST_RABBITMQ_URL and TEST_RABBITMQ_MANAGEMENT_URL. Without these a session star
 
 import atexit
 import os
-import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
@@ -18,7 +17,7 @@ import environ
 
 from dev.environment import OPEN_API, PLAIN_HTTP
 from dev.processes import raise_on_termination
-from dev.servers import PostgreSQL, RabbitMQ
+from dev.servers import PostgreSQL, RabbitMQ, temporary_folder
 from dev.servers.rabbitmq import create_vhost, delete_vhost
 
 
@@ -79,15 +78,21 @@ def configure(*, settings: str, service: str) -> None:
     django.setup()
 
 
+@contextmanager
+def temporary_servers() -> Iterator[Servers]:
+    """A PostgreSQL and a RabbitMQ that are gone with their data after the block."""
+    with temporary_folder() as folder, ExitStack() as stack:
+        postgresql, rabbitmq = PostgreSQL(folder / "postgresql"), RabbitMQ(folder / "rabbitmq")
+        for server in (postgresql, rabbitmq):
+            stack.callback(server.discard)  # RabbitMQ takes six seconds to leave in order
+            server.launch()
+        postgresql.wait()
+        rabbitmq.wait()
+        yield Servers(postgresql.url, rabbitmq.url, rabbitmq.management_url)
+
+
 def _start() -> Servers:
     raise_on_termination()
-    folder = Path(tempfile.mkdtemp(prefix="order-processing-"))
-    folder.chmod(0o755)  # the servers' user has to get to its folders in it
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    postgresql, rabbitmq = PostgreSQL(folder / "postgresql"), RabbitMQ(folder / "rabbitmq")
-    for server in (postgresql, rabbitmq):
-        atexit.register(server.discard)  # RabbitMQ takes six seconds to leave in order
-        server.launch()
-    postgresql.wait()
-    rabbitmq.wait()
-    return Servers(postgresql.url, rabbitmq.url, rabbitmq.management_url)
+    stack = ExitStack()
+    atexit.register(stack.close)
+    return stack.enter_context(temporary_servers())

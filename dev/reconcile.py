@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from dev.console import say
-from dev.environment import SERVICES
+from dev.environment import BIN, SERVICES
 from dev.processes import is_taken
-from dev.system import BIN, StartError, System
+from dev.system import StartError, System
 
 
 def main(arguments: list[str]) -> None:

@@ -13,12 +13,12 @@ from urllib.error import HTTPError
 
 from dev import data
 from dev.console import say, step
-from dev.environment import SERVICES
+from dev.environment import BIN, SERVICES
 from dev.processes import end, leaving_nothing_behind, raise_on_termination, spawn
 from dev.servers import Server, ServerError
 from dev.servers.rabbitmq import DIRECT
 from dev.supervisor import Supervisor
-from dev.system import BIN, StartError, System
+from dev.system import StartError, System
 
 SERVER_PAUSE = 10.0
 """Seconds between two attempts to bring back a server. Its start alone takes some."""

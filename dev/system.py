@@ -13,12 +13,10 @@ from urllib.parse import urlsplit
 import environ
 
 from dev import data
-from dev.environment import OPEN_API, ORDER, PLAIN_HTTP, PROCESSOR, ROOT, SERVICES, Service
+from dev.environment import BIN, OPEN_API, ORDER, PLAIN_HTTP, PROCESSOR, ROOT, SERVICES, Service
 from dev.processes import is_taken
 from dev.servers import PASSWORD, USER, PostgreSQL, RabbitMQ, Server
 from dev.supervisor import Member
-
-BIN = ROOT / ".venv" / "bin"
 
 # PostgreSQL's is not 5432: on many a machine the system has its own there.
 DEFAULT_PORTS = {

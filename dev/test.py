@@ -6,7 +6,6 @@ end, also after Ctrl-C. Every suite runs; the exit code says whether all passed.
 
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +19,8 @@ from typing import IO
 
 from dev.environment import ROOT, SERVICES
 from dev.processes import end, leaving_nothing_behind, raise_on_termination, spawn
-from dev.servers import PostgreSQL, RabbitMQ, ServerError
+from dev.pytest_servers import temporary_servers
+from dev.servers import ServerError
 
 NOTHING_COLLECTED = 5
 """pytest's exit code when no test matches, as with `-k` in most suites."""
@@ -73,24 +73,13 @@ def main(arguments: list[str]) -> None:
 @contextmanager
 def _servers() -> Iterator[dict[str, str]]:
     """The environment that leads every suite to one PostgreSQL and one RabbitMQ (see dev/pytest_servers.py)."""
-    folder = Path(tempfile.mkdtemp(prefix="order-processing-"))
-    folder.chmod(0o755)  # the servers' user has to get to its folders in it
-    postgresql, rabbitmq = PostgreSQL(folder / "postgresql"), RabbitMQ(folder / "rabbitmq")
-    try:
-        postgresql.launch()
-        rabbitmq.launch()
-        postgresql.wait()
-        rabbitmq.wait()
-        environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    with temporary_servers() as servers:
         yield environment | {
-            "TEST_DATABASE_URL": postgresql.url,
-            "TEST_RABBITMQ_URL": rabbitmq.url,
-            "TEST_RABBITMQ_MANAGEMENT_URL": rabbitmq.management_url,
+            "TEST_DATABASE_URL": servers.database_url,
+            "TEST_RABBITMQ_URL": servers.rabbitmq_url,
+            "TEST_RABBITMQ_MANAGEMENT_URL": servers.management_url,
         }
-    finally:
-        rabbitmq.discard()  # it takes six seconds to leave in order
-        postgresql.discard()
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _lint() -> Result:

@@ -1,13 +1,11 @@
 """The cluster that faults are injected into does what it says, so that what withstands it has withstood something."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pika.exceptions
 import pytest
 
-from dev.servers import Cluster
+from dev.servers import Cluster, temporary_folder
 from dev.servers.cluster import Node
 from tests.broker import Broker
 
@@ -16,9 +14,8 @@ QUEUE = "a-queue"
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with TemporaryDirectory(prefix="order-processing-") as folder:
-        Path(folder).chmod(0o755)  # the servers' user has to get to its folders in it
-        cluster = Cluster(Path(folder) / "cluster")
+    with temporary_folder() as folder:
+        cluster = Cluster(folder / "cluster")
         try:
             cluster.start()
             yield cluster

@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 
 from dev.environment import ORDER, PROCESSOR
-from dev.servers import PostgreSQL, RabbitMQ
+from dev.servers import PostgreSQL, RabbitMQ, temporary_folder
 from tests.broker import PROCESSOR_QUEUE, crash
 from tests.conftest import running
 from tests.load import Load, assert_all_took_effect_once
@@ -41,9 +40,8 @@ class Servers:
 
 @pytest.fixture(scope="module")
 def own_servers() -> Iterator[Servers]:
-    with TemporaryDirectory(prefix="order-processing-") as folder:
-        Path(folder).chmod(0o755)  # the servers' user has to get to its folders in it
-        servers = Servers(Path(folder))
+    with temporary_folder() as folder:
+        servers = Servers(folder)
         try:
             yield servers
         finally:

@@ -1,12 +1,9 @@
 """Where the faults happen: servers that can be stopped, the six processes, and orders that are being posted."""
 
 import random
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -14,7 +11,7 @@ from urllib.parse import urlsplit
 import psycopg
 
 from dev.environment import ORDER, Service
-from dev.servers import Cluster, PostgreSQL, RabbitMQ
+from dev.servers import Cluster, PostgreSQL, RabbitMQ, temporary_folder
 from tests.broker import Broker, Tap
 from tests.programs import Ended
 from tests.proxy import Proxy
@@ -180,15 +177,10 @@ class Arena:
 @contextmanager
 def opened(kind: str, say: Callable[[str], None]) -> Iterator[Arena]:
     """An arena with everything running, which is gone with its data after the block."""
-    folder = Path(tempfile.mkdtemp(prefix="order-processing-"))
-    folder.chmod(0o755)  # the servers' user has to get to its folders in it
-    arena = Arena(kind, folder, say)
-    remove = partial(shutil.rmtree, folder, ignore_errors=True)
-    try:
-        arena.open()
-        yield arena
-    finally:
+    with temporary_folder() as folder:
+        arena = Arena(kind, folder, say)
         try:
-            arena.close()
+            arena.open()
+            yield arena
         finally:
-            remove()
+            arena.close()

@@ -10,11 +10,9 @@ It is called while orders are being posted and some are accepted already. When i
 system has to come back to rest by itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torture.arena import Arena
@@ -59,41 +57,13 @@ FAULTS: dict[str, Fault] = {}
 """All that are registered, by name, in the order in which they run."""
 
 
-def fault(
-    name: str,
-    summary: str,
-    *,
-    group: str,
-    attempts_stay_one: bool = False,
-    dead_letters: int | None = 0,
-    short: bool = False,
-    orders: int | None = None,
-    arena: str = "single",
-    needs: Sequence[Need] = (),
-    episodes: int = 1,
-    tap: bool = True,
-    within: float = 240.0,
-) -> Callable[[Run], Run]:
-    """Registers a function as a fault, with what is expected of the system when it happens (see `Fault`)."""
+def fault(name: str, summary: str, *, group: str, **expected: Any) -> Callable[[Run], Run]:
+    """Registers a function as a fault. `expected` are the other fields of `Fault`."""
     assert group in GROUPS, group
     assert name not in FAULTS, name
 
     def register(run: Run) -> Run:
-        FAULTS[name] = Fault(
-            name=name,
-            summary=summary,
-            group=group,
-            run=run,
-            attempts_stay_one=attempts_stay_one,
-            dead_letters=dead_letters,
-            short=short,
-            orders=orders,
-            arena=arena,
-            needs=needs,
-            episodes=episodes,
-            tap=tap,
-            within=within,
-        )
+        FAULTS[name] = Fault(name=name, summary=summary, group=group, run=run, **expected)
         return run
 
     return register

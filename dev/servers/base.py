@@ -5,9 +5,11 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
 from abc import ABC, abstractmethod
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from dev.processes import end, free_port, is_alive, spawn
@@ -23,6 +25,17 @@ class ServerError(Exception):
 
 class NotReadyError(Exception):
     """The server does not answer yet."""
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for the folders of servers, which is gone after the block."""
+    folder = Path(tempfile.mkdtemp(prefix="order-processing-"))
+    folder.chmod(0o755)  # the servers' user has to get to its folders in it
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class Server(ABC):
