@@ -78,6 +78,7 @@ def rest_framework_settings(auth_required: bool) -> dict[str, Any]:
             "rest_framework.authentication.SessionAuthentication",
         ],
         "DEFAULT_PERMISSION_CLASSES": api_permissions(auth_required),
+        "DEFAULT_METADATA_CLASS": "httpapi.metadata.Metadata",
         "DEFAULT_PAGINATION_CLASS": "httpapi.pagination.CursorPagination",
         "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
         "EXCEPTION_HANDLER": "httpapi.problems.exception_handler",

@@ -1,8 +1,8 @@
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularRedocView, SpectacularSwaggerView
+from drf_spectacular.views import SpectacularRedocView, SpectacularSwaggerView
 
 import httpapi.openapi  # noqa: F401 - teaches the schema our fields
-from httpapi.views import health, home
+from httpapi.views import SchemaView, health, home
 
 # No OPTIONS: REST framework would describe the view, and a page has no template for that.
 PAGE = ["get", "head"]
@@ -14,7 +14,7 @@ urlpatterns = [
     path("", home, name="home"),
     # Before that of observability, which it asks: there it is for programs alone.
     path("health", health, name="health"),
-    path("schema", SpectacularAPIView.as_view(), name="schema"),
+    path("schema", SchemaView.as_view(), name="schema"),
     path("docs", swagger, name="docs"),
     path("redoc", redoc, name="redoc"),
 ]

@@ -8,6 +8,8 @@ from django.shortcuts import render
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
+from drf_spectacular.views import SpectacularAPIView
+from rest_framework.request import Request
 
 from httpapi import browsable
 from httpapi.badges import Kind
@@ -26,6 +28,13 @@ def home(request: HttpRequest) -> HttpResponse:
         return render(request, "httpapi/home.html")
     links = {link.name: request.build_absolute_uri(link.url) for link in (*this.resources, *this.links)}
     return JsonResponse({"service": this.name, "description": this.description, "links": links})
+
+
+class SchemaView(SpectacularAPIView):
+    """The OpenAPI document. There is one version of it: `?version=`, which would go into a header, is not looked at."""
+
+    def _get_version_parameter(self, request: Request) -> None:
+        return None
 
 
 @csrf_exempt  # only so that a wrong method is told so

@@ -18,6 +18,13 @@ def request_of(schema):
     return lambda name: schema["components"]["schemas"][f"{name}Request"]["properties"]
 
 
+@pytest.mark.parametrize("version", ["%00", "%0a", "2", "%E2%82%AC"])
+def test_it_has_one_version_whatever_is_asked_for(client, version):
+    usual, answer = client.get("/schema"), client.get(f"/schema?version={version}")
+    assert (answer.status_code, answer.content) == (200, usual.content)
+    assert answer.headers["Content-Disposition"] == usual.headers["Content-Disposition"]
+
+
 def test_it_is_valid_openapi_3_1(schema):
     assert schema["openapi"] == "3.1.0"
     assert schema["info"]["title"] == "Things"

@@ -36,6 +36,12 @@ def test_a_wrong_method_names_the_right_ones(client, problem):
     assert response.headers["Allow"] == "GET, POST, HEAD, OPTIONS"
 
 
+def test_options_leaves_it_to_the_document_what_is_taken(client):
+    said = client.options("/things").json()
+    assert said["parses"] == ["application/json"]
+    assert "actions" not in said
+
+
 @pytest.mark.parametrize("path", ["/", "/health", "/health/live", "/metrics"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "BREW"])
 def test_a_wrong_method_is_a_problem_beside_the_api_too(problem, path, method):
