@@ -32,8 +32,8 @@ from rest_framework.views import APIView
 
 from httpapi.authentication import TokenAuthentication
 from httpapi.negotiation import PLAIN_ACCEPT
-from httpapi.parsers import max_body_bytes
-from httpapi.problems import Problem, as_problem, problem_response
+from httpapi.parsers import cut_off, max_body_bytes
+from httpapi.problems import as_problem, problem_response
 from httpapi.settings import MIDDLEWARE
 from observability import requests
 from observability.context import bind
@@ -48,7 +48,9 @@ type Application = Callable[[Environ, Any], Iterable[bytes]]
 _JSON = "application/json"
 _TOKEN = re.compile(r"Token ([!-~]+)")
 # What Django does differently for a request that has one of these.
-_SPECIAL = ("HTTP_COOKIE", "HTTP_TRANSFER_ENCODING", "HTTP_PREFER", "QUERY_STRING", "SCRIPT_NAME")
+_SPECIAL = (
+    "HTTP_CONTENT_ENCODING", "HTTP_COOKIE", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING", "QUERY_STRING", "SCRIPT_NAME",
+)  # fmt: skip
 # What would have Django do something that is not done here.
 _EXPECTED_SETTINGS: dict[str, Any] = {
     "MIDDLEWARE": MIDDLEWARE,
@@ -178,7 +180,9 @@ class FastPath:
             try:
                 body = environ["wsgi.input"].read(int(length))
             except Exception:  # Each server has its own for a client that left.
-                return _failed(environ, Problem(400, "The body could not be read to its end."))
+                return _failed(environ, cut_off())
+            if len(body) < int(length):
+                return _failed(environ, cut_off())
             environ["wsgi.input"] = BytesIO(body)
         try:
             user = _user_of(environ)

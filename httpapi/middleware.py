@@ -7,14 +7,14 @@ from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.http.response import HttpResponseBase
 
 from httpapi.content_type import REFUSED
-from httpapi.parsers import max_body_bytes, too_large
+from httpapi.parsers import cut_off, max_body_bytes, too_large
 from httpapi.problems import Problem, as_problem, database_is_away, not_found, problem_response, wants_html
 
 type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class ProblemMiddleware:
-    """Refuses a foreign charset, reads a body that comes without a length, and answers what Django answers otherwise.
+    """Refuses bodies in a foreign charset or compressed, reads those without a length, and answers for Django.
 
     A chunked body has no length, so Django would take it for empty: it is read here, up to API_MAX_BODY_BYTES.
     """
@@ -25,6 +25,8 @@ class ProblemMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if REFUSED in request.META:
             return problem_response(request, Problem(415, request.META[REFUSED]))
+        if request.META.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+            return problem_response(request, Problem(415, "A compressed body is not taken; send it as it is."))
         if "HTTP_TRANSFER_ENCODING" in request.META:
             problem = read_chunked(request)
             if problem is not None:
@@ -79,7 +81,7 @@ def read_chunked(request: HttpRequest) -> Problem | None:
     try:
         body = request.META["wsgi.input"].read(limit + 1)
     except Exception:  # Each server has its own for a client that left and for chunks that are none.
-        return Problem(400, "The body could not be read to its end.")
+        return cut_off()
     if len(body) > limit:
         return too_large()
     request.META["CONTENT_LENGTH"] = str(len(body))

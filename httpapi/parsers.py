@@ -36,6 +36,11 @@ def is_plain_json(request: HttpRequest) -> bool:
     )
 
 
+def cut_off() -> Problem:
+    """400 for a body of which a part is missing: its client has left, or was cut off."""
+    return Problem(400, "The body could not be read to its end.")
+
+
 def too_large() -> Problem:
     """413 that names the limit."""
     return Problem(413, f"The body is larger than the {max_body_bytes()} bytes this service takes.")
@@ -59,8 +64,15 @@ class StrictJSONParser(BaseParser):
         request = parser_context["request"]._request
         if int(request.META.get("CONTENT_LENGTH") or 0) > max_body_bytes():
             raise too_large()
-        # `body` and not the stream: it stays readable, for views that compare what was sent.
-        return parse_json(request.body)
+        return parse_json(whole_body(request))
+
+
+def whole_body(request: HttpRequest) -> bytes:
+    """All of the body, which stays readable. Raises Problem 400 for one that is shorter than was announced."""
+    body = request.body
+    if len(body) < int(request.META.get("CONTENT_LENGTH") or 0):
+        raise cut_off()
+    return body
 
 
 def parse_json(body: bytes) -> Any:
@@ -132,15 +144,22 @@ def _check_depth(value: Any) -> None:
     raise _too_deep()
 
 
-def _check_text(value: Any, at: str = "") -> None:
+def _check_text(value: Any) -> None:
     """Refuses lone surrogates, wherever they stand: they are no text, and no answer could quote them."""
+    steps = _to_half_a_pair(value)
+    if steps is not None:
+        pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
+        raise invalid([error(pointer, "Half of a surrogate pair is no character.")])
+
+
+def _to_half_a_pair(value: Any) -> list[Any] | None:
+    """The way to the first one. Made on the way back: a long key before each of many values would be copied for all."""
     if isinstance(value, str):
-        if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
-            raise invalid([error(at, "Half of a surrogate pair is no character.")])
-    elif isinstance(value, list):
-        for index, inner in enumerate(value):
-            _check_text(inner, f"{at}/{index}")
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _check_text(key, at)
-            _check_text(inner, f"{at}/{key.replace('~', '~0').replace('/', '~1')}")
+        return [] if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value) else None
+    items: Any = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()
+    for key, inner in items:
+        if isinstance(key, str) and _to_half_a_pair(key) is not None:
+            return []
+        if (steps := _to_half_a_pair(inner)) is not None:
+            return [key, *steps]
+    return None

@@ -18,7 +18,7 @@ def server():
         yield server
 
 
-def send(server: Gunicorn, *parts: bytes) -> tuple[int, str | None, bytes]:
+def send(server: Gunicorn, *parts: bytes, and_no_more: bool = False) -> tuple[int, str | None, bytes]:
     """Sends these bytes and waits for the answer: its status, media type and body."""
     where = urlsplit(server.url)
     assert where.hostname
@@ -26,6 +26,8 @@ def send(server: Gunicorn, *parts: bytes) -> tuple[int, str | None, bytes]:
     with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
         head = b"POST /things HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
         connection.sendall(head + b"".join(parts))
+        if and_no_more:
+            connection.shutdown(socket.SHUT_WR)
         response = HTTPResponse(connection, method="POST")
         response.begin()
         return response.status, response.headers["Content-Type"], response.read()
@@ -38,6 +40,12 @@ def chunks(*bodies: bytes) -> bytes:
 def test_a_body_of_a_known_length_is_taken(server):
     status, media_type, _ = send(server, b"Content-Length: %d\r\n\r\n" % len(THING), THING)
     assert (status, media_type) == (201, "application/json")
+
+
+def test_a_body_that_is_cut_off_is_refused_although_it_could_be_read(server):
+    status, media_type, body = send(server, b"Content-Length: 500\r\n\r\n", THING, and_no_more=True)
+    assert (status, media_type) == (400, "application/problem+json")
+    assert b"to its end" in body
 
 
 def test_a_chunked_body_is_taken(server):

@@ -1,3 +1,4 @@
+import gzip
 import json
 from decimal import Decimal
 from io import BytesIO
@@ -121,6 +122,12 @@ def test_many_objects_beside_each_other_are_not_deep():
 def test_a_foreign_charset_is_refused_before_anything_is_decoded_with_it(post, problem, content_type):
     detail = problem(post("/echo?a=%ff", b'{"a": 1}', content_type=content_type), 415)["detail"]
     assert "use utf-8" in detail
+
+
+def test_a_compressed_body_is_refused(post, problem):
+    refused = post("/echo", gzip.compress(b'{"a": 1}'), **{"Content-Encoding": "gzip"})
+    assert "compressed" in problem(refused, 415)["detail"]
+    assert post("/echo", b'{"a": 1}', **{"Content-Encoding": "identity"}).status_code == 200
 
 
 @pytest.mark.parametrize("parameter", ["a*=nonsense''b", "a*=undefined''b", "a" * 20_000])

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from httpapi.fast_path import Answer
-from httpapi.parsers import is_plain_json
+from httpapi.parsers import is_plain_json, whole_body
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from httpapi.renderers import EventStreamRenderer, JSONRenderer
@@ -81,7 +81,7 @@ class OrderBatchView(APIView):
         key = idempotency_key(request.META)
         orders: Sequence[NewOrder | batches.Refused] | None = None
         if is_plain_json(request):
-            orders = new_order.read_plain_batch(request.body)
+            orders = new_order.read_plain_batch(whole_body(request))
         if orders is None:
             new = NewBatchSerializer(data=request.data)
             new.is_valid(raise_exception=True)

@@ -160,6 +160,7 @@ SPECIAL = [
     {"HTTP_ACCEPT": "text/html"},
     {"HTTP_ACCEPT": "application/json; indent=4"},
     {"HTTP_TRANSFER_ENCODING": "chunked"},
+    {"HTTP_CONTENT_ENCODING": "gzip"},
     {"HTTP_HOST": "elsewhere"},
     {"HTTP_HOST": None},
     {"HTTP_AUTHORIZATION": "Token wrong"},
@@ -389,6 +390,19 @@ def test_a_body_that_breaks_off_is_answered_and_nothing_kept():
 
     assert answered.status == "400 Bad Request"
     assert answered.headers["Content-Type"] == "application/problem+json"
+    assert not Order.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("path", ["/orders", "/orders/batch"])
+def test_a_body_that_ends_early_is_refused_although_it_could_be_read(path):
+    raw = json.dumps(body() if path == "/orders" else {"orders": [body()]}).encode()
+
+    first, second = ask_both(path=path, raw=raw, CONTENT_LENGTH=str(len(raw) + 1))
+
+    assert first.status == "400 Bad Request"
+    assert b"to its end" in first.body
+    assert first.comparable == second.comparable
     assert not Order.objects.exists()
 
 
