@@ -86,6 +86,8 @@ def assert_all_took_effect_once(system: System, load: Load, tap: Tap) -> None:
     assert sorted(order["id"] for order in orders) == sorted(accepted)
     records: list[dict[str, Any]] = system.records_of(load.customer_id)
     assert sorted(record["order_id"] for record in records) == sorted(accepted)
+    if not tap.reads_along():
+        return  # killed, RabbitMQ may forget a route; what this one has not seen says nothing
     decided = {order_id: ids for order_id, ids in tap.decisions().items() if order_id in accepted}
     assert decided.keys() == accepted
     assert {order_id for order_id, ids in decided.items() if len(ids) > 1} == set()
