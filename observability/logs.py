@@ -65,8 +65,6 @@ def logging_config(*, service: str, level: str, log_format: str) -> dict[str, An
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
             # With a logconfig_dict gunicorn cannot be kept from an access log otherwise; see observability.gunicorn.
             "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": True},
-            # Its INFO lines tell of every connection step and every frame's fate.
-            "pika": {"level": max(level, "WARNING", key=lambda name: logging.getLevelNamesMapping()[name])},
         },
     }
 

@@ -32,6 +32,14 @@ def test_a_broker_that_hangs_up_just_after_the_connect_is_away(hung_up_on: Messa
         Connection(hung_up_on, name="test").open()
 
 
+def test_what_we_report_ourselves_pika_does_not_report_too(
+    hung_up_on: MessagingConfig, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(BrokerUnavailableError):
+        Connection(hung_up_on, name="test").open()
+    assert not [record for record in caplog.records if record.name.startswith("pika")]
+
+
 def test_a_broker_that_accepts_and_says_nothing_is_away(config: MessagingConfig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         silent = replace(config, url=f"amqp://127.0.0.1:{listener.getsockname()[1]}/")

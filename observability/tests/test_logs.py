@@ -224,8 +224,3 @@ def test_every_configuration_is_one_that_logging_takes(log_format, level):
     config = logging_config(service="things", level=level, log_format=log_format)
     logging.config.DictConfigurator(config)  # checks the form
     assert config["root"]["level"] == level.upper()
-
-
-def test_chatty_libraries_stay_at_warning_but_never_below_what_was_asked_for():
-    assert logging_config(service="x", level="DEBUG", log_format="json")["loggers"]["pika"]["level"] == "WARNING"
-    assert logging_config(service="x", level="ERROR", log_format="json")["loggers"]["pika"]["level"] == "ERROR"
