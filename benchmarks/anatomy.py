@@ -62,6 +62,7 @@ _PARTS = {
     "orders": "this project's own code",
     "messaging": "this project's own code",
     "httpapi": "this project's own code",
+    "serving": "this project's own code",
     "contracts": "this project's own code",
 }
 
@@ -90,7 +91,7 @@ def measure(database_url: str, *, draw: bool = False) -> None:
     answers, sys.stderr = sys.stdout, Path(os.devnull).open("w")  # noqa: SIM115 - where the log lines go
     from importlib import import_module
 
-    from observability.gunicorn import load_all
+    from serving.gunicorn import load_all
 
     application = import_module(f"{ORDER.package}.wsgi").application
     load_all()

@@ -224,7 +224,7 @@ class Floor(Stack):
         self._rabbitmq = places.rabbitmq
         self._port = free_port()
         module = [sys.executable, "-m", "benchmarks.floor"]
-        worker = f"--worker-class observability.gunicorn.Worker --threads {WEB_THREADS}"
+        worker = f"--worker-class serving.gunicorn.Worker --threads {WEB_THREADS}"
         commands = {
             "order-web": [
                 *(str(BIN / "gunicorn"), "benchmarks.floor.web:application", "--bind", f"127.0.0.1:{self._port}"),

@@ -12,7 +12,7 @@ from dev.environment import BIN, ROOT, SERVICES
 
 PACKAGES = [
     "benchmarks", "contracts", "dashboard", "database", "dev", "httpapi", "ledger", "messaging", "observability",
-    "tests", "timeline", "torture",
+    "serving", "tests", "timeline", "torture",
 ]  # fmt: skip
 SHARED = [*PACKAGES, "conftest.py"]
 

@@ -44,7 +44,11 @@ class Result:
 
 SUITES = [
     Suite("contracts", ROOT, ("contracts",)),
-    Suite("shared", ROOT, ("dashboard", "database", "httpapi", "ledger", "messaging", "observability", "timeline")),
+    Suite(
+        "shared",
+        ROOT,
+        ("dashboard", "database", "httpapi", "ledger", "messaging", "observability", "serving", "timeline"),
+    ),
     *(Suite(service.name, service.folder) for service in SERVICES),
     Suite("dev", ROOT, ("dev",)),
 ]

@@ -37,7 +37,7 @@ LEDGER = {
 }
 DASHBOARD = {"PIPELINE": "dashboard.tests.pipelines.PIPELINE"}
 TIMELINE = {"STORY": "timeline.tests.stories.story"}
-WAITING_READY = "observability.tests.waiting.ready"
+WAITING_READY = "serving.tests.waiting.ready"
 WAITING_MAX_CLIENTS = 1000
 METRICS_PORT = 0
 METRICS_COLLECTORS = ["messaging.metrics.OutboxCollector"]

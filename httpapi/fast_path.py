@@ -37,7 +37,7 @@ from httpapi.problems import as_problem, problem_response
 from httpapi.settings import MIDDLEWARE
 from observability import requests
 from observability.context import bind
-from observability.plain_http import Written
+from serving.plain_http import Written
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -114,7 +114,7 @@ class FastPath:
     def answer(self, environ: Environ) -> Written | None:
         """The whole answer to a plain request; None, before anything has happened, for one that is Django's.
 
-        The worker asks this by itself (`observability.plain_http`).
+        The worker asks this by itself (`serving.plain_http`).
         """
         started = perf_counter()
         standing = self._view_for(environ)

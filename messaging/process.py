@@ -9,8 +9,8 @@ from django.db.backends.signals import connection_created
 
 from messaging.errors import ConfigurationError
 from messaging.stopping import Stop
-from observability.garbage import spare_what_is_loaded
 from observability.metrics import serve_metrics
+from serving.garbage import spare_what_is_loaded
 
 logger = logging.getLogger(__name__)
 

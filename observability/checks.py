@@ -21,7 +21,7 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 @register
 def check_dotted_paths(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    """observability.E002: a health check, a metrics collector, or WAITING_READY, that cannot be imported."""
+    """observability.E002: a health check, a metrics collector or `serving`'s WAITING_READY that cannot be imported."""
     health = {**settings.HEALTH_CHECKS, **getattr(settings, "HEALTH_REPORTS", {})}
     waiting = [settings.WAITING_READY] if hasattr(settings, "WAITING_READY") else []
     paths = [*health.values(), *getattr(settings, "METRICS_COLLECTORS", ()), *waiting]

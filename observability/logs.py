@@ -63,7 +63,7 @@ def logging_config(*, service: str, level: str, log_format: str) -> dict[str, An
             "django.request": {"level": "ERROR", "filters": ["tracebacks"]},
             "django.server": {"level": "ERROR", "handlers": [], "propagate": True},
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
-            # With a logconfig_dict gunicorn cannot be kept from an access log otherwise; see observability.gunicorn.
+            # With a logconfig_dict gunicorn cannot be kept from an access log otherwise; see serving.gunicorn.
             "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": True},
         },
     }

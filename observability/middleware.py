@@ -10,7 +10,7 @@ from django.http.response import HttpResponseBase
 
 from observability import requests
 from observability.context import bind
-from observability.parked import PARKED, RESUMED, WAITED, Parked
+from serving.parked import PARKED, RESUMED, WAITED, Parked
 
 UNMATCHED = "unmatched"
 """The route of a request that no URL pattern took. The path itself would be a new series for every typo."""

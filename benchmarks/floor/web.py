@@ -10,7 +10,7 @@ from uuid import UUID
 import orjson
 
 from benchmarks.floor.tables import PLACE, SHOW, connect
-from observability.plain_http import Written
+from serving.plain_http import Written
 
 WAKES_A_SECOND = 100
 MOST_WAKES_AT_ONCE = 10

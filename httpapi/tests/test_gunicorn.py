@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from observability.tests.gunicorn import Gunicorn, gunicorn
+from serving.tests.gunicorn import Gunicorn, gunicorn
 
 THING = b'{"owner": "ann", "parts": [{"name": "wheel", "count": 4, "price": 39.95}]}'
 

@@ -15,5 +15,5 @@ USE_TZ = True
 LOGGING = logging_config(service="things", level="INFO", log_format="json")
 HEALTH_CHECKS = {"fine": "observability.tests.checks.fine"}
 READINESS_CHECKS = ["fine"]
-WAITING_READY = "observability.tests.waiting.ready"
+WAITING_READY = "serving.tests.waiting.ready"
 WAITING_MAX_CLIENTS = int(os.environ.get("WAITING_MAX_CLIENTS", "1000"))

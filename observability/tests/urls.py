@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, Unread
 from django.urls import include, path
 
 from observability.context import current_correlation_id, current_traceparent
-from observability.tests import waiting
+from serving.tests import waiting
 
 
 def ids(request: HttpRequest) -> JsonResponse:

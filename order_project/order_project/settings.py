@@ -54,7 +54,7 @@ MESSAGING = {
     "RELEASE": env.str("RELEASE", default="") or installed_release(),
 }
 
-# --- Customers who wait for an order's end (observability.waiting)
+# --- Customers who wait for an order's end (serving.waiting)
 WAITING_READY = "orders.waiting.which_are_final"
 WAITING_MAX_CLIENTS = env.int("WAITING_MAX_CLIENTS", default=1000)
 WAITING_MAX_SECONDS = env.int("WAITING_MAX_SECONDS", default=60)

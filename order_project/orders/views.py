@@ -20,7 +20,6 @@ from httpapi.parsers import is_plain_json, whole_body
 from httpapi.problems import Problem
 from httpapi.query import parse_query
 from httpapi.renderers import EventStreamRenderer, JSONRenderer
-from observability.waiting import Full, came_back, stream, wait
 from orders import batches, new_order, openapi, pages, services, waiting
 from orders.models import Order
 from orders.new_order import NewOrder
@@ -32,6 +31,7 @@ from orders.serializers import (
     as_placed,
     as_results,
 )
+from serving.waiting import Full, came_back, stream, wait
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -9,7 +9,7 @@ from dev.environment import ROOT, SERVICES, Service
 
 OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 EXAMPLES = [ROOT / ".env.example", *(service.folder / ".env.example" for service in SERVICES)]
-SHARED = ("messaging", "observability", "httpapi")
+SHARED = ("messaging", "observability", "serving", "httpapi")
 
 
 def section(heading: str) -> str:

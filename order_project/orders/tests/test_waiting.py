@@ -10,11 +10,11 @@ from rest_framework.test import APIClient
 
 from httpapi.permissions import api_permissions
 from messaging.tests.round_trips import round_trips
-from observability.parked import PARKED, PARKING, RESUMED, Parked
 from orders import waiting
 from orders.models import Order
 from orders.tests.factories import make_order
 from orders.views import OrderEventsView, OrderView
+from serving.parked import PARKED, PARKING, RESUMED, Parked
 
 pytestmark = pytest.mark.django_db
 

@@ -14,10 +14,10 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from observability.context import bind, new_correlation_id, new_traceparent
-from observability.garbage import spare_what_is_loaded
 from orders import imports
 from orders.batches import PlacedBatch, Refused
 from orders.imports import Chunk, ImportFailed, OrderFile
+from serving.garbage import spare_what_is_loaded
 
 _HELP = """\
 Places the orders of a file: NDJSON with one body of POST /orders a line, or CSV with one item a line and the header

@@ -1,6 +1,6 @@
 """gunicorn's threads, with connections that wait without one.
 
-A view that wants to wait (`observability.waiting`) ends at once and without an answer. The worker keeps the
+A view that wants to wait (`serving.waiting`) ends at once and without an answer. The worker keeps the
 connection and gives the thread back. When what it waits for has happened, its time is up or the worker leaves, the
 request runs again from the beginning, and then has its answer. The main thread keeps what is parked; one thread more,
 which runs only while somebody waits, asks the database about all of it together.
@@ -26,7 +26,7 @@ from typing import Any
 
 from gunicorn.workers.gthread import ThreadWorker  # type: ignore[import-untyped]
 
-from observability.parked import PARKED, PARKING, RESUMED, WAITED, Parked
+from serving.parked import PARKED, PARKING, RESUMED, WAITED, Parked
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class _Again:
 
 
 class ParkingWorker(ThreadWorker):
-    """A gthread worker that offers its applications to park requests of HTTP/1. See `observability.parked`."""
+    """A gthread worker that offers its applications to park requests of HTTP/1. See `serving.parked`."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -246,7 +246,7 @@ class ParkingWorker(ThreadWorker):
         self._set_alarm(conn, place)
         self.poller.register(conn.sock, EVENT_READ, partial(self._on_readable, conn))
         if self._asker is None:
-            from observability.waiting import WAITING, ready_function
+            from serving.waiting import WAITING, ready_function
 
             self._gauge = WAITING
             self._asker = _Asker(

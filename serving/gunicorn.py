@@ -9,9 +9,9 @@ from typing import Any
 
 from gunicorn.glogging import Logger as GunicornLogger  # type: ignore[import-untyped]
 
-from observability.garbage import spare_what_is_loaded
-from observability.parking import ParkingWorker
-from observability.plain_http import PlainHTTP
+from serving.garbage import spare_what_is_loaded
+from serving.parking import ParkingWorker
+from serving.plain_http import PlainHTTP
 
 PATIENCE = 30.0
 """Seconds that a client may be silent in the middle of a request, or take nothing of its answer, until it is let go."""
@@ -19,7 +19,7 @@ _STAY = 1000  # milliseconds
 
 
 class Logger(GunicornLogger):
-    """For gunicorn's `logger_class`, without an access log: the middleware has a line for every request already.
+    """For gunicorn's `logger_class`, without an access log: `observability.middleware` has a line for every request.
 
     Given a `logconfig_dict`, gunicorn builds access lines whatever else is set.
     """

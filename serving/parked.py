@@ -4,13 +4,13 @@ from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Protocol
 
-PARKING = "observability.parking"
+PARKING = "serving.parking"
 """The server's offer, a `Parking`. Without it the view waits in its own thread."""
-PARKED = "observability.parked"
+PARKED = "serving.parked"
 """The view's wish, a `Parked`. The server takes no answer of this run, or only the beginning of one."""
-RESUMED = "observability.resumed"
+RESUMED = "serving.resumed"
 """The same `Parked`, when the request runs again because its time has come. It may not be parked a second time."""
-WAITED = "observability.waited"
+WAITED = "serving.waited"
 """Seconds that the request has spent waiting, in whichever way."""
 
 
@@ -37,7 +37,7 @@ class Parked:
     """For a stream: sent every `heartbeat_seconds`, and the beginning of the answer has been sent already."""
     heartbeat_seconds: float = 0.0
 
-    # The middleware's: so that both runs are one request in the log.
+    # Those of `observability.middleware`: so that both runs are one request in the log.
     started: float = 0.0
     """By time.perf_counter()."""
     correlation_id: str = ""

@@ -1,4 +1,4 @@
-"""A real gunicorn for the tests, with its log lines at hand."""
+"""A real gunicorn for the tests, seen by the log lines and metrics of `observability`, which stands above `serving`."""
 
 import json
 import os
@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
 
 CONF = Path(__file__).with_name("gunicorn.conf.py")
 
@@ -81,3 +84,19 @@ def gunicorn(*, settings: str, **environment: str) -> Iterator[Gunicorn]:
             yield server
         finally:
             server.stop()
+
+
+def get(server: Gunicorn, path: str, **headers: str) -> httpx.Response:
+    # A connection of its own each time, so that either worker may take it.
+    return httpx.get(server.url + path, headers=headers, timeout=30)
+
+
+def count(server: Gunicorn, name: str, **labels: str) -> float | None:
+    samples = [
+        sample
+        for family in text_string_to_metric_families(get(server, "/metrics").text)
+        for sample in family.samples
+        if sample.name == name and labels.items() <= sample.labels.items()
+    ]
+    assert len(samples) <= 1, f"one series, not one per worker: {samples}"
+    return samples[0].value if samples else None

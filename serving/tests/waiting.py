@@ -7,7 +7,7 @@ from pathlib import Path
 from django.http import HttpRequest, HttpResponse, JsonResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 
-from observability import waiting
+from serving import waiting
 
 FOLDER = "WAITING_FOLDER"
 

@@ -12,7 +12,7 @@ from gunicorn.http.unreader import IterUnreader  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from observability.plain_http import PlainHTTP, Written, read
+from serving.plain_http import PlainHTTP, Written, read
 
 BODY = b'{"customer_id": "c"}'
 POST = (

@@ -1,6 +1,6 @@
 """Requests that are answered once something has happened, or when their time is up.
 
-With our gunicorn worker (`observability.parking`) they are parked: they take a connection, but no thread. With any
+With our gunicorn worker (`serving.parking`) they are parked: they take a connection, but no thread. With any
 other server they wait in their thread, which is all the same to the view and to the client.
 
 Settings: WAITING_READY, the dotted path of a function from keys to those of them that are ready, which is called up to
@@ -15,7 +15,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.module_loading import import_string
 from prometheus_client import Gauge
 
-from observability.parked import PARKED, PARKING, RESUMED, WAITED, Parked, Parking
+from serving.parked import PARKED, PARKING, RESUMED, WAITED, Parked, Parking
 
 WAITING = Gauge("http_waiting_clients", "Clients that wait for something to happen.", multiprocess_mode="livesum")
 

@@ -19,12 +19,11 @@ from django.test import RequestFactory
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import PollableMethodQueue, TConn  # type: ignore[import-untyped]
 
-from observability import waiting
-from observability.parked import PARKED, PARKING, WAITED, Parked
-from observability.parking import ParkingWorker, _Asker, _Place
-from observability.tests import waiting as views
-from observability.tests.gunicorn import Gunicorn, gunicorn
-from observability.tests.test_gunicorn import count, get
+from serving import waiting
+from serving.parked import PARKED, PARKING, WAITED, Parked
+from serving.parking import ParkingWorker, _Asker, _Place
+from serving.tests import waiting as views
+from serving.tests.gunicorn import Gunicorn, count, get, gunicorn
 
 LONG = "300"
 """Seconds that nobody lives to see."""
@@ -269,7 +268,7 @@ def test_a_stream_shows_that_it_lives_and_one_who_does_not_read_is_dropped(folde
 @pytest.fixture
 def here(folder: Path, monkeypatch: pytest.MonkeyPatch, settings: Any) -> Path:
     monkeypatch.setenv(views.FOLDER, str(folder))
-    settings.WAITING_READY = "observability.tests.waiting.ready"
+    settings.WAITING_READY = "serving.tests.waiting.ready"
     return folder
 
 

@@ -1,0 +1,90 @@
+"""How a real gunicorn of few threads treats its connections."""
+
+import json
+import re
+import socket
+from contextlib import ExitStack
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+
+from serving.tests.gunicorn import get, gunicorn
+
+
+@pytest.fixture
+def server():
+    with gunicorn(settings="observability.tests.settings") as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        "GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\n",
+        "POST /bodies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 500\r\n\r\nx",
+        "GET /large HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    ],
+    ids=["amid the head", "amid the body", "amid the answer"],
+)
+def test_clients_that_stop_in_the_middle_of_a_request_hold_no_thread_for_ever(sent):
+    with gunicorn(settings="observability.tests.settings", PATIENCE="0.5") as server, ExitStack() as stack:
+        where = urlsplit(server.url)
+        silent = [
+            stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=60)) for _ in range(10)
+        ]
+        for client in silent:
+            client.sendall(sent.encode())
+        assert get(server, "/ids").status_code == 200, "there were four threads in all"
+        for client in silent:
+            while client.recv(1000):
+                pass  # until it is closed
+        assert server.stop() == 0
+    assert not [line for line in server.lines if "traceback" in json.loads(line)]
+
+
+@pytest.mark.parametrize(
+    "sent",
+    ["GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", "GET /ids HTTP/1.1\r\nno header\r\n\r\nmore"],
+    ids=["after an answer", "after a refusal"],
+)
+def test_clients_that_do_not_close_hold_up_nobody(sent):
+    """A worker that waited two seconds for each of them would be busy for minutes."""
+    with gunicorn(settings="observability.tests.settings") as server, ExitStack() as stack:
+        where = urlsplit(server.url)
+        idle = [
+            stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=60)) for _ in range(250)
+        ]
+        for client in idle:
+            client.sendall(sent.encode())
+        for client in idle[::25]:
+            assert client.recv(1000).startswith(b"HTTP/1.1 ")
+            assert httpx.get(server.url + "/ids", timeout=10).status_code == 200
+        for client in idle:
+            while client.recv(1000):
+                pass  # until the server has closed its side
+
+
+def test_a_thread_that_stays_with_a_connection_is_missed_by_no_other(server):
+    with ExitStack() as stack:
+        # More than there are threads, and each of them kept alive.
+        clients = [stack.enter_context(httpx.Client(base_url=server.url, timeout=30)) for _ in range(10)]
+        for _ in range(20):
+            assert [client.get("/ids").status_code for client in clients] == [200] * 10
+
+
+def test_requests_that_are_sent_before_their_turn_are_answered_in_turn(server):
+    where = urlsplit(server.url)
+    request = b"GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Request-ID: number-%d\r\n\r\n"
+    with socket.create_connection((where.hostname, where.port), timeout=30) as connection:
+        connection.sendall(b"".join(request % number for number in range(8)))
+        answer = b""
+        while answer.count(b'"correlation_id"') < 8:
+            answer += connection.recv(65536)
+    assert re.findall(rb'"correlation_id": "(.*?)"', answer) == [b"number-%d" % number for number in range(8)]
+
+
+def test_a_connection_that_is_waited_for_does_not_hold_up_the_end(server):
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        client.get("/ids")
+        assert server.stop() == 0
