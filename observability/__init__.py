@@ -1,1 +1,1 @@
-"""What both services tell about themselves: logs, correlation ids, health, metrics."""
+"""What both services tell about themselves: logs, correlation ids, health, metrics, the release."""
