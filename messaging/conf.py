@@ -34,9 +34,10 @@ class MessagingConfig:
     """Sent as `app_id`."""
     queue: str
     """The service's work queue; the ladder and the dead-letter queue are named after it."""
+    exchange: str
+    """Where it publishes and what its queue is bound to; the retry and dead-letter exchanges are named after it."""
     handlers: str
     """Dotted path of the table type -> Handler."""
-    exchange: str = "orders"
     batch_size: int = 200
     retry_delays: tuple[str, ...] = ("1s", "5s", "30s", "2m", "10m")
     confirm_timeout: float = 15.0
@@ -70,7 +71,7 @@ def config() -> MessagingConfig:
     known = {f.name for f in fields(MessagingConfig)}
     if unknown := given.keys() - known:
         raise ConfigurationError(f"MESSAGING has unknown keys: {', '.join(sorted(unknown))}")
-    if missing := {"url", "service", "queue", "handlers"} - given.keys():
+    if missing := {"url", "service", "queue", "exchange", "handlers"} - given.keys():
         raise ConfigurationError(f"MESSAGING lacks: {', '.join(sorted(missing))}")
     return MessagingConfig(**given)
 

@@ -57,7 +57,7 @@ def consume() -> dict[str, Any]:
 
 
 def missing_roles() -> list[str]:
-    """The roles of which nobody is alive, without whom neither orders nor replays get on: `consume`, `relay`."""
+    """The roles of which nobody is alive: without a `relay` nothing is sent, without a `consume` nothing handled."""
     alive = Process.objects.filter(seen_at__gt=timezone.now() - timedelta(seconds=ALIVE_WITHIN))
     return sorted({"consume", "relay"} - set(alive.values_list("role", flat=True)))
 

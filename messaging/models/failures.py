@@ -7,7 +7,7 @@ from django.db.models.functions import Now
 class FailedAttempt(models.Model):
     """A try that failed: a handler raised, or the broker took a message back. Nothing depends on these rows.
 
-    They tell an order's story; `purge` removes old ones.
+    They are for people to read; `purge` removes old ones.
     """
 
     class Step(models.TextChoices):

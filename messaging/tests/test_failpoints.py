@@ -12,6 +12,7 @@ for number in range(1, 6):
     print(number, flush=True)
     failpoints.reach("relay.confirmed")
     failpoints.reach("consume.kept")
+    failpoints.reach("messaging.tests.reached")
 """
 
 
@@ -21,7 +22,9 @@ def run(setting: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize(("setting", "last"), [("relay.confirmed", "1"), ("relay.confirmed@3", "3")])
+@pytest.mark.parametrize(
+    ("setting", "last"), [("relay.confirmed", "1"), ("relay.confirmed@3", "3"), ("messaging.tests.reached@2", "2")]
+)
 def test_the_process_dies_at_the_named_place_at_the_given_time(setting: str, last: str) -> None:
     done = run(setting)
     assert done.returncode == -signal.SIGKILL
@@ -33,7 +36,7 @@ def test_a_place_that_is_never_reached_kills_nobody() -> None:
     assert (done.returncode, done.stdout.split()[-1]) == (0, "5")
 
 
-@pytest.mark.parametrize("setting", ["nowhere", "relay.confirmed@x", "relay.confirmed@0"])
+@pytest.mark.parametrize("setting", ["nowhere", "nowhere.paid", "relay.confirmed@x", "relay.confirmed@0"])
 def test_a_setting_that_names_no_place_ends_the_process_at_once(setting: str) -> None:
     done = run(setting)
     assert done.returncode == 1

@@ -47,6 +47,7 @@ MESSAGING = {
     "URL": env.amqp("RABBITMQ_URL"),
     "SERVICE": "processor",
     "QUEUE": "processor.events.v1",
+    "EXCHANGE": "orders",
     "HANDLERS": "processing.handlers.HANDLERS",
     "BATCH_SIZE": env.int("MESSAGING_BATCH_SIZE", default=200),
     "RETRY_DELAYS": tuple(env.list("MESSAGING_RETRY_DELAYS", default=["1s", "5s", "30s", "2m", "10m"])),

@@ -148,7 +148,7 @@ def a_hundred_thousand_bad_messages(arena: Arena) -> None:
 
 def publish_unreadable(broker: Broker, queue: str, number: int) -> None:
     """Until each is confirmed: of a stream without confirms the broker may lose some by itself, on a busy machine."""
-    config = MessagingConfig(url=broker.url, service="torture", queue=queue, handlers="")
+    config = MessagingConfig(url=broker.url, service="torture", queue=queue, exchange=EXCHANGE, handlers="")
     publisher = Publisher(config, name="torture, unreadable")
     publisher.open()
     try:
