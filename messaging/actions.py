@@ -6,6 +6,7 @@ from typing import Any
 from django.db import connection
 
 from messaging.models import DeadLetter, FailureGroup, OperatorAction, Replay
+from messaging.storable import storable_text
 
 SYSTEM = "system"
 """Who did what nobody asked for, such as opening a resolved group again."""
@@ -31,8 +32,8 @@ def record(
         raise RuntimeError("actions.record needs the transaction that does what it records")
     same: dict[str, Any] = {
         "action": action,
-        "by": by[:255],
-        "reason": reason,
+        "by": storable_text(by, 255),
+        "reason": storable_text(reason),
         "group_id": group and group.pk,
         "replay_id": replay and replay.pk,
         "detail": dict(detail or {}),

@@ -12,10 +12,10 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Length, Now
 
-from messaging import failures, outbox
+from messaging import actions, failures, outbox
 from messaging.conf import config
 from messaging.message import OutgoingMessage
-from messaging.models import DeadLetter
+from messaging.models import DeadLetter, Replay
 from messaging.storable import storable_text
 from messaging.topology import retry_exchange
 
@@ -183,21 +183,28 @@ def fingerprint(*, message_id: uuid.UUID, body: bytes) -> uuid.UUID:
 OnSettled = Callable[[Sequence[DeadLetter]], object]
 
 
-def replay(*, dead_letters: QuerySet[DeadLetter], by: str, on_settled: OnSettled | None = None) -> int:
+def replay(
+    *,
+    dead_letters: QuerySet[DeadLetter],
+    by: str,
+    reason: str = "",
+    part_of: Replay | None = None,
+    on_settled: OnSettled | None = None,
+) -> int:
     """Sends those of the dead letters that still wait to the work queue again, and returns how many those were.
 
     They keep their message id, type, correlation id and headers, and their attempts start again at one. Each is
-    marked as replayed, with who and when, in the transaction that writes it into the outbox: two people who replay the
-    same dead letter at once send it once.
+    marked as replayed, and written down as an operator's action with who, when and why, in the transaction that writes
+    it into the outbox: two people who replay the same dead letter at once send it once.
 
     Works in chunks, each a transaction of its own unless the caller has opened one. `on_settled` is called with every
-    chunk inside its transaction, for progress bars and audit logs; if it raises, the chunk is undone. Rows that
-    somebody else is settling or storing at this moment are left alone. A crash undoes the current chunk only: run it
-    again for the rest.
+    chunk inside its transaction, for progress; if it raises, the chunk is undone. Rows that somebody else is settling
+    or storing at this moment are left alone. A crash undoes the current chunk only: run it again for the rest.
     """
 
     def settle(chunk: Sequence[DeadLetter]) -> None:
         outbox.add([again(dead_letter) for dead_letter in chunk])
+        actions.record(action="replay", by=by, reason=reason, dead_letters=chunk, replay=part_of)
         if on_settled:
             on_settled(chunk)
 
@@ -205,18 +212,21 @@ def replay(*, dead_letters: QuerySet[DeadLetter], by: str, on_settled: OnSettled
     return _settle(dead_letters, status=DeadLetter.Status.REPLAYED, by=by, fields=fields, settle=settle)
 
 
-def discard(*, dead_letters: QuerySet[DeadLetter], by: str, on_settled: OnSettled | None = None) -> int:
+def discard(
+    *, dead_letters: QuerySet[DeadLetter], by: str, reason: str = "", on_settled: OnSettled | None = None
+) -> int:
     """Settles those of the dead letters that still wait without sending them again, and returns how many those were.
 
-    They stay to be read until `purge` removes them. Chunks, `on_settled` and crashes as in `replay`.
+    They stay to be read until `purge` removes them. The action, chunks, `on_settled` and crashes as in `replay`.
     """
-    return _settle(
-        dead_letters,
-        status=DeadLetter.Status.DISCARDED,
-        by=by,
-        fields=["message_id", "type", "subject"],
-        settle=on_settled or (lambda chunk: None),
-    )
+
+    def settle(chunk: Sequence[DeadLetter]) -> None:
+        actions.record(action="discard", by=by, reason=reason, dead_letters=chunk)
+        if on_settled:
+            on_settled(chunk)
+
+    fields = ["message_id", "type", "subject"]
+    return _settle(dead_letters, status=DeadLetter.Status.DISCARDED, by=by, fields=fields, settle=settle)
 
 
 def _settle(
@@ -236,6 +246,8 @@ def _settle(
             # The lock decides who settles a row; whoever comes second finds it locked, or no longer waiting.
             waiting = DeadLetter.objects.filter(pk__in=[pk for pk, _ in rows], status=DeadLetter.Status.WAITING)
             chunk = list(waiting.only(*fields).order_by("pk").select_for_update(skip_locked=True))
+            if not chunk:
+                continue
             settle(chunk)
             DeadLetter.objects.filter(pk__in=[dead_letter.pk for dead_letter in chunk]).update(
                 status=status, settled_at=Now(), settled_by=storable_text(by, 255)

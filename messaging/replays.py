@@ -369,13 +369,13 @@ def _send(replay: Replay, *, now: datetime) -> None:
     fresh = [pk for pk, is_effective in rows if not is_effective][: max(allowed, 0)]
     sent: list[int] = []
 
-    def note(chunk: Sequence[DeadLetter]) -> None:
-        sent.extend(dead_letter.pk for dead_letter in chunk)
-        actions.record(action="replay", by=replay.created_by, reason=replay.reason, dead_letters=chunk, replay=replay)
-
     # What somebody else holds at this moment is left out and comes with the next call.
     dead_letters.replay(
-        dead_letters=DeadLetter.objects.filter(pk__in=[*effective, *fresh]), by=replay.created_by, on_settled=note
+        dead_letters=DeadLetter.objects.filter(pk__in=[*effective, *fresh]),
+        by=replay.created_by,
+        reason=replay.reason,
+        part_of=replay,
+        on_settled=lambda chunk: sent.extend(dead_letter.pk for dead_letter in chunk),
     )
     if not sent:
         return

@@ -14,7 +14,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
-from messaging import actions, dead_letters, replays
+from messaging import dead_letters, replays
 from messaging.admin.forms import DiscardForm, ReplayForm
 from messaging.admin.trials import try_some
 from messaging.admin_support import ReadOnlyAdmin
@@ -167,12 +167,7 @@ class SettlingAdmin(ReadOnlyAdmin):
         return _to_replay(request, replay)
 
     def _discard(self, request: HttpRequest, chosen: _Chosen, *, reason: str) -> None:
-        by = request.user.get_username()
-        number = dead_letters.discard(
-            dead_letters=chosen.rows,
-            by=by,
-            on_settled=lambda chunk: actions.record(action="discard", by=by, reason=reason, dead_letters=chunk),
-        )
+        number = dead_letters.discard(dead_letters=chosen.rows, by=request.user.get_username(), reason=reason)
         if number:
             self.message_user(request, f"Discarded {_count(number)}.", messages.SUCCESS)
         self._tell_left(request, chosen.count - number)

@@ -50,15 +50,26 @@ def test_an_action_that_is_undone_leaves_no_trace() -> None:
 
 
 @pytest.mark.parametrize("settle", [dead_letters.replay, dead_letters.discard])
-def test_what_settles_dead_letters_can_record_them_without_asking_for_each(
+def test_what_settles_dead_letters_records_each_whoever_calls_it(
     settle: Any, django_assert_max_num_queries: Any
 ) -> None:
-    for _ in range(20):
-        stored()
-
-    def note(chunk: Any) -> None:
-        actions.record(action="settle", by="anna", dead_letters=chunk)
-
+    letters = [stored() for _ in range(20)]
     with django_assert_max_num_queries(10):
-        assert settle(dead_letters=DeadLetter.objects.all(), by="anna", on_settled=note) == 20
-    assert OperatorAction.objects.count() == 20
+        assert settle(dead_letters=DeadLetter.objects.all(), by="anna\0", reason="repaired") == 20
+    assert settle(dead_letters=DeadLetter.objects.all(), by="bert") == 0
+    rows = OperatorAction.objects.order_by("dead_letter_id")
+    assert [(row.dead_letter_id, row.message_id) for row in rows] == [(row.pk, row.message_id) for row in letters]
+    assert {(row.action, row.by, row.reason) for row in rows} == {(settle.__name__, "anna?", "repaired")}
+
+
+@pytest.mark.parametrize("settle", [dead_letters.replay, dead_letters.discard])
+def test_what_is_not_settled_is_not_recorded(settle: Any) -> None:
+    stored()
+
+    def fail(chunk: Any) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        settle(dead_letters=DeadLetter.objects.all(), by="anna", on_settled=fail)
+    assert not OperatorAction.objects.exists()
+    assert DeadLetter.objects.get().status == "waiting"

@@ -56,7 +56,7 @@ class TestStart:
             with pytest.raises(ReplayError, match="None of them waits"):
                 replays.start(dead_letters=none, by="anna")
         assert not Replay.objects.exists()
-        assert not OperatorAction.objects.exists()
+        assert [row.action for row in OperatorAction.objects.all()] == ["discard"]
 
     def test_it_takes_the_letters_of_any_queryset(self) -> None:
         letters(5)

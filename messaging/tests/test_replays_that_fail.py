@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError, transaction
 
 from messaging import dead_letters, replays
-from messaging.models import Replay
+from messaging.models import OperatorAction, Replay
 from messaging.tests.letters import stored
 from messaging.tests.replaying import (
     a_second_later,
@@ -154,6 +154,7 @@ class TestWhatHappensMeanwhile:
             answers = at_once(replays.advance)
         assert answers == [None]
         assert outcomes(replay) == {"waiting": 1}
+        assert not OperatorAction.objects.filter(action="replay").exists()
         replays.advance()
         assert outcomes(replay) == {"sent": 1}
 

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 from tqdm import tqdm
 
-from messaging import actions, dead_letters, dry_run, editing, replays
+from messaging import dead_letters, dry_run, editing, replays
 from messaging.display import one_line, printable, readable_body, readable_size, table
 from messaging.dry_run import DryRun, Verdict
 from messaging.management.operator import operator
@@ -142,15 +142,13 @@ class Command(BaseCommand):
     def _settle(self, verb: str, options: dict[str, Any]) -> None:
         _, done, settle = _VERBS[verb]
         chosen, settled_before, total = self._choose(verb, done, options)
-        by, reason = options["by"], options["reason"]
-
         with tqdm(total=total, disable=None, unit=" messages", leave=False) as bar:
-
-            def note(chunk: Sequence[DeadLetter]) -> None:
-                actions.record(action=verb, by=by, reason=reason, dead_letters=chunk)
-                bar.update(len(chunk))
-
-            number = settle(dead_letters=chosen, by=by, on_settled=note)
+            number = settle(
+                dead_letters=chosen,
+                by=options["by"],
+                reason=options["reason"],
+                on_settled=lambda chunk: bar.update(len(chunk)),
+            )
         self.stdout.write(f"{number} dead letter{'' if number == 1 else 's'} {done}.")
         _raise_if_left(settled_before, total - number)
 
