@@ -1,4 +1,4 @@
-"""How things are, in words: what is wrong, and what to do about it. The thresholds are those of messaging.health."""
+"""How things are, in words: what is wrong, and what to do about it. The thresholds are messaging's own."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ from dashboard.snapshot import CAP, Snapshot
 from dashboard.words import capped, number_of
 from messaging.conf import config
 from messaging.display import spell
-from messaging.health import ALIVE_WITHIN
+from messaging.models import Process
 
 _COMMANDS = {"relay": "python manage.py relay", "consume": "python manage.py consume"}
 _NAMES = {"relay": "relay", "consume": "consumer"}
@@ -102,8 +102,9 @@ def _processes(snapshot: Snapshot) -> Iterator[Problem]:
             yield Problem(
                 "bad",
                 f"No {_NAMES[role]} runs.",
-                f"None has given a sign of life within {ALIVE_WITHIN} s. {_EFFECTS[role]} until one runs: start "
-                f"`{_COMMANDS[role]}` in this service's folder.{_connected(snapshot) if role == 'consume' else ''}",
+                f"None has given a sign of life within {Process.ALIVE_WITHIN} s. {_EFFECTS[role]} until one runs: "
+                f"start `{_COMMANDS[role]}` in this service's folder."
+                f"{_connected(snapshot) if role == 'consume' else ''}",
                 section=_SECTIONS[role],
                 model="messaging.process",
             )

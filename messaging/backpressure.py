@@ -6,9 +6,10 @@ import time
 from dataclasses import dataclass
 
 from django.db import connection
+from django.db.models import Sum
 
 from messaging.conf import config
-from messaging.health import ALIVE_WITHIN
+from messaging.models import OutboxMessage, Process
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +23,6 @@ _UNKNOWN_RATE = 60  # seconds, while no relay has said how fast it is
 _OVERDUE = """
     SELECT extract(epoch FROM now() - available_at)::float
     FROM messaging_outboxmessage WHERE available_at <= now() ORDER BY available_at, id LIMIT 1"""
-# Of those that are alive; else of the one that was alive last. Rows of relays that were killed stay for an hour.
-_BACKLOG = f"""
-    SELECT (SELECT count(*) FROM messaging_outboxmessage),
-           (SELECT coalesce(
-                sum(rate) FILTER (WHERE seen_at > now() - interval '{ALIVE_WITHIN} seconds'),
-                (array_agg(rate ORDER BY seen_at DESC))[1])
-            FROM messaging_process WHERE role = 'relay' AND rate IS NOT NULL)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +71,15 @@ def _measure() -> Pressure | None:
     with connection.cursor() as cursor:
         cursor.execute(_OVERDUE)
         row = cursor.fetchone()
-        if row is None or row[0] <= config().outbox_max_age:
-            return None
-        cursor.execute(_BACKLOG)
-        waiting, rate = cursor.fetchone()
+    if row is None or row[0] <= config().outbox_max_age:
+        return None
+    waiting, rate = OutboxMessage.objects.count(), _rate()
     seconds = math.ceil(waiting / rate) if rate else _UNKNOWN_RATE
     return Pressure(overdue=row[0], waiting=waiting, retry_after=max(1, min(seconds, _LONGEST)))
+
+
+def _rate() -> float | None:
+    """Messages per second of the relays that are alive; else of the one that was alive last, whose row may remain."""
+    relays = Process.objects.filter(role="relay", rate__isnull=False)
+    together: float | None = relays.alive().aggregate(rate=Sum("rate"))["rate"]
+    return together or relays.order_by("-seen_at").values_list("rate", flat=True).first()

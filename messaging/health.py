@@ -1,17 +1,12 @@
 """What `/health` says about this service's messaging."""
 
-from datetime import timedelta
 from typing import Any
 
 from django.db import connection
-from django.utils import timezone
 
 from messaging.amqp import open_blocking
 from messaging.conf import config
 from messaging.models import Process
-
-ALIVE_WITHIN = 60
-"""Seconds without a sign of life after which a relay or consumer counts as gone."""
 
 
 def broker() -> dict[str, Any]:
@@ -58,29 +53,22 @@ def consume() -> dict[str, Any]:
 
 def missing_roles() -> list[str]:
     """The roles of which nobody is alive: without a `relay` nothing is sent, without a `consume` nothing handled."""
-    alive = Process.objects.filter(seen_at__gt=timezone.now() - timedelta(seconds=ALIVE_WITHIN))
-    return sorted({"consume", "relay"} - set(alive.values_list("role", flat=True)))
+    return sorted({"consume", "relay"} - set(Process.objects.alive().values_list("role", flat=True)))
 
 
 def _processes(role: str) -> dict[str, Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT name, seen_at, progressed_at, circuit FROM messaging_process
-               WHERE role = %s AND seen_at > now() - make_interval(secs => %s) ORDER BY name""",
-            [role, ALIVE_WITHIN],
-        )
-        rows = cursor.fetchall()
     alive = [
         {
-            "name": name,
-            "seen_at": seen_at.isoformat(),
-            "progressed_at": progressed_at and progressed_at.isoformat(),
-            "circuit": f"open: the {circuit} is away" if circuit else "closed",
+            "name": process.name,
+            "seen_at": process.seen_at.isoformat(),
+            "progressed_at": process.progressed_at and process.progressed_at.isoformat(),
+            "circuit": f"open: the {process.circuit} is away" if process.circuit else "closed",
         }
-        for name, seen_at, progressed_at, circuit in rows
+        for process in Process.objects.alive().filter(role=role).order_by("name")
     ]
     if not alive:
-        return {"status": "warning", "detail": f"No {role} was seen within {ALIVE_WITHIN} seconds.", "processes": []}
+        detail = f"No {role} was seen within {Process.ALIVE_WITHIN} seconds."
+        return {"status": "warning", "detail": detail, "processes": []}
     if open_circuits := sum(process["circuit"] != "closed" for process in alive):
         detail = f"{open_circuits} of {len(alive)} wait for something that is away."
         return {"status": "warning", "detail": detail, "processes": alive}

@@ -11,8 +11,9 @@ INTERVAL = 5.0
 # Those that start together have seen each other after a second, and rest accordingly.
 _FIRST_INTERVAL = 1.0
 
-_GONE = 3 * INTERVAL
-"""A process that has not written for so long no longer counts."""
+# Seconds. Shorter than Process.ALIVE_WITHIN, which is for people: the others rest longer for each process beside them,
+# and should soon no longer do so for one that was killed.
+_BESIDE_WITHIN = 3 * INTERVAL
 
 _BEAT = """
     INSERT INTO messaging_process AS kept (name, role, circuit, progressed_at, rate)
@@ -24,7 +25,7 @@ _BEAT = """
         rate = coalesce(excluded.rate, kept.rate)
     RETURNING (
         SELECT count(*) FROM messaging_process
-        WHERE role = %(role)s AND name <> %(name)s AND seen_at > now() - %(gone)s * interval '1 second'
+        WHERE role = %(role)s AND name <> %(name)s AND seen_at > now() - %(beside_within)s * interval '1 second'
     )"""
 
 # Its own row too: a container's process often has the name of the one before it.
@@ -64,7 +65,7 @@ class Heartbeat:
             "circuit": circuit,
             "done": self._done,
             "rate": rate,
-            "gone": _GONE,
+            "beside_within": _BESIDE_WITHIN,
         }
         interval = INTERVAL
         with connection.cursor() as cursor:

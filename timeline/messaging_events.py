@@ -20,7 +20,6 @@ from messaging.conf import config, delay_seconds
 from messaging.display import one_line, printable, spell
 from messaging.envelope import PUBLISHED_AT
 from messaging.errors import ConfigurationError
-from messaging.health import ALIVE_WITHIN
 from messaging.models import (
     DeadLetter,
     FailedAttempt,
@@ -370,8 +369,7 @@ def _next(last: FailedAttempt, now: datetime) -> str:
 
 def _alive(role: str) -> list[str]:
     """What each living process of this role waits for; empty for one that waits for nothing."""
-    since = timezone.now() - timedelta(seconds=ALIVE_WITHIN)
-    return list(Process.objects.filter(role=role, seen_at__gt=since).values_list("circuit", flat=True))
+    return list(Process.objects.alive().filter(role=role).values_list("circuit", flat=True))
 
 
 def _event(

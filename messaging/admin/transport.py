@@ -1,7 +1,7 @@
 """The outbox, the inbox and the processes as operators see them. All of it is only for reading."""
 
 import uuid
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin
@@ -12,7 +12,6 @@ from django.utils.safestring import SafeString
 
 from messaging.admin_support import ReadOnlyAdmin, TypeFilter, badge
 from messaging.display import one_line, spell
-from messaging.health import ALIVE_WITHIN
 from messaging.models import InboxMessage, OutboxMessage, Process
 
 
@@ -109,8 +108,7 @@ class ProcessAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state")
     def alive(self, process: Process) -> SafeString:
-        alive = process.seen_at > timezone.now() - timedelta(seconds=ALIVE_WITHIN)
-        return badge(*("alive", "good") if alive else ("gone", "bad"))
+        return badge(*("alive", "good") if process.is_alive else ("gone", "bad"))
 
     @admin.display(description="waits for")
     def waits_for(self, process: Process) -> str:

@@ -12,8 +12,8 @@ from tqdm import tqdm
 
 from messaging import replays
 from messaging.display import one_line, printable, table
-from messaging.health import ALIVE_WITHIN, missing_roles
-from messaging.models import Replay, ReplayedMessage
+from messaging.health import missing_roles
+from messaging.models import Process, Replay, ReplayedMessage
 
 LOOK_EVERY = 0.5
 """Seconds."""
@@ -27,7 +27,7 @@ def watch(replay: Replay, *, say: Callable[[str], object], pause: Callable[[floa
     A replay that somebody has paused is waited for. Ctrl-C ends the waiting and not the replay.
     """
     for role in missing_roles():
-        say(f"No {role} was seen within {ALIVE_WITHIN} seconds: the replay does not get on until one runs.")
+        say(f"No {role} was seen within {Process.ALIVE_WITHIN} seconds: the replay does not get on until one runs.")
     try:
         with tqdm(total=replay.total, disable=None, unit=" messages", leave=False) as bar:
             while True:

@@ -1,7 +1,11 @@
 """What is on its way, what has arrived, and the processes that move it."""
 
+from datetime import timedelta
+from typing import Self
+
 from django.db import models
 from django.db.models.functions import Now
+from django.utils import timezone
 
 
 class OutboxMessage(models.Model):
@@ -49,8 +53,17 @@ class InboxMessage(models.Model):
         return f"{self.type} {self.message_id}"
 
 
+class Processes(models.QuerySet["Process"]):
+    def alive(self) -> Self:
+        """Those that `Process.is_alive` is true of, by the database's clock."""
+        return self.filter(seen_at__gt=Now() - timedelta(seconds=Process.ALIVE_WITHIN))
+
+
 class Process(models.Model):
     """A relay or a consumer, as it was when it last gave a sign of life. `messaging.heartbeat` writes it."""
+
+    ALIVE_WITHIN = 60
+    """Seconds without a sign of life after which it counts as gone."""
 
     name = models.CharField(max_length=255, primary_key=True, help_text="Its role, host and process id.")
     role = models.CharField(max_length=32)
@@ -60,9 +73,16 @@ class Process(models.Model):
     circuit = models.CharField(max_length=32, blank=True, help_text="What it waits for, if anything.")
     rate = models.FloatField(null=True, blank=True, help_text="Messages per second, while it had work.")
 
+    objects = Processes.as_manager()
+
     class Meta:
         ordering = ["role", "name"]
         verbose_name_plural = "processes"
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it has given a sign of life within the last `ALIVE_WITHIN` seconds."""
+        return self.seen_at > timezone.now() - timedelta(seconds=self.ALIVE_WITHIN)
