@@ -93,7 +93,7 @@ class Consumer:
                     if time.monotonic() > topology_due:
                         topology.apply(self._config)
                         topology_due = time.monotonic() + TOPOLOGY_INTERVAL
-                    self.work(work, letters)
+                    self.handle_batches(work, letters)
                     source.wait(0.5)
             except BrokerUnavailableError as error:
                 self._broker.failed(error)
@@ -115,7 +115,7 @@ class Consumer:
             replays.advance()
             self._replays_due = time.monotonic() + _REPLAYS_INTERVAL
 
-    def work(self, work: Subscription, letters: Subscription) -> None:
+    def handle_batches(self, work: Subscription, letters: Subscription) -> None:
         """Handles one batch of each queue."""
         limit = self._batch_limit()
         batch = work.take(limit)
@@ -140,14 +140,14 @@ class Consumer:
 
     def _handle_batch(self, work: Subscription, batch: list[Delivery]) -> None:
         started = time.monotonic()
-        failures: list[Failure] = []
+        failed: list[Failure] = []
         readable: list[tuple[Delivery, Message[Any]]] = []
         for delivery in batch:
             try:
                 readable.append((delivery, envelope.read(delivery, self._handlers)))
             except Exception as error:  # a `decode` may have bugs as any handler
-                failures.append((delivery, error))
-        settled = self._while_database_away(lambda: failures.extend(self._handle(readable)))
+                failed.append((delivery, error))
+        settled = self._while_database_away(lambda: failed.extend(self._handle(readable)))
         if not settled:
             return  # asked to stop: unacknowledged, they go back to the queue
         seconds = time.monotonic() - started
@@ -156,9 +156,9 @@ class Consumer:
         metrics.BATCH_SECONDS.labels("handle").observe(seconds)
         metrics.BATCH_SIZE.labels("handle").observe(len(batch))
         failpoints.reach("consume.committed")
-        self._settle(work, batch, failures)
+        self._settle(work, batch, failed)
         # Each error's traceback leads back here: without this the bodies would stay until the garbage is collected.
-        failures.clear()
+        failed.clear()
 
     def _handle(self, batch: Sequence[tuple[Delivery, Message[Any]]]) -> list[Failure]:
         """Has the messages take effect, together or else one by one, and returns those that failed, with the error."""
@@ -173,10 +173,10 @@ class Consumer:
                 raise
             if len(batch) == 1:
                 return [(batch[0][0], error)]
-        failures = []
+        failed = []
         for one in batch:
-            failures += self._handle([one])
-        return failures
+            failed += self._handle([one])
+        return failed
 
     def _take_effect(self, messages: list[Message[Any]]) -> None:
         """Inbox and handlers in one transaction. On any error nothing of it has happened."""
@@ -200,18 +200,18 @@ class Consumer:
                 metrics.DUPLICATES.labels(message.type).inc()
                 logger.info("duplicate message ignored", extra=_ids(message))
 
-    def _settle(self, work: Subscription, batch: list[Delivery], failures: list[Failure]) -> None:
+    def _settle(self, work: Subscription, batch: list[Delivery], failed: list[Failure]) -> None:
         """Acknowledges what took effect, and what failed once it is safe on a rung or in the dead letters.
 
         While the broker takes no publications, what failed stays in hand: giving it back would count as a failed
         delivery of each. Raises BrokerUnavailableError when the deliveries are lost; they come back by themselves.
         """
-        if not failures:
+        if not failed:
             work.ack(batch)
             return
-        failed = {id(delivery) for delivery, _ in failures}
-        work.ack_each([delivery for delivery in batch if id(delivery) not in failed])
-        moves = [(*failure, self._destination(*failure)) for failure in failures]
+        failed_ids = {id(delivery) for delivery, _ in failed}
+        work.ack_each([delivery for delivery in batch if id(delivery) not in failed_ids])
+        moves = [(*failure, self._destination(*failure)) for failure in failed]
         while moves := self._move(work, moves):
             work.check()
             if not (self._broker.pause() and self._while_database_away(self._beat)):

@@ -308,7 +308,7 @@ def _first_failed_at(delivery: Delivery, otherwise: datetime) -> datetime:
 def _parse_time(value: Any, otherwise: datetime) -> datetime:
     """The time in UTC; `otherwise` when it is none, or in UTC none of the years 1 to 9999."""
     try:
-        time = value if isinstance(value, datetime) else datetime.fromisoformat(value)
-        return time.astimezone(UTC) if time.tzinfo else time.replace(tzinfo=UTC)
+        found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
+        return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)
     except (TypeError, ValueError, OverflowError):
         return otherwise

@@ -18,8 +18,9 @@ from django.db import connection, transaction
 from django.db.models import Case, Count, Exists, F, OuterRef, QuerySet, When
 from django.db.models.functions import Now
 
-from messaging import actions, dead_letters
+from messaging import actions
 from messaging.database import database_is_away
+from messaging.dead_letters import replay as send_again
 from messaging.errors import MessagingError
 from messaging.models import DeadLetter, InboxMessage, Replay, ReplayedMessage
 
@@ -370,7 +371,7 @@ def _send(replay: Replay, *, now: datetime) -> None:
     sent: list[int] = []
 
     # What somebody else holds at this moment is left out and comes with the next call.
-    dead_letters.replay(
+    send_again(
         dead_letters=DeadLetter.objects.filter(pk__in=[*effective, *fresh]),
         by=replay.created_by,
         reason=replay.reason,
