@@ -300,7 +300,7 @@ class Connection:
         raise failure or BrokerUnavailableError("RABBITMQ_URL names no broker")
 
     def open_channel(self) -> pika.channel.Channel:
-        """A new channel. Its methods are called through `ask` and `tell` only."""
+        """A new channel. Its methods are called through `ask` and `tell` only. Raises BrokerUnavailableError."""
         connection = self._connection
         if connection is None:
             raise self.error

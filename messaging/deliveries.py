@@ -33,7 +33,10 @@ class Source:
         self._connection.close()
 
     def subscribe(self, queue: str, *, prefetch: int) -> "Subscription":
-        """Begins to consume a queue, at most `prefetch` unacknowledged messages at a time."""
+        """Begins to consume a queue, at most `prefetch` unacknowledged messages at a time.
+
+        Raises BrokerUnavailableError when the connection is gone or the broker refuses, as for a queue that is missing.
+        """
         channel = self._connection.open_channel()
         channel.add_on_close_callback(lambda channel, error: self._break(error))
         channel.add_on_cancel_callback(
@@ -92,7 +95,10 @@ class Subscription:
         self.prefetch = prefetch
 
     def change_prefetch(self, prefetch: int) -> None:
-        """A consumer's prefetch is fixed when it starts, so this ends it and starts another on the same channel."""
+        """A consumer's prefetch is fixed when it starts, so this ends it and starts another on the same channel.
+
+        What was taken or waits here stays in hand. Raises BrokerUnavailableError as `Source.subscribe` does.
+        """
 
         def end(answer: Any) -> None:
             self._connection.receive(self._consumer_tag, None)  # pika gives back what comes from now on

@@ -154,7 +154,8 @@ _COUNT = """
 class Tally:
     """Counts the failures of one transaction: enter them all first, then count those that turn out to be new.
 
-    Whoever counts holds the groups locked until the end of the transaction.
+    Whoever counts holds the groups locked until the end of the transaction. Until `close` nothing is counted, and a
+    crash before the commit undoes all of it, the new groups too.
     """
 
     def __init__(self, occurrences: Sequence[Occurrence]) -> None:
@@ -181,14 +182,18 @@ class Tally:
                 self._rows[fingerprint] = (id_, *row)
 
     def group_id(self, fingerprint: uuid.UUID) -> int:
+        """Of the group of failures that were entered. Raises KeyError for others."""
         return self._rows[fingerprint][0]
 
     def count(self, occurrence: Occurrence) -> None:
-        """Notes one that nobody has counted yet."""
+        """Notes one that was entered and that nobody has counted yet; `close` writes it."""
         self._counted.setdefault(occurrence.fingerprint, []).append(occurrence)
 
     def close(self) -> None:
-        """Writes what was counted. A resolved group opens again, unless the failure is older than the resolution."""
+        """Writes what was counted: the last thing to do, once. A commit without it leaves empty groups.
+
+        A resolved group opens again, unless the failure is older than the resolution.
+        """
         if self._counted:
             self._write()
         if unused := [

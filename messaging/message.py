@@ -41,7 +41,7 @@ class Handler[T]:
 
 
 class OutgoingMessage(Struct, frozen=True, kw_only=True):
-    """What a service wants announced. Goes to the configured exchange, with the type as routing key."""
+    """What a service wants announced. Goes to the configured exchange, unless told otherwise."""
 
     type: str
     body: bytes
@@ -52,5 +52,8 @@ class OutgoingMessage(Struct, frozen=True, kw_only=True):
     """Empty: that of the current context."""
     message_id: UUID = field(default_factory=uuid7)
     exchange: str | None = None
+    """None: the configured one. Empty: the broker's default exchange, which leads to the queue of the routing key."""
     routing_key: str | None = None
+    """None: the type."""
     headers: Mapping[str, Any] = field(default_factory=dict)
+    """Sent as well. A `schema-version` in here goes before the one above, a `traceparent` after it."""

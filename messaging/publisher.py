@@ -16,6 +16,8 @@ from messaging.conf import MessagingConfig
 
 
 class Publication(Struct, frozen=True):
+    """A message as it goes on the wire."""
+
     exchange: str
     routing_key: str
     body: bytes
@@ -23,6 +25,8 @@ class Publication(Struct, frozen=True):
 
 
 class Fate(Enum):
+    """What became of a publication."""
+
     CONFIRMED = "confirmed"
     """The broker has it on disk, in every queue it is bound for."""
     REFUSED = "refused"
@@ -33,8 +37,11 @@ class Fate(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
+    """The answer to one publication."""
+
     fate: Fate
     reason: str = ""
+    """Why it is not confirmed, for people."""
 
 
 _CONFIRMED = Receipt(Fate.CONFIRMED)
@@ -185,7 +192,7 @@ class Publisher:
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """Publishes all, pipelined, and waits for the confirms, at most `confirm_timeout` seconds. One receipt each.
 
-        Raises BrokerUnavailableError when the broker cannot be reached at all; nothing was published then.
+        Raises what `open` raises: with nothing published, unless the connection was lost amid these.
         A message that makes the broker close the channel (too large, to an exchange that is not there) is found by
         publishing the rest one at a time, and refused alone.
         A crash in here means: any of them may be published or not.

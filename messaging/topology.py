@@ -33,18 +33,26 @@ class TopologyConflictError(ConfigurationError):
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
+    """A durable exchange."""
+
     name: str
     kind: str
+    """`topic` or `direct`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Queue:
+    """A durable queue."""
+
     name: str
     arguments: dict[str, Any]
+    """Can never be changed on a queue that is there: another version takes another name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
+    """What the exchange gets with this routing key goes to the queue."""
+
     exchange: str
     routing_key: str
     queue: str
@@ -52,24 +60,30 @@ class Binding:
 
 @dataclass(frozen=True, slots=True)
 class Topology:
+    """All that one service needs on the broker."""
+
     exchanges: tuple[Exchange, ...]
     queues: tuple[Queue, ...]
     bindings: tuple[Binding, ...]
 
 
 def retry_exchange(config: MessagingConfig) -> str:
+    """Name of the direct exchange to the rungs, and from them, by the queue's name, back to the work queue."""
     return f"{config.exchange}.retry"
 
 
 def dead_letter_exchange(config: MessagingConfig) -> str:
+    """Name of the exchange to the dead-letter queues, by the work queue's name."""
     return f"{config.exchange}.dlx"
 
 
 def dead_letter_queue(config: MessagingConfig) -> str:
+    """Name of the queue of what this service could not handle."""
     return f"{config.queue}.dlq"
 
 
 def retry_routing_key(config: MessagingConfig, delay: str) -> str:
+    """That of the retry exchange which leads to the rung with this delay, one of `retry_delays`."""
     return f"{config.queue}.{delay}"
 
 
@@ -119,8 +133,9 @@ def apply(config: MessagingConfig) -> None:
     forgets the queue, with all that it has confirmed. So a new queue is bound only after a pause: until then nothing is
     routed to it, and what is published comes back to the outbox.
 
-    Raises TopologyConflictError when an object exists with other properties, BrokerUnavailableError when the broker
-    cannot be reached. A crash in the middle leaves part of it declared; the next call declares the rest.
+    Raises TopologyConflictError when an object exists with other properties, ConfigurationError also for refused
+    credentials or a retry delay that cannot be read, BrokerUnavailableError when the broker cannot be reached. A crash
+    in the middle leaves part of it declared; the next call declares the rest.
     """
     topology = describe(config)
     with open_blocking(config, name="topology") as connection:
@@ -137,8 +152,9 @@ def rebind(config: MessagingConfig) -> None:
     a restart: declaring a binding that is in the list changes nothing there. What is published in between comes back to
     its outbox; only where other queues take the same type of message is it confirmed without this queue.
 
-    Raises BrokerUnavailableError when the broker cannot be reached or does not permit it. A crash in the middle leaves
-    a binding missing, which the next `apply` declares, as every consumer does when it connects.
+    Raises BrokerUnavailableError when the broker cannot be reached or does not permit it, ConfigurationError as `apply`
+    does. A crash in the middle leaves a binding missing, which the next `apply` declares, as every consumer does when
+    it connects.
     """
     with open_blocking(config, name="topology") as connection:
         try:
