@@ -15,7 +15,7 @@ from messaging.conf import config
 from messaging.display import spell
 from timeline import peer
 from timeline.event import SERVICES, Event, Story, Waiting
-from timeline.messaging_events import consumer_is_missing
+from timeline.waiting import consumer_is_missing
 
 MAX_EVENTS = 500
 _FIRST = 50

@@ -63,3 +63,18 @@ class Story:
     """What it waits for in this service; None where it is not here."""
     notes: Sequence[str] = ()
     """What is missing from this story, a sentence each."""
+
+
+def letter_page(pk: int) -> str:
+    """The `link` of a dead letter."""
+    return f"messaging/deadletter/{pk}/change/"
+
+
+def outbox_page(pk: int) -> str:
+    """That of a message in the outbox."""
+    return f"messaging/outboxmessage/{pk}/change/"
+
+
+def replay_page(pk: int) -> str:
+    """That of a replay."""
+    return f"messaging/replay/{pk}/change/"

@@ -16,10 +16,9 @@ from django.db.models import Model, QuerySet
 from django.db.models.fields.json import KT
 from django.utils import timezone
 
-from messaging.conf import config, delay_seconds
-from messaging.display import one_line, printable, spell
+from messaging.conf import config
+from messaging.display import printable
 from messaging.envelope import PUBLISHED_AT
-from messaging.errors import ConfigurationError
 from messaging.models import (
     DeadLetter,
     FailedAttempt,
@@ -27,10 +26,10 @@ from messaging.models import (
     InboxMessage,
     OperatorAction,
     OutboxMessage,
-    Process,
     ReplayedMessage,
 )
-from timeline.event import SERVICES, Event, Severity, Waiting
+from timeline import waiting
+from timeline.event import SERVICES, Event, Severity, Waiting, letter_page, outbox_page, replay_page
 
 MOST = 100
 """Of each table so many rows are told of, the newest."""
@@ -69,7 +68,34 @@ def collect(
     not earlier than `not_before`. Tables that cannot be searched in time become notes.
     """
     found = Found()
+    rows = _query(found, subject, correlation_id, message_ids)
+    found.events += _events(rows, subject, sender)
+    if may_wait_in_outbox:
+        correlation_ids = {correlation_id, *(letter.correlation_id for letter in rows.letters)}
+        _search_outbox(found, subject, correlation_ids, not_before)
+    if not is_handled and found.waits_for is None:
+        letters = [letter for letter in rows.letters if letter.message_id not in rows.handled]
+        tries = [attempt for attempt in rows.tries if attempt.message_id not in rows.handled]
+        found.waits_for = waiting.after_failure(letters, tries, rows.replayed)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What the tables have of an order, newest first."""
+
+    attempts: Sequence[FailedAttempt]
+    tries: Sequence[FailedAttempt]
+    """Those of the attempts that were to handle it, not to publish it."""
+    letters: Sequence[DeadLetter]
+    actions: Sequence[OperatorAction]
+    replayed: Sequence[ReplayedMessage]
+    handled: Mapping[UUID, InboxMessage]
+
+
+def _query(found: Found, subject: str, correlation_id: str, message_ids: Collection[UUID]) -> _Rows:
     attempts = _rows(found, FailedAttempt.objects.all(), subject, correlation_id, by="-at")
+    tries = [attempt for attempt in attempts if attempt.step == FailedAttempt.Step.HANDLE]
     letters = _rows(
         found,
         DeadLetter.objects.defer("body", "headers", "traceback").annotate(sent=KT(f"headers__{PUBLISHED_AT}")),
@@ -78,45 +104,10 @@ def collect(
         by="-last_failed_at",
     )
     actions = _actions(found, subject, [letter.pk for letter in letters if letter.subject != subject])
-    replayed = _newest(
-        found,
-        ReplayedMessage.objects.filter(subject=subject).select_related("replay"),
-        by="-id",
-    )
-    handle = [attempt for attempt in attempts if attempt.step == FailedAttempt.Step.HANDLE]
-    ids = {*message_ids, *(row.message_id for row in handle), *(row.message_id for row in letters)}
+    replayed = _newest(found, ReplayedMessage.objects.filter(subject=subject).select_related("replay"), by="-id")
+    ids = {*message_ids, *(attempt.message_id for attempt in tries), *(letter.message_id for letter in letters)}
     handled = {row.message_id: row for row in InboxMessage.objects.filter(pk__in=ids)}
-
-    found.events += _tries(attempts, subject)
-    found.events += _letters(letters, actions, _given_up(handle), subject)
-    found.events += _done(actions)
-    found.events += _replays(replayed)
-    first_failures: dict[UUID, datetime] = {}
-    failures = [(row.message_id, row.at) for row in handle] + [(row.message_id, row.first_failed_at) for row in letters]
-    for message_id, at in failures:
-        first_failures[message_id] = min(at, first_failures.get(message_id, at))
-    for row in handled.values():
-        if row.published_at:
-            found.events.append(_published(row, row.published_at, sender, first_failures.get(row.message_id)))
-        found.events.append(_received(row))
-    for letter in letters:
-        arrival = handled.get(letter.message_id)
-        sent = _sent_at(letter)
-        if sent and not (arrival and arrival.published_at == sent):
-            found.events.append(_published(letter, sent, sender, first_failures[letter.message_id]))
-    if may_wait_in_outbox:
-        correlation_ids = {correlation_id, *(letter.correlation_id for letter in letters)}
-        _search_outbox(found, subject, correlation_ids, not_before)
-    if not is_handled and found.waits_for is None:
-        open_letters = [letter for letter in letters if letter.message_id not in handled]
-        open_tries = [attempt for attempt in handle if attempt.message_id not in handled]
-        found.waits_for = _waiting(open_letters, open_tries, replayed)
-    return found
-
-
-def consumer_is_missing() -> bool:
-    """Whether no consumer of this service has given a sign of life lately."""
-    return not _alive("consume")
+    return _Rows(attempts, tries, letters, actions, replayed, handled)
 
 
 def _rows[M: Model](found: Found, rows: QuerySet[M], subject: str, correlation_id: str, *, by: str) -> list[M]:
@@ -144,7 +135,15 @@ def _actions(found: Found, subject: str, letter_ids: Sequence[int]) -> list[Oper
     return actions
 
 
-def _tries(attempts: Sequence[FailedAttempt], subject: str) -> Iterable[Event]:
+def _events(rows: _Rows, subject: str, sender: str) -> Iterable[Event]:
+    yield from _attempts(rows.attempts, subject)
+    yield from _letters(rows.letters, rows.actions, _given_up(rows.tries), subject)
+    yield from _done(rows.actions)
+    yield from _replays(rows.replayed)
+    yield from _arrivals(rows, sender)
+
+
+def _attempts(attempts: Sequence[FailedAttempt], subject: str) -> Iterable[Event]:
     fingerprints = {attempt.fingerprint for attempt in attempts if attempt.fingerprint}
     groups = dict(FailureGroup.objects.filter(fingerprint__in=fingerprints).values_list("fingerprint", "pk"))
     for attempt in attempts:
@@ -201,20 +200,20 @@ def _letters(
                 "times_here": letter.occurrences,
                 **_doubt(letter.subject, subject),
             },
-            link=_letter_page(letter.pk),
+            link=letter_page(letter.pk),
         )
         if letter.settled_at and letter.pk not in told:
             title = f"Dead letter {letter.pk} {letter.status} by {printable(letter.settled_by)}"
-            yield _event(letter.settled_at, "settled", title, link=_letter_page(letter.pk))
+            yield _event(letter.settled_at, "settled", title, link=letter_page(letter.pk))
 
 
 def _done(actions: Sequence[OperatorAction]) -> Iterable[Event]:
     for action in actions:
         link = ""
         if action.dead_letter_id is not None:
-            link = _letter_page(action.dead_letter_id)
+            link = letter_page(action.dead_letter_id)
         elif action.replay_id is not None:
-            link = _replay_page(action.replay_id)
+            link = replay_page(action.replay_id)
         detail: dict[str, Any] = {"reason": printable(action.reason)} if action.reason else {}
         detail |= {"dead_letter": action.dead_letter_id} if action.dead_letter_id is not None else {}
         detail |= {"replay": action.replay_id} if action.replay_id is not None else {}
@@ -226,7 +225,7 @@ def _replays(replayed: Sequence[ReplayedMessage]) -> Iterable[Event]:
     severities: dict[str, Severity] = {"handled": "good", "failed": "error", "skipped": "warning"}
     for row in replayed:
         detail = {"asked_for_by": printable(row.replay.created_by), "message_id": str(row.message_id)}
-        link = _replay_page(row.replay_id)
+        link = replay_page(row.replay_id)
         if row.sent_at:
             yield _event(row.sent_at, "replay", f"Sent again by replay {row.replay_id}", detail=detail, link=link)
         elif row.outcome == ReplayedMessage.Outcome.WAITING:
@@ -237,6 +236,24 @@ def _replays(replayed: Sequence[ReplayedMessage]) -> Iterable[Event]:
             if row.detail:
                 detail = detail | {"why": _cut(row.detail)}
             yield _event(row.settled_at, "replay", title, severities.get(row.outcome, "info"), detail, link=link)
+
+
+def _arrivals(rows: _Rows, sender: str) -> Iterable[Event]:
+    """When each message was sent and came, as it says itself."""
+    first_failures: dict[UUID, datetime] = {}
+    failures = [(row.message_id, row.at) for row in rows.tries]
+    failures += [(row.message_id, row.first_failed_at) for row in rows.letters]
+    for message_id, at in failures:
+        first_failures[message_id] = min(at, first_failures.get(message_id, at))
+    for row in rows.handled.values():
+        if row.published_at:
+            yield _published(row, row.published_at, sender, first_failures.get(row.message_id))
+        yield _received(row)
+    for letter in rows.letters:
+        arrival = rows.handled.get(letter.message_id)
+        sent = _sent_at(letter)
+        if sent and not (arrival and arrival.published_at == sent):
+            yield _published(letter, sent, sender, first_failures[letter.message_id])
 
 
 def _published(row: InboxMessage | DeadLetter, at: datetime, sender: str, first_failed_at: datetime | None) -> Event:
@@ -274,7 +291,6 @@ _SEARCH = """
 
 
 def _search_outbox(found: Found, subject: str, correlation_ids: Collection[str], not_before: datetime | None) -> None:
-    name = SERVICES[_service()]
     try:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(OUTBOX_MS)])
@@ -283,9 +299,10 @@ def _search_outbox(found: Found, subject: str, correlation_ids: Collection[str],
     except OperationalError as error:
         if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
             raise
-        found.notes.append(f"The {name}'s outbox is too long to be searched for it: it may still wait there.")
+        found.notes.append(
+            f"The {SERVICES[_service()]}'s outbox is too long to be searched for it: it may still wait there."
+        )
         return
-    now = timezone.now()
     for row in rows:
         again = row.exchange != config().exchange
         detail: dict[str, Any] = {"type": printable(row.type), "message_id": str(row.message_id)}
@@ -299,77 +316,11 @@ def _search_outbox(found: Found, subject: str, correlation_ids: Collection[str],
                 "Waits in the outbox" + (" to be sent again" if again else ""),
                 "warning" if row.attempts else "info",
                 detail,
-                link=f"messaging/outboxmessage/{row.pk}/change/",
+                link=outbox_page(row.pk),
             )
         )
     if rows:
-        row = rows[0]
-        text = f"It waits in the {name}'s outbox for {spell((now - row.created_at).total_seconds())}: {_why(row, now)}"
-        found.waits_for = Waiting(service=_service(), text=text, link=f"messaging/outboxmessage/{row.pk}/change/")
-
-
-def _why(row: OutboxMessage, now: datetime) -> str:
-    if row.attempts:
-        soon = spell((row.available_at - now).total_seconds())
-        tried = f"the broker has taken it back {_times(row.attempts)} ({one_line(row.last_error, width=120)})"
-        return f"{tried}, next try in {soon}." if row.available_at > now else f"{tried}, next try at once."
-    relays = _alive("relay")
-    if not relays:
-        return "no relay of that service is running."
-    if all(relays):
-        return f"its relay waits for the {relays[0]}."
-    return "the relay has not come to it yet."
-
-
-def _waiting(
-    letters: Sequence[DeadLetter], tries: Sequence[FailedAttempt], replayed: Sequence[ReplayedMessage]
-) -> Waiting | None:
-    """What a message that failed here waits for, from the newest that is known of it."""
-    name = SERVICES[_service()]
-    waiting = [letter for letter in letters if letter.status == DeadLetter.Status.WAITING]
-    if waiting:
-        planned = {row.dead_letter_id: row for row in replayed if row.outcome == ReplayedMessage.Outcome.WAITING}
-        for letter in waiting:
-            if (row := planned.get(letter.pk)) and row.replay.state in ("running", "paused"):
-                text = f"Replay {row.replay_id} of the {name} is to send it again, and is {row.replay.state}."
-                return Waiting(service=_service(), text=text, link=_replay_page(row.replay_id))
-        error = one_line(_error(waiting[0].error_type, waiting[0].error_message), width=160)
-        text = f"A dead letter of the {name} waits for somebody: {error}"
-        return Waiting(service=_service(), text=text, link=_letter_page(waiting[0].pk))
-    now = timezone.now()
-    last = max(tries, key=lambda attempt: attempt.at, default=None)
-    settled = max(
-        (letter for letter in letters if letter.settled_at), key=lambda letter: letter.settled_at or now, default=None
-    )
-    if settled and settled.settled_at and not (last and last.at > settled.settled_at):
-        by, ago = printable(settled.settled_by), spell((now - settled.settled_at).total_seconds())
-        if settled.status == DeadLetter.Status.DISCARDED:
-            text = f"A dead letter of the {name} was discarded by {by} {ago} ago: nothing happens by itself any more."
-        else:
-            text = f"The {name} has sent it to itself again {ago} ago, for {by}; nothing has come of that yet."
-        return Waiting(service=_service(), text=text, link=_letter_page(settled.pk))
-    if last is None:
-        return None
-    tried = f"The {name} has tried it {_times(last.attempt)} ({one_line(last.error_type, width=80)})"
-    return Waiting(service=_service(), text=f"{tried}{_next(last, now)}")
-
-
-def _next(last: FailedAttempt, now: datetime) -> str:
-    if not last.retry_in:
-        return " and given it up: it is on its way to the dead letters."
-    try:
-        due = last.at + timedelta(seconds=delay_seconds(last.retry_in))
-    except ConfigurationError:  # from a release that wrote delays otherwise
-        return f", the next try comes after {last.retry_in}."
-    if due > now:
-        return f", next try in {spell((due - now).total_seconds())}."
-    missing = ": no consumer of it is running." if consumer_is_missing() else "."
-    return f", the next try was due {spell((now - due).total_seconds())} ago{missing}"
-
-
-def _alive(role: str) -> list[str]:
-    """What each living process of this role waits for; empty for one that waits for nothing."""
-    return list(Process.objects.alive().filter(role=role).values_list("circuit", flat=True))
+        found.waits_for = waiting.in_outbox(rows[0], timezone.now())
 
 
 def _event(
@@ -396,18 +347,6 @@ def _error(type_: str, message: str) -> str:
 def _cut(text: str) -> str:
     shown = printable(text[: _LONGEST_ERROR + 1])
     return shown if len(shown) <= _LONGEST_ERROR else shown[: _LONGEST_ERROR - 1] + "…"
-
-
-def _letter_page(pk: int) -> str:
-    return f"messaging/deadletter/{pk}/change/"
-
-
-def _replay_page(pk: int) -> str:
-    return f"messaging/replay/{pk}/change/"
-
-
-def _times(number: int) -> str:
-    return "once" if number == 1 else f"{number} times"
 
 
 def _service() -> str:

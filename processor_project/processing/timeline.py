@@ -5,7 +5,8 @@ from uuid import UUID
 from processing.ledger import NO_MESSAGE
 from processing.models import ProcessingRecord
 from timeline.event import Event, Story, Waiting
-from timeline.messaging_events import collect, consumer_is_missing
+from timeline.messaging_events import collect
+from timeline.waiting import consumer_is_missing
 
 
 def story(order_id: UUID, *, correlation_id: str = "", is_final: bool = False) -> Story | None:
