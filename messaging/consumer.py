@@ -18,7 +18,7 @@ from typing import Any
 from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
-from messaging import dead_letters, envelope, failpoints, failures, inbox, metrics, replays, topology
+from messaging import dead_letters, envelope, failpoints, inbox, metrics, replays, topology
 from messaging.batching import Rests
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
@@ -26,6 +26,7 @@ from messaging.database import database_is_away, refuse_what_would_not_be_kept, 
 from messaging.deliveries import Source, Subscription
 from messaging.envelope import Delivery
 from messaging.errors import BrokerUnavailableError, PermanentError
+from messaging.fingerprints import fingerprint_of, place_of
 from messaging.heartbeat import Heartbeat
 from messaging.message import Message
 from messaging.models import FailedAttempt
@@ -259,7 +260,7 @@ class Consumer:
 
     def _attempt(self, delivery: Delivery, error: Exception) -> FailedAttempt:
         type_ = delivery.type_among(self._handlers)
-        place = failures.place_of(error)
+        place = place_of(error)
         error_type = storable_text(type(error).__name__, 255)
         return FailedAttempt(
             step=FailedAttempt.Step.HANDLE,
@@ -271,7 +272,7 @@ class Consumer:
             error_type=error_type,
             error_message=storable_text(str(error), envelope.MAX_ERROR_MESSAGE),
             place=place,
-            fingerprint=failures.fingerprint_of(error_type, place, type_),
+            fingerprint=fingerprint_of(error_type, place, type_),
             retry_in="" if self._is_given_up(delivery, error) else self._config.retry_delays[delivery.failures],
         )
 

@@ -12,11 +12,12 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.db.models.functions import Length, Now
 
-from messaging import actions, failures, outbox
+from messaging import actions, outbox
 from messaging.conf import config
 from messaging.message import OutgoingMessage
 from messaging.models import DeadLetter, Replay
 from messaging.storable import storable_text
+from messaging.tally import Occurrence, Tally
 from messaging.topology import retry_exchange
 
 _FINGERPRINTS = uuid.UUID("0f9c4a51-3d0e-5f0b-8a55-6d1d9a3c2b10")
@@ -127,7 +128,7 @@ def store(failed: Sequence[FailedMessage]) -> None:
     rows.sort(key=lambda row: (row.fingerprint, row.failed_at))
     with transaction.atomic(), connection.cursor() as cursor:
         # The groups first, so that everybody takes the locks in one order.
-        tally = failures.Tally([row.occurrence for row in rows])
+        tally = Tally([row.occurrence for row in rows])
         # One chunk, unless the bodies are huge: PostgreSQL takes at most 1 GB in one statement.
         for chunk in _chunks(rows, size=lambda row: len(row.failed.body)):
             cursor.execute(_KNOWN, [[row.fingerprint for row in chunk]])
@@ -141,13 +142,13 @@ def store(failed: Sequence[FailedMessage]) -> None:
 @dataclass(frozen=True, slots=True)
 class _Row:
     failed: FailedMessage
-    occurrence: failures.Occurrence
+    occurrence: Occurrence
     fingerprint: uuid.UUID
     failed_at: datetime
 
 
-def _occurrence(f: FailedMessage) -> failures.Occurrence:
-    return failures.Occurrence(
+def _occurrence(f: FailedMessage) -> Occurrence:
+    return Occurrence(
         error_type=f.error_type,
         place=f.place,
         type=f.type,
@@ -269,7 +270,7 @@ def _chunks[T](items: Iterable[T], *, size: Callable[[T], int]) -> Iterator[list
         yield chunk
 
 
-def _columns(rows: Sequence[_Row], tally: failures.Tally) -> list[list[Any]]:
+def _columns(rows: Sequence[_Row], tally: Tally) -> list[list[Any]]:
     failed = [row.failed for row in rows]
     return [
         [row.fingerprint for row in rows],

@@ -15,7 +15,7 @@ from messaging.conf import config
 from messaging.database import database_is_away, refuse_what_would_not_be_kept
 from messaging.envelope import Delivery
 from messaging.errors import PermanentError
-from messaging.failures import place_of
+from messaging.fingerprints import place_of
 from messaging.message import Message
 from messaging.models import DeadLetter
 

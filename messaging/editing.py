@@ -9,9 +9,9 @@ from django.db.models.functions import Now
 from messaging import actions, dead_letters, dry_run, outbox
 from messaging.display import indented, printable
 from messaging.errors import InvalidMessageError, MessagingError
-from messaging.failures import subject_among_ours
 from messaging.models import DeadLetter, InboxMessage
 from messaging.storable import storable_text
+from messaging.subject import subject_among_ours
 
 
 class EditError(MessagingError):

@@ -18,7 +18,7 @@ from messaging.amqp import UNREADABLE_HEADERS, AnyProperties
 from messaging.conf import MessagingConfig
 from messaging.dead_letters import FailedMessage
 from messaging.errors import InvalidMessageError
-from messaging.failures import place_of
+from messaging.fingerprints import place_of
 from messaging.frames import Properties
 from messaging.message import Handler, Message
 from messaging.models import OutboxMessage

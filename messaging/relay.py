@@ -12,7 +12,7 @@ import psycopg
 from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
-from messaging import envelope, failpoints, failures, metrics, outbox, topology
+from messaging import envelope, failpoints, metrics, outbox, topology
 from messaging.batching import Rests
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
@@ -24,6 +24,7 @@ from messaging.outbox import Claimed
 from messaging.publisher import Fate, Publisher, Receipt
 from messaging.stopping import Stop
 from messaging.storable import storable_text
+from messaging.subject import subject_among_ours
 from observability.logs import info_each
 
 logger = logging.getLogger(__name__)
@@ -187,7 +188,7 @@ def _attempts(rows: Sequence[Claimed], receipts: Sequence[Receipt]) -> list[Fail
             step=FailedAttempt.Step.PUBLISH,
             message_id=row.message_id,
             type=row.type,
-            subject=failures.subject_among_ours(row.body, row.type),
+            subject=subject_among_ours(row.body, row.type),
             correlation_id=row.correlation_id,
             attempt=row.attempts,
             error_type="Refused",

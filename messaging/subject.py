@@ -4,6 +4,8 @@ from uuid import UUID
 
 import msgspec
 
+from messaging.conf import config
+
 _LONGEST = 64
 
 
@@ -26,3 +28,15 @@ def subject_of(body: bytes, field: str) -> str:
         return str(UUID(value))
     except ValueError:
         return value[:_LONGEST]
+
+
+def subject_among_ours(body: bytes, type: str) -> str:
+    """The business key of a message that this service takes or sends; "" when nobody has said where it stands.
+
+    What it takes says so in its handlers. For other types, which it sends, it is taken to stand where it always does.
+    """
+    handlers = config().handler_table
+    if handler := handlers.get(type):
+        return subject_of(body, handler.subject)
+    fields = {handler.subject for handler in handlers.values()}
+    return subject_of(body, fields.pop()) if len(fields) == 1 else ""

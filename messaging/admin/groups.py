@@ -18,10 +18,10 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from messaging import failures
+from messaging import failure_groups
 from messaging.admin_support import LightChangeList, ReadOnlyAdmin, RecentValuesFilter, TypeFilter, badge
 from messaging.display import one_line, printable
-from messaging.failures import GroupChangedError
+from messaging.failure_groups import GroupChangedError
 from messaging.models import FailureGroup, OperatorAction
 
 State = FailureGroup.State
@@ -33,9 +33,9 @@ SHOWN_LETTERS = 10
 SHOWN_HISTORY = 50
 LONGEST_NOTE = 10_000
 _DO: dict[str, tuple[Callable[..., FailureGroup], str]] = {
-    "take": (failures.take, "You look at it now."),
-    "resolve": (failures.resolve, "Resolved. It opens again by itself when this failure comes back."),
-    "reopen": (failures.reopen, "It is open again."),
+    "take": (failure_groups.take, "You look at it now."),
+    "resolve": (failure_groups.resolve, "Resolved. It opens again by itself when this failure comes back."),
+    "reopen": (failure_groups.reopen, "It is open again."),
 }
 
 
@@ -81,7 +81,7 @@ class GroupChangeList(LightChangeList):
         super().get_results(request)
         rows: list[Any] = list(self.result_list)
         ids = [row.pk for row in rows]
-        waiting, trends = failures.waiting(ids), failures.trends(ids, hours=LIST_HOURS)
+        waiting, trends = failure_groups.waiting(ids), failure_groups.trends(ids, hours=LIST_HOURS)
         for row in rows:
             row.waiting_now = waiting.get(row.pk, 0)
             row.trend = trends[row.pk]
@@ -210,7 +210,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             text = _given(request, "note", LONGEST_NOTE).replace("\r\n", "\n").strip()
             expected = _given(request, "expected", 2 * LONGEST_NOTE)
             try:
-                failures.note(group_id=group.pk, by=request.user.get_username(), text=text, expected=expected)
+                failure_groups.note(group_id=group.pk, by=request.user.get_username(), text=text, expected=expected)
             except GroupChangedError as error:
                 self.message_user(
                     request, f"{error} Both are shown below: save again what shall stay.", messages.WARNING
@@ -229,8 +229,8 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         return group
 
     def _page(self, request: HttpRequest, group: FailureGroup, *, note: str) -> HttpResponse:
-        newest = failures.newest_letters(group, limit=SHOWN_LETTERS)
-        trend = failures.trends([group.pk], hours=PAGE_HOURS)[group.pk]
+        newest = failure_groups.newest_letters(group, limit=SHOWN_LETTERS)
+        trend = failure_groups.trends([group.pk], hours=PAGE_HOURS)[group.pk]
         can_decide = self.has_decide_permission(request)
         context = {
             **self.admin_site.each_context(request),
@@ -239,13 +239,13 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "group": group,
             "sample": printable(group.sample),
             "state_kind": STATE_KINDS[State(group.state)],
-            "expected": failures.seen_state(group),
+            "expected": failure_groups.seen_state(group),
             "typed_note": note,
             "longest_note": LONGEST_NOTE,
             "can_decide": can_decide,
             "can_take": can_decide and not (group.state == State.TAKEN and group.owner == request.user.get_username()),
             "can_see_letters": request.user.has_perm("messaging.view_deadletter"),
-            "waiting": failures.waiting([group.pk]).get(group.pk, 0),
+            "waiting": failure_groups.waiting([group.pk]).get(group.pk, 0),
             "letters_url": letters_url(group),
             "letters": newest,
             "traceback": printable(newest[0].traceback) if newest else "",

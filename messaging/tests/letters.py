@@ -6,7 +6,7 @@ from uuid import uuid4
 
 from messaging import dead_letters
 from messaging.dead_letters import FailedMessage
-from messaging.models import DeadLetter
+from messaging.models import DeadLetter, FailureGroup
 
 NOON = datetime(2026, 5, 1, 12, tzinfo=UTC)
 LATER = NOON + timedelta(minutes=5)
@@ -38,3 +38,12 @@ def stored(**changes: Any) -> DeadLetter:
     message = failed(**changes)
     dead_letters.store([message])
     return DeadLetter.objects.get(message_id=message.message_id)
+
+
+def group() -> FailureGroup:
+    return FailureGroup.objects.get()
+
+
+def group_of(row: DeadLetter) -> int:
+    assert row.group_id is not None
+    return row.group_id

@@ -5,7 +5,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 
-from messaging import failures
+from messaging.fingerprints import fingerprint_of
 from messaging.models import FailedAttempt
 from messaging.tests.desk import staff_with, text
 from messaging.tests.letters import stored
@@ -64,7 +64,7 @@ def test_its_page_leads_to_the_failure_group_as_soon_as_there_is_one(client: Cli
     letter = stored(error_type="OSError")
     assert letter.group is not None
     known = attempt(fingerprint=letter.group.fingerprint)
-    unknown = attempt(fingerprint=failures.fingerprint_of("KeyError", "", "thing.happened"))
+    unknown = attempt(fingerprint=fingerprint_of("KeyError", "", "thing.happened"))
 
     assert f"/admin/messaging/failuregroup/{letter.group.pk}/change/" in text(client, f"{ATTEMPTS}{known.pk}/change/")
     assert "none yet" in text(client, f"{ATTEMPTS}{unknown.pk}/change/")

@@ -10,7 +10,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from messaging import dead_letters, failures
+from messaging import dead_letters, failure_groups
 from messaging.admin.groups import sparkline
 from messaging.models import DeadLetter, FailureGroup, OperatorAction
 from messaging.tests.desk import staff_with, text
@@ -57,8 +57,8 @@ class TestList:
         old, new = group_of(stored()), group_of(stored(error_type="KeyError", failed_at=LATER))
         taken = group_of(stored(error_type="TypeError", failed_at=LATER + timedelta(hours=1)))
         resolved = group_of(stored(error_type="OSError"))
-        failures.take(group_id=taken.pk, by="bert")
-        failures.resolve(group_id=resolved.pk, by="bert")
+        failure_groups.take(group_id=taken.pk, by="bert")
+        failure_groups.resolve(group_id=resolved.pk, by="bert")
         assert listed(client) == [taken.pk, new.pk, old.pk]
         assert listed(client, f"{GROUPS}?state=resolved") == [resolved.pk]
         assert len(listed(client, f"{GROUPS}?state=all")) == 4
@@ -87,7 +87,7 @@ class TestList:
     def test_it_finds_by_a_part_of_the_error_the_place_or_the_text(self, client: Client) -> None:
         group = group_of(stored(error_type="StockError", place="shop.stock.take", error_message="no such shelf"))
         stored()
-        failures.resolve(group_id=group.pk, by="bert")
+        failure_groups.resolve(group_id=group.pk, by="bert")
         for term in ("stocke", "shop.stock", "SHELF", group.fingerprint):
             assert listed(client, f"{GROUPS}?q={term}") == [group.pk]
         assert listed(client, f"{GROUPS}?q=nothing") == []
@@ -124,8 +124,8 @@ class TestPage:
         group = group_of(
             stored(error_type=EVIL, place=EVIL, error_message=EVIL, traceback=EVIL, release=EVIL, subject=EVIL)
         )
-        failures.take(group_id=group.pk, by=EVIL, reason=EVIL)
-        failures.note(group_id=group.pk, by=EVIL, text=f"{EVIL}\n</textarea>")
+        failure_groups.take(group_id=group.pk, by=EVIL, reason=EVIL)
+        failure_groups.note(group_id=group.pk, by=EVIL, text=f"{EVIL}\n</textarea>")
         for path in (GROUPS, page_of(group), ACTIONS, f"{ACTIONS}{OperatorAction.objects.latest('pk').pk}/change/"):
             page = text(client, path)
             assert EVIL not in page
@@ -148,7 +148,7 @@ class TestDeciding:
 
     def test_the_second_of_two_is_told_what_the_first_did(self, client: Client) -> None:
         group = group_of(stored())
-        failures.take(group_id=group.pk, by="bert")
+        failure_groups.take(group_id=group.pk, by="bert")
         page = decide(client, group, "resolve", seen="open:")
         assert "bert has begun to look at it" in page
         assert "Nothing was changed" in page
@@ -157,7 +157,7 @@ class TestDeciding:
 
     def test_the_form_says_what_was_seen(self, client: Client) -> None:
         group = group_of(stored())
-        failures.take(group_id=group.pk, by="bert")
+        failure_groups.take(group_id=group.pk, by="bert")
         assert 'name="expected" value="taken:bert"' in text(client, page_of(group))
 
     def test_enter_in_the_reason_presses_no_button(self, client: Client) -> None:
@@ -180,7 +180,7 @@ class TestDeciding:
 
     def test_a_note_that_another_has_changed_is_shown_beside_what_was_typed(self, client: Client) -> None:
         group = group_of(stored())
-        failures.note(group_id=group.pk, by="bert", text="of bert")
+        failure_groups.note(group_id=group.pk, by="bert", text="of bert")
         page = decide(client, group, "note", seen="", note="of anna")
         assert "bert has changed the note" in page
         assert "<p>of bert</p>" in page
@@ -226,7 +226,7 @@ class TestDeciding:
 class TestActions:
     def test_it_lists_what_was_done_with_links(self, client: Client) -> None:
         row = stored(subject="order-7")
-        failures.take(group_id=group_of(row).pk, by="bert", reason="mine")
+        failure_groups.take(group_id=group_of(row).pk, by="bert", reason="mine")
         OperatorAction.objects.create(
             by="carl", action="edit", dead_letter_id=row.pk, message_id=row.message_id, subject="order-7",
             detail={"diff": ["-a", "+b"]},

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from messaging import dead_letters, failures
+from messaging import dead_letters, failure_groups
 from messaging.models import DeadLetter, FailureGroup, OperatorAction
 from messaging.tests.letters import LATER, stored
 
@@ -78,8 +78,8 @@ class TestShow:
         one = group(
             error_type="\x1b[2J", place="\x1b", error_message="\x1b]0;x\x07", traceback="\x1b[2J", release="\x1b"
         )
-        failures.take(group_id=one.pk, by="\x1b")
-        failures.note(group_id=one.pk, by="\x1b", text="\x1b")
+        failure_groups.take(group_id=one.pk, by="\x1b")
+        failure_groups.note(group_id=one.pk, by="\x1b", text="\x1b")
         assert "\x1b" not in run("show", one.pk) + run("list")
 
     def test_json_has_what_was_done_too(self) -> None:

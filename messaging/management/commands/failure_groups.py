@@ -5,16 +5,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from messaging import failures
+from messaging import failure_groups
 from messaging.display import one_line, printable, table
 from messaging.management.operator import operator
 from messaging.management.replay_output import when as _time
 from messaging.models import FailureGroup, OperatorAction
 
 _DECISIONS: dict[str, tuple[str, Callable[..., FailureGroup]]] = {
-    "take": ("say that you look at it", failures.take),
-    "resolve": ("say that it is mended; it opens again by itself when it comes back", failures.resolve),
-    "reopen": ("say that nobody looks at it, or that it is not mended after all", failures.reopen),
+    "take": ("say that you look at it", failure_groups.take),
+    "resolve": ("say that it is mended; it opens again by itself when it comes back", failure_groups.resolve),
+    "reopen": ("say that nobody looks at it, or that it is not mended after all", failure_groups.reopen),
 }
 _STATES = ["unresolved", *FailureGroup.State.values, "all"]
 
@@ -55,7 +55,7 @@ class Command(BaseCommand):
                 self._show(_found(options["id"]), as_json=options["json"])
             case "note":
                 _found(options["id"])
-                failures.note(group_id=options["id"], by=options["by"], text=options["text"])
+                failure_groups.note(group_id=options["id"], by=options["by"], text=options["text"])
                 self.stdout.write(f"The note of failure group {options['id']} is kept.")
             case verb:
                 _found(options["id"])
@@ -71,7 +71,7 @@ class Command(BaseCommand):
             rows = rows.filter(state=options["state"])
         limit = max(options["limit"], 0) or None
         found = list(rows[: limit and limit + 1])
-        waiting = failures.waiting(group.pk for group in found)
+        waiting = failure_groups.waiting(group.pk for group in found)
         if options["json"]:
             for group in found[:limit]:
                 self.stdout.write(json.dumps(_as_json(group, waiting.get(group.pk, 0))))
@@ -86,10 +86,10 @@ class Command(BaseCommand):
             self.stdout.write(f"There are more than {limit}: raise --limit, or choose a --state.")
 
     def _show(self, group: FailureGroup, *, as_json: bool) -> None:
-        waiting = failures.waiting([group.pk]).get(group.pk, 0)
-        trend = failures.trends([group.pk], hours=24)[group.pk]
+        waiting = failure_groups.waiting([group.pk]).get(group.pk, 0)
+        trend = failure_groups.trends([group.pk], hours=24)[group.pk]
         actions = list(OperatorAction.objects.filter(group_id=group.pk, dead_letter_id=None)[:20])
-        newest = next(iter(failures.newest_letters(group, limit=1)), None)
+        newest = next(iter(failure_groups.newest_letters(group, limit=1)), None)
         if as_json:
             more = {
                 "last_24_hours": trend,
