@@ -17,8 +17,10 @@ from django.utils import timezone
 from dashboard import queues, rollup
 from dashboard.histogram import percentile
 from dashboard.pipeline import Pipeline
+from database.errors import statement_took_too_long
 from messaging import health
 from messaging.models import DeadLetter, FailureGroup, Replay, ReplayedMessage
+from observability.errors import in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +31,6 @@ GROUP_CAP = 1_000
 
 _GROUPS_SHOWN = 5
 _GROUPS_LOOKED_AT = 30
-_CANCELED = "57014"
 
 # The counts stop at the cap: an outbox that nobody empties may hold millions.
 _MESSAGING = """
@@ -215,6 +216,6 @@ def _ask_processes(snapshot: Snapshot) -> None:
 
 
 def _reason(error: Error) -> str:
-    if getattr(error.__cause__, "sqlstate", "") == _CANCELED:
+    if statement_took_too_long(error):
         return f"the database did not answer within {rollup.TIMEOUT_MS / 1000:g} s"
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return in_one_line(error)

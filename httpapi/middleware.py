@@ -8,7 +8,7 @@ from django.http.response import HttpResponseBase
 
 from httpapi.content_type import REFUSED
 from httpapi.parsers import cut_off, max_body_bytes, too_large
-from httpapi.problems import Problem, as_problem, database_is_away, not_found, problem_response, wants_html
+from httpapi.problems import Problem, as_problem, is_service_unavailable, not_found, problem_response, wants_html
 
 type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
@@ -47,7 +47,7 @@ class ProblemMiddleware:
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
         """For the views that are not REST framework's: the admin's, mostly."""
-        if database_is_away(exception):
+        if is_service_unavailable(exception):
             problem = as_problem(exception)
             assert problem is not None
             return problem_response(request, problem)

@@ -21,6 +21,9 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
+from database.errors import sqlstate
+from observability.errors import in_one_line
+
 logger = logging.getLogger(__name__)
 
 PROBLEM_JSON = "application/problem+json"
@@ -115,9 +118,9 @@ def as_problem(exc: Exception) -> Problem | None:
             return Problem(413, "The body is larger than this service takes.")
         case UnreadablePostError():
             return Problem(400, "The body could not be read to its end.")
-        case DatabaseError() | InterfaceError() if database_is_away(exc):
+        case DatabaseError() | InterfaceError() if is_service_unavailable(exc):
             # The text of a driver's error is for operators, not for clients.
-            logger.warning("database unavailable", extra={"error": (str(exc).strip().splitlines() or [""])[0]})
+            logger.warning("database unavailable", extra={"error": in_one_line(exc)})
             return Problem(
                 503,
                 "The database is not available. Nothing is known to be saved; try again later.",
@@ -126,13 +129,13 @@ def as_problem(exc: Exception) -> Problem | None:
     return None
 
 
-def database_is_away(error: Exception) -> bool:
+def is_service_unavailable(error: Exception) -> bool:
     """Whether it says nothing of the request: the database cannot be asked, or takes no writes, as a standby.
 
     A table that is missing is a mistake here, while a consumer waits for it (`messaging.database`).
     """
-    read_only = getattr(error.__cause__, "sqlstate", "") == "25006"
-    return isinstance(error, OperationalError | InterfaceError) or (isinstance(error, DatabaseError) and read_only)
+    is_read_only = isinstance(error, DatabaseError) and sqlstate(error) == "25006"
+    return is_read_only or isinstance(error, OperationalError | InterfaceError)
 
 
 def _headers(exc: exceptions.APIException) -> dict[str, str]:

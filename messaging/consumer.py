@@ -18,11 +18,12 @@ from typing import Any
 from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
+from database.errors import statement_took_too_long
 from messaging import dead_letters, envelope, failpoints, inbox, metrics, replays, topology
 from messaging.batching import Rests
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
-from messaging.database import database_is_away, refuse_what_would_not_be_kept, statement_took_too_long
+from messaging.database import database_is_away, refuse_what_would_not_be_kept
 from messaging.deliveries import Source, Subscription
 from messaging.envelope import Delivery
 from messaging.errors import BrokerUnavailableError, PermanentError

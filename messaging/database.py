@@ -6,6 +6,7 @@ import psycopg
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
 from psycopg.pq import TransactionStatus
 
+from database.errors import sqlstate
 from messaging.errors import ConfigurationError
 
 # SQLSTATE classes: 08 connection, 40 rollback (deadlock, serialization), 53 resources, 57P shutdown, 58 system,
@@ -48,18 +49,8 @@ def database_is_away(error: BaseException) -> bool:
     """
     if not isinstance(error, Error | psycopg.Error):
         return False
-    if (code := _sqlstate(error)) is not None:
+    if code := sqlstate(error):
         return code.startswith(_AWAY) or _OUTDATED in str(error)
     if any(refusal in str(error) for refusal in _REFUSALS):
         raise ConfigurationError(f"PostgreSQL refuses the credentials of DATABASE_URL: {str(error).strip()}") from error
     return isinstance(error, InterfaceError | OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
-
-
-def statement_took_too_long(error: BaseException) -> bool:
-    """Whether the database has ended a statement at its time limit, which may be the fault of what it was to do."""
-    return _sqlstate(error) == "57014"
-
-
-def _sqlstate(error: BaseException) -> str | None:
-    code: str | None = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
-    return code

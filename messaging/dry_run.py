@@ -10,6 +10,7 @@ from uuid import UUID
 import pika
 from django.db import DatabaseError, connection, transaction
 
+from database.errors import sqlstate
 from messaging import dead_letters, envelope, inbox, outbox
 from messaging.conf import config
 from messaging.database import database_is_away, refuse_what_would_not_be_kept
@@ -157,5 +158,5 @@ def _is_held(error: BaseException) -> bool:
     A time limit of ours has ended it (55P03 for a lock, 57014 for a statement), or a deadlock (40P01, 40001); or a
     table or column is not there (42P01, 42703), which a migration may have yet to bring.
     """
-    code = getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None)
-    return isinstance(error, DatabaseError) and code in ("55P03", "57014", "40P01", "40001", "42P01", "42703")
+    states = ("55P03", "57014", "40P01", "40001", "42P01", "42703")
+    return isinstance(error, DatabaseError) and sqlstate(error) in states

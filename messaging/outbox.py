@@ -17,6 +17,7 @@ from messaging.conf import config
 from messaging.message import OutgoingMessage
 from messaging.models import OutboxMessage
 from observability import context
+from observability.errors import in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def wake_relay() -> None:
     try:
         execute_alone(f"NOTIFY {CHANNEL}")
     except Error as error:
-        logger.info("relay not woken", extra={"error": (str(error).strip().splitlines() or [""])[0]})
+        logger.info("relay not woken", extra={"error": in_one_line(error)})
 
 
 class Claimed(Struct):

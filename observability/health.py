@@ -5,7 +5,6 @@ hold the one who asks. A check that still hangs from the last time is not starte
 """
 
 import logging
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -14,6 +13,8 @@ from typing import Any
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, connections
 from django.utils.module_loading import import_string
+
+from observability.errors import in_one_line
 
 logger = logging.getLogger(__name__)
 
@@ -24,8 +25,6 @@ DATABASE_TIMEOUT = 2
 """Seconds the database may take to accept a connection, and again to answer."""
 
 type Check = Callable[[], dict[str, Any]]
-
-_CREDENTIALS = re.compile(r"//[^/@\s]*@|(?<=password=)\S+", re.IGNORECASE)
 
 
 def database() -> dict[str, Any]:
@@ -91,7 +90,7 @@ class _Run:
             check: Check = import_string(self._path)
             self._result = {"status": "ok", **check()}
         except Exception as error:
-            self._result = {"status": "failed", "detail": _sentence(error)}
+            self._result = {"status": "failed", "detail": in_one_line(error)}
             logger.warning("health check failed", extra={"check": self._path, "error": self._result["detail"]})
         finally:
             connections.close_all()
@@ -108,10 +107,3 @@ def _run(path: str) -> _Run:
         if run is None or run.done:
             run = _runs[path] = _Run(path)
         return run
-
-
-def _sentence(error: Exception) -> str:
-    """What went wrong in one line, without the credentials that connection errors like to quote."""
-    text = str(error).strip().splitlines()
-    line = _CREDENTIALS.sub(lambda match: "//***@" if match[0].startswith("//") else "***", text[0]) if text else ""
-    return line[:300] or type(error).__name__

@@ -16,6 +16,7 @@ from django.db.models import Model, QuerySet
 from django.db.models.fields.json import KT
 from django.utils import timezone
 
+from database.errors import statement_took_too_long
 from messaging.conf import config
 from messaging.display import printable
 from messaging.envelope import PUBLISHED_AT
@@ -38,7 +39,6 @@ _SAME_REQUEST = 1000
 """A request may have brought a thousand orders, so among so many rows of its correlation id this order's are sought."""
 _LONGEST_ERROR = 1000
 _SAME_FAILURE = timedelta(minutes=1)
-_QUERY_CANCELED = "57014"
 _BY_REQUEST = "its correlation id alone: it may be about another order of the same request"
 
 
@@ -297,7 +297,7 @@ def _search_outbox(found: Found, subject: str, correlation_ids: Collection[str],
             rows = list(OutboxMessage.objects.raw(_SEARCH, [list(correlation_ids), subject.encode()]))
             cursor.execute("SET LOCAL statement_timeout TO DEFAULT")
     except OperationalError as error:
-        if getattr(error.__cause__, "sqlstate", None) != _QUERY_CANCELED:
+        if not statement_took_too_long(error):
             raise
         found.notes.append(
             f"The {SERVICES[_service()]}'s outbox is too long to be searched for it: it may still wait there."

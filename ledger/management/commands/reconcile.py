@@ -13,6 +13,7 @@ from ledger import report
 from ledger.book import Book, book
 from ledger.peer import FilePeer, HttpPeer, Peer, PeerError, export
 from ledger.reconciliation import DOUBLE, MISSING, Result, look, repair
+from observability.errors import in_one_line
 
 _HELP = """\
 Compares the books of the two services: every accepted order must be in one place.
@@ -64,8 +65,9 @@ class Command(BaseCommand):
         except (PeerError, OSError) as error:
             raise CommandError(str(error), returncode=2) from error
         except (OperationalError, InterfaceError, psycopg.OperationalError) as error:  # COPY raises the driver's own
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise CommandError(f"This service's database cannot be asked: {reason}", returncode=2) from error
+            raise CommandError(
+                f"This service's database cannot be asked: {in_one_line(error)}", returncode=2
+            ) from error
 
     def _export(self, name: str) -> None:
         with open(name, "w", encoding="utf-8") as file:

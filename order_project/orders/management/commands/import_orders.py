@@ -14,6 +14,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from observability.context import bind, new_correlation_id, new_traceparent
+from observability.errors import in_one_line
 from orders import imports
 from orders.batches import PlacedBatch, Refused
 from orders.imports import Chunk, ImportFailed, OrderFile
@@ -101,7 +102,7 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError(f"Stopped. {_so_far(summary)} {_AGAIN}", returncode=130) from None
         except DatabaseError as error:
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            reason = in_one_line(error)
             away = isinstance(error, OperationalError | InterfaceError)
             said = f"The database {'is not available' if away else 'refuses'}: {reason}. {_so_far(summary)} {_AGAIN}"
             raise CommandError(said, returncode=2) from error

@@ -1,0 +1,11 @@
+"""What PostgreSQL's errors mean, by their SQLSTATE."""
+
+
+def sqlstate(error: BaseException) -> str:
+    """That of psycopg's error, or of the one behind Django's; empty where there is none, as while connecting."""
+    return getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None) or ""
+
+
+def statement_took_too_long(error: BaseException) -> bool:
+    """Whether the database has ended a statement at its time limit, which may be the fault of what it was to do."""
+    return sqlstate(error) == "57014"
