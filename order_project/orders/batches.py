@@ -3,7 +3,7 @@
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -12,37 +12,22 @@ from uuid import UUID
 
 import orjson
 from django.utils import timezone
-from rest_framework.exceptions import ValidationError
 from uuid_utils.compat import uuid7
 
 from contracts.events import OrderCreated, OrderLine
 from database.statements import array, execute_prepared, refuse_to_nest
-from httpapi.problems import error, pointers
 from messaging import backpressure, failpoints, outbox
 from observability.context import current_correlation_id
 from orders import services
 from orders.metrics import ORDERS_ACCEPTED
 from orders.models import Order, OrderBatch, OrderItem
-from orders.new_order import NewOrder
-from orders.serializers import MAX_ORDERS_PER_BATCH, NewOrderSerializer
+from orders.new_order import MAX_ORDERS_PER_BATCH, Errors, NewOrder, Refused
 from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
 logger = logging.getLogger(__name__)
-
-type Errors = list[dict[str, str]]
-"""What is wrong with an order: `{pointer, detail}` each, as in the errors of `POST /orders`."""
-
-
-@dataclass(frozen=True, slots=True)
-class Refused:
-    """An order that does not hold."""
-
-    errors: Errors
-    sent: Any
-    """Tells it from others under the same Idempotency-Key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +44,6 @@ class PlacedBatch:
     @property
     def refused(self) -> int:
         return len(self.outcomes) - self.accepted
-
-
-def check(orders: Iterable[Any]) -> list[NewOrder | Refused]:
-    """Holds each of these, as they came out of JSON, against the rules of `POST /orders`."""
-    # One serializer for all: making it takes as long as checking a small order.
-    validate = NewOrderSerializer().run_validation
-    checked: list[NewOrder | Refused] = []
-    for sent in orders:
-        try:
-            valid = validate(sent)
-        except ValidationError as exc:
-            checked.append(Refused(list(pointers(exc.detail)) or [error("", "Invalid input.")], sent))
-        else:
-            checked.append(NewOrder(valid["customer_id"], [OrderLine(**item) for item in valid["items"]]))
-    return checked
 
 
 def place_batch(
@@ -233,8 +203,10 @@ def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None
         raise IdempotencyKeyReused
     orders = _as_first_answered([outcome for outcome in batch.outcomes if isinstance(outcome, str)])
     outcomes: list[OrderCreated | Errors] = [
+        orders[UUID(outcome)]
+        if isinstance(outcome, str)
         # jsonb has put the keys into an order of its own.
-        orders[UUID(outcome)] if isinstance(outcome, str) else [error(**wrong) for wrong in outcome]
+        else [{"pointer": wrong["pointer"], "detail": wrong["detail"]} for wrong in outcome]
         for outcome in batch.outcomes
     ]
     logger.info("batch replayed", extra={"batch_id": str(batch.id)})

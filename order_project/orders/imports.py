@@ -21,9 +21,9 @@ from msgspec import Struct
 
 from httpapi.parsers import max_body_bytes, parse_json
 from httpapi.problems import Problem, error
-from orders.batches import Errors, PlacedBatch, Refused, check, place_batch
-from orders.new_order import NewOrder, read_plain
-from orders.serializers import MAX_ORDERS_PER_BATCH
+from orders.batches import PlacedBatch, place_batch
+from orders.new_order import MAX_ORDERS_PER_BATCH, Errors, NewOrder, Refused, read_plain
+from orders.serializers import check_each
 from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders
 
 COLUMNS = ("order", "customer_id", "product_id", "quantity", "price")
@@ -130,7 +130,7 @@ class OrderFile:
                 f"{self.name} is being changed while it is imported. As it is now it is another file, of which every "
                 "order would be placed."
             )
-        checked = iter(check(one.sent for one in found if not isinstance(one.sent, NewOrder | Refused)))
+        checked = iter(check_each(one.sent for one in found if not isinstance(one.sent, NewOrder | Refused)))
         entries = [
             Entry(one.sent if isinstance(one.sent, NewOrder | Refused) else next(checked), one.line, one.item_lines)
             for one in found

@@ -1,7 +1,8 @@
-"""Reading an order that a client posts."""
+"""An order that a client wants to place: what it is once it has been read, and the fast way to read it."""
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated, Any
 
@@ -11,7 +12,11 @@ from msgspec import Meta, Raw, Struct
 
 from contracts.events import MONEY_DIGITS, MONEY_PLACES, OrderLine
 from httpapi.fields import MAX_INTEGER
-from orders.serializers import MAX_ORDERS_PER_BATCH, NewOrderSerializer
+
+MAX_ORDERS_PER_BATCH = 1000
+
+type Errors = list[dict[str, str]]
+"""What is wrong with an order: `{pointer, detail}` each, as in the errors of `POST /orders`."""
 
 
 class NewOrder(Struct, frozen=True):
@@ -21,17 +26,18 @@ class NewOrder(Struct, frozen=True):
     lines: list[OrderLine]
 
 
-def check(data: Any) -> NewOrder:
-    """The order in a parsed body. Raises ValidationError for one that does not hold."""
-    serializer = NewOrderSerializer(data=data)
-    serializer.is_valid(raise_exception=True)
-    valid = serializer.validated_data
-    return NewOrder(valid["customer_id"], [OrderLine(**item) for item in valid["items"]])
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An order that does not hold."""
+
+    errors: Errors
+    sent: Any
+    """Tells it from others under the same Idempotency-Key."""
 
 
-# What follows is for speed alone: an order that holds and has nothing special about it is read and checked in one go,
-# in a tenth of the time. All others are the serializer's, and so is every word about what is wrong. It need not
-# know all that may be said, only never take what the serializer would not, or otherwise.
+# What follows is for speed alone: a valid order with nothing special about it is read and checked in one go, in a tenth
+# of the time. All others are left to `serializers.check`, which alone says what is wrong. So this may refuse to read
+# any order, but must never accept one that the serializer refuses, nor read it in another way.
 
 # Limits below zero are for the system checks to refuse, which run later than this.
 _MOST_CHARACTERS = max(0, settings.MAX_TEXT_LENGTH)

@@ -10,8 +10,8 @@ from drf_spectacular.utils import OpenApiExample, OpenApiParameter, OpenApiRespo
 from httpapi.openapi import REQUEST_ID, header, problem_responses, retry_after
 from httpapi.pagination import NO_SUCH_PAGE
 from orders.models import Order
+from orders.new_order import MAX_ORDERS_PER_BATCH
 from orders.serializers import (
-    MAX_ORDERS_PER_BATCH,
     BatchSerializer,
     NewBatchSerializer,
     NewOrderSerializer,

@@ -22,7 +22,7 @@ from httpapi.query import parse_query
 from httpapi.renderers import EventStreamRenderer, JSONRenderer
 from orders import batches, new_order, openapi, pages, services, waiting
 from orders.models import Order
-from orders.new_order import NewOrder
+from orders.new_order import NewOrder, Refused
 from orders.serializers import (
     NewBatchSerializer,
     OrderFilters,
@@ -30,6 +30,8 @@ from orders.serializers import (
     as_json,
     as_placed,
     as_results,
+    check,
+    check_each,
 )
 from serving.waiting import Full, came_back, stream, wait
 
@@ -60,7 +62,7 @@ class OrderListView(ListAPIView[Order]):
     def post(self, request: Request) -> Response:
         key = idempotency_key(request.META)
         answer = place(
-            new_order.check(request.data),
+            check(request.data),
             path=request.path,
             user=request.user if request.user.is_authenticated else None,
             idempotency_key=key,
@@ -79,13 +81,13 @@ class OrderBatchView(APIView):
     @openapi.place_orders
     def post(self, request: Request) -> Response:
         key = idempotency_key(request.META)
-        orders: Sequence[NewOrder | batches.Refused] | None = None
+        orders: Sequence[NewOrder | Refused] | None = None
         if is_plain_json(request):
             orders = new_order.read_plain_batch(whole_body(request))
         if orders is None:
             new = NewBatchSerializer(data=request.data)
             new.is_valid(raise_exception=True)
-            orders = batches.check(new.validated_data["orders"])
+            orders = check_each(new.validated_data["orders"])
         try:
             batch = batches.place_batch(
                 orders=orders,

@@ -7,9 +7,9 @@ from rest_framework.test import APIClient
 
 from httpapi.parsers import parse_json
 from messaging.models import OutboxMessage
-from orders import batches
 from orders.models import Order, OrderBatch, OrderItem
-from orders.new_order import NewOrder
+from orders.new_order import NewOrder, Refused
+from orders.serializers import check_each
 from orders.tests.factories import body, item
 
 THREE = [body(customer_id=f"customer-{number}") for number in range(3)]
@@ -22,9 +22,9 @@ def post(orders: Any = None, key: str | None = None, **headers: str) -> Any:
     return APIClient().post("/orders/batch", {"orders": THREE if orders is None else orders}, headers=headers)
 
 
-def checked(orders: Any) -> list[NewOrder | batches.Refused]:
+def checked(orders: Any) -> list[NewOrder | Refused]:
     """As the view has them."""
-    return batches.check(parse_json(json.dumps(orders).encode()))
+    return check_each(parse_json(json.dumps(orders).encode()))
 
 
 def post_raw(raw: str | bytes, content_type: str = "application/json", **headers: str) -> Any:

@@ -16,8 +16,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from observability.context import bind, new_correlation_id, new_traceparent
 from observability.errors import in_one_line
 from orders import imports
-from orders.batches import PlacedBatch, Refused
+from orders.batches import PlacedBatch
 from orders.imports import Chunk, ImportFailed, OrderFile
+from orders.new_order import Refused
 from serving.garbage import spare_what_is_loaded
 
 _HELP = """\
