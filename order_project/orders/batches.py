@@ -6,7 +6,6 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -66,12 +65,13 @@ def place_batch(
     digest = None if idempotency_key is None else _digest(orders)
     holds = any(isinstance(order, NewOrder) for order in orders)
     if holds and (pressure := backpressure.refusing()):
-        if idempotency_key is None or not _is_known(placed_by, idempotency_key):
+        if idempotency_key is None or not services.is_known(OrderBatch, placed_by, idempotency_key):
             raise TakesNoOrders(pressure.retry_after)
         return _replay(placed_by, idempotency_key, digest)
     now = timezone.now()
     batch = PlacedBatch(
-        [order.errors if isinstance(order, Refused) else _created(order, now) for order in orders], replayed=False
+        [order.errors if isinstance(order, Refused) else services.order_created(order, now) for order in orders],
+        replayed=False,
     )
     # Whoever answers 201 after this has a commit behind it, not somebody's open transaction.
     refuse_to_nest()
@@ -91,16 +91,6 @@ def place_batch(
     return batch
 
 
-def _created(order: NewOrder, now: datetime) -> OrderCreated:
-    return OrderCreated(
-        order_id=uuid7(),
-        customer_id=order.customer_id,
-        items=order.lines,
-        total_amount=sum((line.quantity * line.price for line in order.lines), Decimal(0)),
-        created_at=now,
-    )
-
-
 def _placed(batch: PlacedBatch) -> list[OrderCreated]:
     return [outcome for outcome in batch.outcomes if isinstance(outcome, OrderCreated)]
 
@@ -110,7 +100,7 @@ def _digest(orders: Sequence[NewOrder | Refused]) -> bytes:
     digest = hashlib.sha256()
     for order in orders:
         if isinstance(order, NewOrder):
-            digest.update(services._digest(order.customer_id, order.lines))
+            digest.update(services.digest(order))
         else:
             # Not orjson: it takes no integer of more than 64 bits.
             digest.update(hashlib.sha256(json.dumps(order.sent, sort_keys=True, default=str).encode()).digest())
@@ -136,19 +126,10 @@ _PLACE = f"""
     ), free AS MATERIALIZED (
         SELECT * FROM given WHERE key IS NULL OR EXISTS (SELECT FROM batch)
     ), new AS MATERIALIZED (
-        SELECT (event->>'order_id')::uuid AS order_id, event, owner, correlation_id, now
+        SELECT (event->>'order_id')::uuid AS order_id, event, owner, now AS created_at, correlation_id,
+               NULL::text AS key, NULL::bytea AS digest
         FROM free, jsonb_array_elements(events) AS events (event)
-    ), placed AS (
-        INSERT INTO orders_order (id, placed_by_id, customer_id, total_amount, status, created_at, updated_at,
-                                  correlation_id)
-        SELECT order_id, owner, event->>'customer_id', (event->>'total_amount')::numeric, 'pending', now, now,
-               correlation_id
-        FROM new
-    ), lines AS (
-        INSERT INTO orders_orderitem (order_id, position, product_id, quantity, price)
-        SELECT order_id, number - 1, item->>'product_id', (item->>'quantity')::integer, (item->>'price')::numeric
-        FROM new, jsonb_array_elements(event->'items') WITH ORDINALITY AS items (item, number)
-    ), announced AS (
+    ), {services.KEEP_NEW}, announced AS (
         {_ANNOUNCE} FROM free, unnest(%s::uuid[], %s::bytea[]) AS messages (message_id, body)
     )
     SELECT mine, EXISTS (SELECT FROM free) FROM given"""
@@ -166,7 +147,7 @@ def _write(
     correlation_id = current_correlation_id()
     keyed: tuple[Any, ...] = (None, None, None, None)
     if idempotency_key is not None:
-        keyed = (idempotency_key, digest, _as_json(batch), _claim(owner, idempotency_key))
+        keyed = (idempotency_key, digest, _as_json(batch), services.claim("batches", owner, idempotency_key))
     messages = [services.announcement(order, correlation_id) for order in _placed(batch)]
     ids = array("uuid", [message.message_id for message in messages])
     bodies = array("bytea", [message.body for message in messages])
@@ -186,15 +167,6 @@ def _write(
 def _as_json(batch: PlacedBatch) -> str:
     outcomes = (str(outcome.order_id) if isinstance(outcome, OrderCreated) else outcome for outcome in batch.outcomes)
     return orjson.dumps(list(outcomes)).decode()
-
-
-def _claim(owner: int | None, idempotency_key: str) -> int:
-    """The number of the lock that stands for this key, which is not the one of a single order."""
-    return int.from_bytes(hashlib.sha256(f"batches:{owner or ''}:{idempotency_key}".encode()).digest()[:8], signed=True)
-
-
-def _is_known(placed_by: "User | None", idempotency_key: str) -> bool:
-    return OrderBatch.objects.filter(placed_by=placed_by, idempotency_key=idempotency_key).exists()
 
 
 def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None) -> PlacedBatch:

@@ -25,6 +25,10 @@ class NewOrder(Struct, frozen=True):
     customer_id: str
     lines: list[OrderLine]
 
+    @property
+    def total_amount(self) -> Decimal:
+        return sum((line.quantity * line.price for line in self.lines), Decimal(0))
+
 
 @dataclass(frozen=True, slots=True)
 class Refused:
@@ -111,15 +115,14 @@ def _is_each_there_once(body: bytes, orders: Sequence[_Order]) -> bool:
     )
 
 
-def _new_order(order: _Order) -> NewOrder | None:
+def _new_order(plain: _Order) -> NewOrder | None:
     lines = []
-    total = Decimal(0)
-    for item in order.items:
+    for item in plain.items:
         if not _PRICE.fullmatch(item.price):
             return None
         price = Decimal(bytes(item.price).decode())
         if not price:
             return None
-        total += item.quantity * price
         lines.append(OrderLine(product_id=item.product_id, quantity=item.quantity, price=price))
-    return NewOrder(order.customer_id, lines) if total < _LIMIT else None
+    order = NewOrder(plain.customer_id, lines)
+    return order if order.total_amount < _LIMIT else None

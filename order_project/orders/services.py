@@ -23,7 +23,8 @@ from observability.context import current_correlation_id
 from observability.logs import info_each
 from observability.metrics import observe_each
 from orders.metrics import ORDERS_ACCEPTED, ORDERS_FINAL, SECONDS_TO_FINAL
-from orders.models import Order, OrderItem
+from orders.models import Order, OrderBatch, OrderItem
+from orders.new_order import NewOrder
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -57,13 +58,7 @@ class Placed:
     replayed: bool
 
 
-def place_order(
-    *,
-    customer_id: str,
-    lines: Sequence[OrderLine],
-    placed_by: "User | None" = None,
-    idempotency_key: str | None = None,
-) -> Placed:
+def place_order(new: NewOrder, *, placed_by: "User | None" = None, idempotency_key: str | None = None) -> Placed:
     """Takes an order and announces it, in one transaction.
 
     With an `idempotency_key` (unique for each `placed_by`) the same order comes back however often it is sent; the
@@ -74,30 +69,24 @@ def place_order(
     A crash before the commit leaves nothing; after it the order is kept and will be announced, even if the client
     never got its answer.
     """
-    digest = _digest(customer_id, lines) if idempotency_key is not None else None
+    request_digest = digest(new) if idempotency_key is not None else None
     if pressure := backpressure.refusing():
-        if idempotency_key is None or not _is_known(placed_by, idempotency_key):
+        if idempotency_key is None or not is_known(Order, placed_by, idempotency_key):
             raise TakesNoOrders(pressure.retry_after)
-        return _replay(placed_by, idempotency_key, digest)
-    order = OrderCreated(
-        order_id=uuid7(),
-        customer_id=customer_id,
-        items=list(lines),
-        total_amount=sum((line.quantity * line.price for line in lines), Decimal(0)),
-        created_at=timezone.now(),
-    )
+        return _replay(placed_by, idempotency_key, request_digest)
+    order = order_created(new, timezone.now())
     # Whoever answers 201 after this has a commit behind it, not somebody's open transaction.
     refuse_to_nest()
     try:
-        _write(order, placed_by, idempotency_key, digest)
+        _write(order, placed_by, idempotency_key, request_digest)
     except IntegrityError as error:
         if idempotency_key is None or not _violates(error, IDEMPOTENCY_CONSTRAINT):
             raise
-        return _replay(placed_by, idempotency_key, digest)
+        return _replay(placed_by, idempotency_key, request_digest)
     outbox.wake_relay()
     failpoints.reach("orders.place.committed")
     ORDERS_ACCEPTED.inc()
-    logger.info("order accepted", extra={"order_id": str(order.order_id), "items": len(lines)})
+    logger.info("order accepted", extra={"order_id": str(order.order_id), "items": len(order.items)})
     return Placed(order=order, replayed=False)
 
 
@@ -134,6 +123,17 @@ def read_order(order_id: UUID) -> OrderState | None:
     return None
 
 
+def order_created(new: NewOrder, created_at: datetime) -> OrderCreated:
+    """The order with an id: as it is announced, kept and answered."""
+    return OrderCreated(
+        order_id=uuid7(),
+        customer_id=new.customer_id,
+        items=new.lines,
+        total_amount=new.total_amount,
+        created_at=created_at,
+    )
+
+
 def announcement(order: OrderCreated, correlation_id: str) -> OutgoingMessage:
     """The `order.created` of this order, with a message id of its own."""
     return OutgoingMessage(
@@ -155,48 +155,55 @@ def as_created(order: Order, items: Iterable[OrderItem]) -> OrderCreated:
     )
 
 
-def _digest(customer_id: str, lines: Sequence[OrderLine]) -> bytes:
+def digest(new: NewOrder) -> bytes:
     """The same for orders that mean the same, however their JSON was written: 46, 46.0 and 46.00 are one price."""
-    ordered = [customer_id, [[line.product_id, line.quantity, f"{line.price:.2f}"] for line in lines]]
+    ordered = [new.customer_id, [[line.product_id, line.quantity, f"{line.price:.2f}"] for line in new.lines]]
     return hashlib.sha256(orjson.dumps(ordered)).digest()
 
 
-# All of an order in one statement, and so in one transaction and one round trip. The rows come from the announcement:
-# what is announced is what is kept. The lock marks the key as being worked on until the statement ends, so that a
-# second request need not wait for it.
-_PLACE = f"""
-    WITH new AS MATERIALIZED (
-        SELECT (event->>'order_id')::uuid AS id, *
-        FROM (SELECT %s::jsonb AS event, %s::bigint AS owner, %s::text AS correlation_id,
-                     %s::text AS key, %s::bytea AS digest, %s::bigint AS claim) AS given
-        WHERE claim IS NULL OR pg_try_advisory_xact_lock(claim)
-    ), placed AS (
+# What `_PLACE` and `batches._PLACE` have in common: the rows of the orders in `new`, which has the columns order_id,
+# event, owner, created_at, correlation_id, key and digest. They come from the announcement: what is announced is what
+# is kept.
+KEEP_NEW = """
+    placed AS (
         INSERT INTO orders_order (id, placed_by_id, customer_id, total_amount, status, created_at, updated_at,
                                   correlation_id, idempotency_key, request_digest)
-        SELECT id, owner, event->>'customer_id', (event->>'total_amount')::numeric, 'pending',
-               (event->>'created_at')::timestamptz, (event->>'created_at')::timestamptz, correlation_id, key, digest
+        SELECT order_id, owner, event->>'customer_id', (event->>'total_amount')::numeric, 'pending', created_at,
+               created_at, correlation_id, key, digest
         FROM new
     ), lines AS (
         INSERT INTO orders_orderitem (order_id, position, product_id, quantity, price)
-        SELECT id, number - 1, item->>'product_id', (item->>'quantity')::integer, (item->>'price')::numeric
+        SELECT order_id, number - 1, item->>'product_id', (item->>'quantity')::integer, (item->>'price')::numeric
         FROM new, jsonb_array_elements(event->'items') WITH ORDINALITY AS items (item, number)
-    )
+    )"""
+
+# All of an order in one statement, and so in one transaction and one round trip. The lock marks the key as being worked
+# on until the statement ends, so that a second request need not wait for it.
+_PLACE = f"""
+    WITH new AS MATERIALIZED (
+        SELECT (event->>'order_id')::uuid AS order_id, (event->>'created_at')::timestamptz AS created_at, *
+        FROM (SELECT %s::jsonb AS event, %s::bigint AS owner, %s::text AS correlation_id,
+                     %s::text AS key, %s::bytea AS digest, %s::bigint AS claim) AS given
+        WHERE claim IS NULL OR pg_try_advisory_xact_lock(claim)
+    ), {KEEP_NEW}
     {outbox.ADD_ONE} FROM new RETURNING id"""
 
 
-def _write(order: OrderCreated, placed_by: "User | None", idempotency_key: str | None, digest: bytes | None) -> None:
+def _write(
+    order: OrderCreated, placed_by: "User | None", idempotency_key: str | None, request_digest: bytes | None
+) -> None:
     """Keeps the order and its announcement, committed. Raises IdempotencyKeyInUse; IntegrityError for a known key."""
     owner = placed_by.pk if placed_by else None
-    claim = None if idempotency_key is None else _claim(owner, idempotency_key)
+    lock = None if idempotency_key is None else claim("orders", owner, idempotency_key)
     message = announcement(order, current_correlation_id())
-    kept = (message.body.decode(), owner, message.correlation_id, idempotency_key, digest, claim)
+    kept = (message.body.decode(), owner, message.correlation_id, idempotency_key, request_digest, lock)
     if not execute_prepared(_PLACE, (*kept, *outbox.row(message))):
         raise IdempotencyKeyInUse
 
 
-def _claim(owner: int | None, idempotency_key: str) -> int:
-    """The number of the lock that stands for this key."""
-    return int.from_bytes(hashlib.sha256(f"orders:{owner or ''}:{idempotency_key}".encode()).digest()[:8], signed=True)
+def claim(scope: str, owner: int | None, idempotency_key: str) -> int:
+    """The number of the lock that stands for this key. Keys of another scope are other keys."""
+    return int.from_bytes(hashlib.sha256(f"{scope}:{owner or ''}:{idempotency_key}".encode()).digest()[:8], signed=True)
 
 
 def _violates(error: IntegrityError, constraint: str) -> bool:
@@ -204,13 +211,13 @@ def _violates(error: IntegrityError, constraint: str) -> bool:
     return diagnostics is not None and diagnostics.constraint_name == constraint
 
 
-def _is_known(placed_by: "User | None", idempotency_key: str) -> bool:
-    return Order.objects.filter(placed_by=placed_by, idempotency_key=idempotency_key).exists()
+def is_known(kept: type[Order] | type[OrderBatch], placed_by: "User | None", idempotency_key: str) -> bool:
+    return kept.objects.filter(placed_by=placed_by, idempotency_key=idempotency_key).exists()
 
 
-def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None) -> Placed:
+def _replay(placed_by: "User | None", idempotency_key: str, request_digest: bytes | None) -> Placed:
     order = Order.objects.get(placed_by=placed_by, idempotency_key=idempotency_key)
-    if order.request_digest is None or bytes(order.request_digest) != digest:
+    if order.request_digest is None or bytes(order.request_digest) != request_digest:
         raise IdempotencyKeyReused
     _count_replay(order.id)
     logger.info("order replayed", extra={"order_id": str(order.id)})

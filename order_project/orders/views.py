@@ -183,9 +183,7 @@ class OrderEventsView(OrderView):
 def place(order: NewOrder, *, path: str, user: "User | None", idempotency_key: str | None) -> Answer:
     """Places the order that was posted to this path. Raises Problem when it is not taken."""
     try:
-        placed = services.place_order(
-            customer_id=order.customer_id, lines=order.lines, placed_by=user, idempotency_key=idempotency_key
-        )
+        placed = services.place_order(order, placed_by=user, idempotency_key=idempotency_key)
     except _NOT_PLACED as error:
         raise _problem(error, of="order") from None
     headers = {"Location": f"{path}/{placed.order.order_id}"}

@@ -13,11 +13,13 @@ from django.utils import timezone
 from contracts.events import OrderLine, OrderProcessed
 from messaging.message import Message
 from orders.models import Order, OrderItem
+from orders.new_order import NewOrder
 
 LINES = [
     OrderLine(product_id="beans", quantity=2, price=Decimal("18.50")),
     OrderLine(product_id="filters", quantity=1, price=Decimal("9.00")),
 ]
+NEW_ORDER = NewOrder("customer-1", LINES)
 ONE_LINE = [OrderLine(product_id="beans", quantity=1, price=Decimal(1))]
 
 

@@ -158,7 +158,7 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     answers = []
     with transaction.atomic():
         with connection.cursor() as cursor:  # as the first request does before anything else
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [batches._claim(None, "key-1")])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.claim("batches", None, "key-1")])
         thread = threading.Thread(target=lambda: answers.append(in_thread(lambda: post(key="key-1"))))
         thread.start()
         thread.join(timeout=30)
@@ -194,7 +194,7 @@ def test_of_many_different_batches_at_once_under_one_key_one_is_placed():
 
 @pytest.mark.django_db(transaction=True)
 def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monkeypatch):
-    monkeypatch.setattr(batches, "_claim", lambda owner, idempotency_key: None)
+    monkeypatch.setattr(services, "claim", lambda scope, owner, idempotency_key: None)
 
     placed = at_once(8, lambda: batches.place_batch(orders=checked(THREE), idempotency_key="key-1"))
 

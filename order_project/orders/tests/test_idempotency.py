@@ -11,8 +11,9 @@ from rest_framework.test import APIClient
 from messaging.models import OutboxMessage
 from orders import services
 from orders.models import Order, OrderItem
+from orders.new_order import NewOrder
 from orders.services import IdempotencyKeyInUse
-from orders.tests.factories import LINES, ONE_LINE, body, item, outbox_without_room, verdict
+from orders.tests.factories import NEW_ORDER, ONE_LINE, body, item, outbox_without_room, verdict
 from orders.tests.threads import at_once, in_thread
 
 
@@ -148,9 +149,9 @@ def test_a_request_that_was_refused_leaves_its_key_free():
 @pytest.mark.django_db(transaction=True)
 def test_a_request_that_failed_midway_leaves_its_key_free():
     with outbox_without_room(), pytest.raises(IntegrityError, match="no_room"):
-        services.place_order(customer_id="c", lines=LINES, idempotency_key="key-1")
+        services.place_order(NEW_ORDER, idempotency_key="key-1")
 
-    assert not services.place_order(customer_id="c", lines=LINES, idempotency_key="key-1").replayed
+    assert not services.place_order(NEW_ORDER, idempotency_key="key-1").replayed
 
 
 @pytest.mark.parametrize("key", ["", " ", "a b", "a" * 256, "schlüssel", "tab\tkey", "\x7f"])
@@ -173,7 +174,7 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     answers = []
     with transaction.atomic():
         with connection.cursor() as cursor:  # as the first request does before anything else
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services._claim(None, "key-1")])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.claim("orders", None, "key-1")])
         thread = threading.Thread(target=lambda: answers.append(in_thread(lambda: post())))
         thread.start()
         thread.join(timeout=10)
@@ -209,9 +210,9 @@ def test_of_many_different_orders_at_once_under_one_key_one_is_placed():
 
 @pytest.mark.django_db(transaction=True)
 def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monkeypatch):
-    monkeypatch.setattr(services, "_claim", lambda owner, idempotency_key: None)
+    monkeypatch.setattr(services, "claim", lambda scope, owner, idempotency_key: None)
 
-    placed = at_once(8, lambda: services.place_order(customer_id="c", lines=LINES, idempotency_key="key-1"))
+    placed = at_once(8, lambda: services.place_order(NEW_ORDER, idempotency_key="key-1"))
 
     assert [result.replayed for result in placed].count(False) == 1
     assert {result.order.order_id for result in placed} == {Order.objects.get().id}
@@ -223,13 +224,7 @@ def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monk
 def test_many_keys_at_once_do_not_hold_each_other_back():
     def place(number: int) -> services.Placed | None:
         try:
-            return in_thread(
-                lambda: services.place_order(
-                    customer_id="c",
-                    lines=ONE_LINE,
-                    idempotency_key=f"key-{number}",
-                )
-            )
+            return in_thread(lambda: services.place_order(NewOrder("c", ONE_LINE), idempotency_key=f"key-{number}"))
         except IdempotencyKeyInUse:
             return None
 

@@ -13,7 +13,7 @@ from messaging.models import OutboxMessage
 from orders.ledger import announce_again, restore_items, restore_orders
 from orders.models import Order, OrderItem
 from orders.services import place_order
-from orders.tests.factories import LINES, make_order
+from orders.tests.factories import NEW_ORDER, make_order
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -54,7 +54,7 @@ def lines_of(order_id: UUID) -> list[tuple[str, int, Decimal]]:
 
 
 def placed(**of: Any) -> Order:
-    return Order.objects.get(id=place_order(customer_id="customer-1", lines=LINES, **of).order.order_id)
+    return Order.objects.get(id=place_order(NEW_ORDER, **of).order.order_id)
 
 
 def test_an_order_is_announced_again_as_it_was_and_by_a_new_message(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,13 +16,13 @@ from observability.context import bind
 from orders import batches, services
 from orders.models import Order, OrderItem
 from orders.new_order import NewOrder
-from orders.tests.factories import LINES, ONE_LINE, outbox_without_room
+from orders.tests.factories import NEW_ORDER, ONE_LINE, outbox_without_room
 from orders.tests.threads import in_another_thread
 
 
 @pytest.mark.django_db
 def test_it_keeps_the_order_with_its_items_in_their_order():
-    placed = services.place_order(customer_id="customer-1", lines=LINES)
+    placed = services.place_order(NEW_ORDER)
 
     order = Order.objects.get()
     assert order.id == placed.order.order_id
@@ -38,7 +38,7 @@ def test_it_keeps_the_order_with_its_items_in_their_order():
 @pytest.mark.django_db
 def test_it_announces_the_order_through_the_outbox():
     with bind(correlation_id="request-1"):
-        placed = services.place_order(customer_id="customer-1", lines=LINES)
+        placed = services.place_order(NEW_ORDER)
 
     message = OutboxMessage.objects.get()
     assert (message.type, message.routing_key, message.exchange) == ("order.created", "order.created", "orders")
@@ -58,10 +58,10 @@ def test_the_relay_is_called_once_it_is_committed_and_not_for_what_is_not(monkey
     seen: list[int] = []
     monkeypatch.setattr(outbox, "wake_relay", lambda: seen.append(in_another_thread(OutboxMessage.objects.count)))
 
-    services.place_order(customer_id="customer-1", lines=LINES)
-    batches.place_batch(orders=[NewOrder("customer-1", LINES)] * 3)
+    services.place_order(NEW_ORDER)
+    batches.place_batch(orders=[NEW_ORDER] * 3)
     with outbox_without_room(), pytest.raises(IntegrityError, match="no_room"):
-        services.place_order(customer_id="customer-1", lines=LINES)
+        services.place_order(NEW_ORDER)
 
     assert seen == [1, 4]
 
@@ -71,7 +71,7 @@ def test_nothing_is_kept_when_the_announcement_cannot_be_written():
     before = REGISTRY.get_sample_value("orders_accepted_total")
 
     with outbox_without_room(), pytest.raises(IntegrityError, match="no_room"):
-        services.place_order(customer_id="customer-1", lines=LINES)
+        services.place_order(NEW_ORDER)
 
     assert not Order.objects.exists()
     assert not OrderItem.objects.exists()
@@ -83,9 +83,9 @@ def test_nothing_is_kept_when_the_announcement_cannot_be_written():
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("lines", [1, 100])
 def test_it_takes_one_prepared_statement_however_many_items(lines):
-    services.place_order(customer_id="customer-1", lines=LINES)  # which prepares it
+    services.place_order(NEW_ORDER)  # which prepares it
     with round_trips() as asked:
-        services.place_order(customer_id="customer-1", lines=ONE_LINE * lines)
+        services.place_order(NewOrder("customer-1", ONE_LINE * lines))
 
     assert asked == ["run"]
 
@@ -95,7 +95,7 @@ def test_it_refuses_to_be_part_of_another_transaction():
     from django.db import transaction
 
     with pytest.raises(RuntimeError, match="durable"), transaction.atomic():
-        services.place_order(customer_id="customer-1", lines=LINES)
+        services.place_order(NEW_ORDER)
 
     assert not Order.objects.exists()
 
@@ -105,7 +105,7 @@ def test_it_counts_and_logs_the_order_with_its_id_and_without_what_was_ordered(c
     before = REGISTRY.get_sample_value("orders_accepted_total") or 0
     caplog.set_level(logging.INFO)
 
-    placed = services.place_order(customer_id="customer-1", lines=LINES)
+    placed = services.place_order(NEW_ORDER)
 
     assert REGISTRY.get_sample_value("orders_accepted_total") == before + 1
     (record,) = [record for record in caplog.records if record.name == "orders.services"]
@@ -118,6 +118,6 @@ def test_it_counts_and_logs_the_order_with_its_id_and_without_what_was_ordered(c
 def test_the_largest_order_that_the_limits_allow_fits_into_its_announcement():
     lines = [OrderLine(product_id="p" * 255, quantity=1, price=Decimal("9.99"))] * 1000
 
-    services.place_order(customer_id="c" * 255, lines=lines)
+    services.place_order(NewOrder("c" * 255, lines))
 
     assert len(OrderCreated.from_json(bytes(OutboxMessage.objects.get().body)).items) == 1000

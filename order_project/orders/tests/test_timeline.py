@@ -13,7 +13,7 @@ from rest_framework.permissions import IsAuthenticated
 from messaging.models import OperatorAction, OutboxMessage, Process
 from orders import services
 from orders.models import Order
-from orders.tests.factories import LINES, make_order
+from orders.tests.factories import NEW_ORDER, make_order
 from orders.tests.timelines import attempt, kinds, letter, place, read, theirs
 from timeline.views import OrderTimelineView
 
@@ -142,7 +142,7 @@ def test_the_outbox_of_a_final_order_is_not_searched(client, processor):
 def test_an_order_that_was_sent_again_says_so(client, processor):
     order = place(idempotency_key="key-1")
     for _ in range(2):
-        services.place_order(customer_id="customer-1", lines=LINES, idempotency_key="key-1")
+        services.place_order(NEW_ORDER, idempotency_key="key-1")
 
     timeline = read(client, order.id)
 

@@ -11,7 +11,7 @@ from messaging.models import DeadLetter, FailedAttempt
 from observability.context import bind
 from orders import services
 from orders.models import Order
-from orders.tests.factories import LINES
+from orders.tests.factories import NEW_ORDER
 
 
 def theirs(kind: str, at: datetime, **changes: Any) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def kinds(timeline: dict[str, Any]) -> list[str]:
 
 def place(correlation_id: str = "request-1", **of: Any) -> Order:
     with bind(correlation_id=correlation_id):
-        placed = services.place_order(customer_id="customer-1", lines=LINES, **of)
+        placed = services.place_order(NEW_ORDER, **of)
     return Order.objects.get(id=placed.order.order_id)
 
 
