@@ -9,27 +9,27 @@ from orders.new_order import read_plain
 from orders.serializers import as_json
 
 
-def place(request: PlainRequest) -> Answer | None:
+def fast_place(request: PlainRequest) -> Answer | None:
     """As `views.OrderListView.post` does."""
     key = views.idempotency_key(request.environ)
     order = read_plain(request.body)
     if order is None:
         return None
-    return views.place(order, path=request.path, user=request.user, idempotency_key=key)
+    return views.answer_placed(order, path=request.path, user=request.user, idempotency_key=key)
 
 
-def read(request: PlainRequest) -> Answer | None:
+def fast_read(request: PlainRequest) -> Answer | None:
     """As `views.OrderView.get` does for who does not wait."""
     order = services.read_order(UUID(request.path.rpartition("/")[2]))
     return order and Answer(200, as_json(order, order.items))
 
 
 FAST_VIEWS = [
-    FastView(method="POST", path=re.compile("/orders"), example="/orders", answer=place),
+    FastView(method="POST", path=re.compile("/orders"), example="/orders", answer=fast_place),
     FastView(
         method="GET",
         path=re.compile("/orders/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"),
         example="/orders/00000000-0000-7000-8000-000000000000",
-        answer=read,
+        answer=fast_read,
     ),
 ]

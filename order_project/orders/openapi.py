@@ -69,7 +69,7 @@ _BAD_PARAMETER = problem_responses(
     errors=[{"pointer": "?status", "detail": '"open" is not a valid choice.'}],
 )
 
-list_orders = extend_schema(
+list_orders_schema = extend_schema(
     operation_id="listOrders",
     tags=["Orders"],
     summary="List orders",
@@ -87,7 +87,7 @@ list_orders = extend_schema(
     ],
 )
 
-place_order = extend_schema(
+place_order_schema = extend_schema(
     operation_id="placeOrder",
     tags=["Orders"],
     summary="Place an order",
@@ -131,7 +131,7 @@ place_order = extend_schema(
 
 _TOO_MANY = f"A batch has at most {MAX_ORDERS_PER_BATCH} orders."
 
-place_orders = extend_schema(
+place_orders_schema = extend_schema(
     operation_id="placeOrders",
     tags=["Orders"],
     summary="Place many orders",
@@ -181,7 +181,7 @@ place_orders = extend_schema(
 _ORDER_ID = OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="As `POST` answered it.")
 _WHOLE_SECONDS = f"It must be a whole number of seconds, 0 to {settings.WAITING_MAX_SECONDS}."
 
-read_order = extend_schema(
+read_order_schema = extend_schema(
     operation_id="readOrder",
     tags=["Orders"],
     summary="Read an order",
@@ -241,7 +241,7 @@ _EVENT = {
     },
 }
 
-follow_order = extend_schema(
+follow_order_schema = extend_schema(
     operation_id="followOrder",
     tags=["Orders"],
     summary="Follow an order",

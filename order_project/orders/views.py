@@ -42,7 +42,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _NOT_PLACED = (services.IdempotencyKeyInUse, services.IdempotencyKeyReused, services.TakesNoOrders)
 
 
-@extend_schema_view(get=openapi.list_orders)
+@extend_schema_view(get=openapi.list_orders_schema)
 class OrderListView(ListAPIView[Order]):
     """Place an order, or read the orders newest first."""
 
@@ -58,10 +58,10 @@ class OrderListView(ListAPIView[Order]):
         wanted = parse_query(OrderFilters, self.request)
         return queryset.filter(**{OrderFilters.LOOKUPS[name]: value for name, value in wanted.items()})
 
-    @openapi.place_order
+    @openapi.place_order_schema
     def post(self, request: Request) -> Response:
         key = idempotency_key(request.META)
-        answer = place(
+        answer = answer_placed(
             check(request.data),
             path=request.path,
             user=request.user if request.user.is_authenticated else None,
@@ -78,7 +78,7 @@ class OrderBatchView(APIView):
     def get_view_name(self) -> str:
         return "Batch"
 
-    @openapi.place_orders
+    @openapi.place_orders_schema
     def post(self, request: Request) -> Response:
         key = idempotency_key(request.META)
         orders: Sequence[NewOrder | Refused] | None = None
@@ -119,7 +119,7 @@ class OrderView(APIView):
             raise Problem(404, "Order not found")
         return order
 
-    @openapi.read_order
+    @openapi.read_order_schema
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         wish = waiting.wish_of(request)
         order = self.read_order()
@@ -147,7 +147,7 @@ class OrderEventsView(OrderView):
     def get_view_name(self) -> str:
         return "Events"
 
-    @openapi.follow_order
+    @openapi.follow_order_schema
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         order = self.read_order()
         seen = request.META.get("HTTP_LAST_EVENT_ID")
@@ -180,7 +180,7 @@ class OrderEventsView(OrderView):
         return waiting.status_event(order) if order.status != Order.Status.PENDING else b""
 
 
-def place(order: NewOrder, *, path: str, user: "User | None", idempotency_key: str | None) -> Answer:
+def answer_placed(order: NewOrder, *, path: str, user: "User | None", idempotency_key: str | None) -> Answer:
     """Places the order that was posted to this path. Raises Problem when it is not taken."""
     try:
         placed = services.place_order(order, placed_by=user, idempotency_key=idempotency_key)

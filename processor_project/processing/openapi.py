@@ -56,7 +56,7 @@ _BAD_PARAMETER = problem_responses(
     errors=[{"pointer": "?outcome", "detail": '"done" is not a valid choice.'}],
 )
 
-list_records = extend_schema(
+list_records_schema = extend_schema(
     operation_id="listRecords",
     tags=["Records"],
     summary="List processing records",
@@ -71,7 +71,7 @@ list_records = extend_schema(
     examples=_ANSWERS,
 )
 
-read_record = extend_schema(
+read_record_schema = extend_schema(
     operation_id="readRecord",
     tags=["Records"],
     summary="Read a processing record",

@@ -14,7 +14,7 @@ from processing.models import ProcessingRecord
 from processing.serializers import RecordDetailSerializer, RecordFilters, RecordSerializer
 
 
-@extend_schema_view(get=openapi.list_records)
+@extend_schema_view(get=openapi.list_records_schema)
 class RecordListView(ListAPIView[ProcessingRecord]):
     """What was decided about the orders, newest first."""
 
@@ -31,7 +31,7 @@ class RecordListView(ListAPIView[ProcessingRecord]):
         return queryset.filter(**{RecordFilters.LOOKUPS[name]: value for name, value in wanted.items()})
 
 
-@extend_schema_view(get=openapi.read_record)
+@extend_schema_view(get=openapi.read_record_schema)
 class RecordView(RetrieveAPIView[ProcessingRecord]):
     """What was decided about one order."""
 
