@@ -9,7 +9,7 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from messaging.models import OutboxMessage
-from orders import imports
+from orders import imports, order_file
 from orders.models import Order, OrderBatch, OrderItem
 from orders.tests.factories import body
 
@@ -55,5 +55,5 @@ def assert_nothing_was_written() -> None:
 
 
 def in_chunks_of(monkeypatch: pytest.MonkeyPatch, orders: int, *, at_once: int = 4) -> None:
-    monkeypatch.setattr(imports, "MAX_ORDERS_PER_BATCH", orders)
+    monkeypatch.setattr(order_file, "MAX_ORDERS_PER_BATCH", orders)
     monkeypatch.setattr(imports, "_AT_ONCE", at_once)

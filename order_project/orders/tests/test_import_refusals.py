@@ -6,7 +6,7 @@ import os
 import pytest
 from django.db import ProgrammingError
 
-from orders import imports
+from orders import imports, order_file
 from orders.models import Order, OrderItem
 from orders.tests.conftest import HEADER
 from orders.tests.factories import body, item
@@ -201,7 +201,7 @@ def test_where_chunks_end_is_no_matter_of_how_large_an_order_may_be(csv, setting
     file = csv("1,c,beans,1,1", f"1,c,{'b' * 2000},1,1", "2,c,beans,1,1", "3,c,beans,1,1", "4,c,beans,1,1")
 
     def borders() -> list[list[int]]:
-        with imports.OrderFile(str(file), None) as opened:
+        with order_file.OrderFile(str(file), None) as opened:
             return [[entry.line for entry in chunk.entries] for chunk in opened.chunks()]
 
     usual = borders()
@@ -211,7 +211,7 @@ def test_where_chunks_end_is_no_matter_of_how_large_an_order_may_be(csv, setting
 
 
 def test_a_row_that_is_longer_than_any_may_be_says_so(csv, monkeypatch):
-    monkeypatch.setattr(imports, "_MAX_LINE_BYTES", 500)
+    monkeypatch.setattr(order_file, "_MAX_LINE_BYTES", 500)
 
     done = run(csv("1,c,beans,1,1", f"2,{'c' * 2000},beans,1,1"))
 

@@ -15,10 +15,10 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from observability.context import bind, new_correlation_id, new_traceparent
 from observability.errors import in_one_line
-from orders import imports
 from orders.batches import PlacedBatch
-from orders.imports import Chunk, ImportFailed, OrderFile
+from orders.imports import place_all
 from orders.new_order import Refused
+from orders.order_file import SUFFIXES, Chunk, ImportFailed, OrderFile
 from serving.garbage import spare_what_is_loaded
 
 _HELP = """\
@@ -64,7 +64,7 @@ class Command(BaseCommand):
         parser.formatter_class = _Formatter
         parser.add_argument("file", metavar="FILE")
         parser.add_argument(
-            "--format", choices=sorted(set(imports.SUFFIXES.values())), help="what it is, if its name does not say so"
+            "--format", choices=sorted(set(SUFFIXES.values())), help="what it is, if its name does not say so"
         )
         parser.add_argument("--dry-run", action="store_true", help="only check the orders")
         parser.add_argument("--errors", metavar="FILE", help="write all that is refused there, one JSON object a line")
@@ -99,7 +99,7 @@ class Command(BaseCommand):
                         bar.update(chunk.size)
                 else:
                     placed = partial(self._count, summary, bar)
-                    imports.place_all(file, chunks, on_placed=placed, on_wait=self._say_why)
+                    place_all(file, chunks, on_placed=placed, on_wait=self._say_why)
         except KeyboardInterrupt:
             raise CommandError(f"Stopped. {_so_far(summary)} {_AGAIN}", returncode=130) from None
         except DatabaseError as error:
