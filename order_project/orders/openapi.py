@@ -18,6 +18,7 @@ from orders.serializers import (
     OrderFilters,
     OrderSerializer,
 )
+from orders.waiting import whole_seconds
 
 NEW_ORDER: dict[str, Any] = {
     "customer_id": "customer-1",
@@ -63,6 +64,10 @@ _BATCH = {
     "refused": 1,
 }
 
+KEY_PATTERN = "^[!-~]{1,255}$"
+"""What an Idempotency-Key may be: visible ASCII characters."""
+KEY_IN_USE = "A request with this Idempotency-Key is still under way; ask again in a moment."
+
 _BAD_PARAMETER = problem_responses(
     422,
     details={422: '?status: "open" is not a valid choice.'},
@@ -101,7 +106,7 @@ place_order_schema = extend_schema(
             "Any text of your choice, new for each order, such as a UUID. The same key and order give the first "
             "answer again, however late; the same key with another order is refused (422). Keys belong to the user "
             "who sends them.",
-            pattern="^[!-~]{1,255}$",
+            pattern=KEY_PATTERN,
         ),
         header("Location", "The order's path.", of=[201], required=True, format="uri-reference"),
         header("Idempotent-Replayed", "Only when this is the first answer again.", of=[201], enum=["true"]),
@@ -120,7 +125,7 @@ place_order_schema = extend_schema(
             415,
             422,
             503,
-            details={409: "A request with this Idempotency-Key is still under way; ask again in a moment."},
+            details={409: KEY_IN_USE},
         ),
     },
     examples=[
@@ -147,7 +152,7 @@ place_orders_schema = extend_schema(
             "again, however late; the same key with another batch is refused (422), also with one in which only "
             "refused orders were mended. Keys belong to the user who sends them; those of batches and of single "
             "orders do not meet.",
-            pattern="^[!-~]{1,255}$",
+            pattern=KEY_PATTERN,
         ),
         header("Idempotent-Replayed", "Only when this is the first answer again.", of=[200], enum=["true"]),
         retry_after(409, 503),
@@ -166,7 +171,7 @@ place_orders_schema = extend_schema(
             422,
             503,
             details={
-                409: "A request with this Idempotency-Key is still under way; ask again in a moment.",
+                409: KEY_IN_USE,
                 422: f"/orders: {_TOO_MANY}",
             },
             errors=[{"pointer": "/orders", "detail": _TOO_MANY}],
@@ -179,7 +184,6 @@ place_orders_schema = extend_schema(
 )
 
 _ORDER_ID = OpenApiParameter("order_id", OpenApiTypes.UUID, OpenApiParameter.PATH, description="As `POST` answered it.")
-_WHOLE_SECONDS = f"It must be a whole number of seconds, 0 to {settings.WAITING_MAX_SECONDS}."
 
 read_order_schema = extend_schema(
     operation_id="readOrder",
@@ -216,7 +220,7 @@ read_order_schema = extend_schema(
             422,
             503,
             details={404: "Order not found"},
-            errors=[{"pointer": "?wait", "detail": _WHOLE_SECONDS}],
+            errors=[{"pointer": "?wait", "detail": whole_seconds()}],
         ),
     },
     examples=[

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.conf import settings
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
@@ -202,35 +203,36 @@ class BatchSerializer(serializers.Serializer[Any]):
 
 def as_json(order: Order | OrderState, items: Iterable[OrderItem | OrderLine]) -> dict[str, Any]:
     """The order as `OrderSerializer` declares it. Written out: field by field it would take ten times as long."""
-    return {
-        "id": str(order.id),
-        "customer_id": order.customer_id,
-        "items": [
-            {"product_id": item.product_id, "quantity": item.quantity, "price": float(item.price)} for item in items
-        ],
-        "total_amount": float(order.total_amount),
-        "status": order.status,
-        "error_message": order.error_message,
-        "created_at": timestamp(order.created_at),
-        "updated_at": timestamp(order.updated_at),
-    }
+    created_at, updated_at = timestamp(order.created_at), timestamp(order.updated_at)
+    return _as_json(order.id, order, items, order.status, order.error_message, created_at, updated_at)
 
 
 def as_placed(order: OrderCreated) -> dict[str, Any]:
     """The order as `as_json` shows it before anything has become of it."""
     placed_at = timestamp(order.created_at)
+    return _as_json(order.order_id, order, order.items, "pending", None, placed_at, placed_at)
+
+
+def _as_json(
+    id: UUID,
+    order: Order | OrderState | OrderCreated,
+    items: Iterable[OrderItem | OrderLine],
+    status: str,
+    error_message: str | None,
+    created_at: str,
+    updated_at: str,
+) -> dict[str, Any]:
     return {
-        "id": str(order.order_id),
+        "id": str(id),
         "customer_id": order.customer_id,
         "items": [
-            {"product_id": line.product_id, "quantity": line.quantity, "price": float(line.price)}
-            for line in order.items
+            {"product_id": item.product_id, "quantity": item.quantity, "price": float(item.price)} for item in items
         ],
         "total_amount": float(order.total_amount),
-        "status": "pending",
-        "error_message": None,
-        "created_at": placed_at,
-        "updated_at": placed_at,
+        "status": status,
+        "error_message": error_message,
+        "created_at": created_at,
+        "updated_at": updated_at,
     }
 
 

@@ -38,7 +38,7 @@ from serving.waiting import Full, came_back, stream, wait
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
 
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_IDEMPOTENCY_KEY = re.compile(openapi.KEY_PATTERN)
 _NOT_PLACED = (services.IdempotencyKeyInUse, services.IdempotencyKeyReused, services.TakesNoOrders)
 
 
@@ -204,11 +204,7 @@ def _problem(error: Exception, *, of: str) -> Problem:
     """What to answer when nothing was placed."""
     match error:
         case services.IdempotencyKeyInUse():
-            return Problem(
-                409,
-                "A request with this Idempotency-Key is still under way; ask again in a moment.",
-                headers={"Retry-After": "1"},
-            )
+            return Problem(409, openapi.KEY_IN_USE, headers={"Retry-After": "1"})
         case services.TakesNoOrders():
             return Problem(
                 503,

@@ -46,12 +46,16 @@ def wish_of(request: Request) -> Wish:
     given = request.query_params.get("wait")
     if given is not None:
         if not _SECONDS.fullmatch(given) or int(given) > most:
-            detail = f"It must be a whole number of seconds, 0 to {most}."
-            raise invalid([error("?wait", detail)])
+            raise invalid([error("?wait", whole_seconds())])
         return Wish(int(given))
     prefer = request.META.get("HTTP_PREFER")
     seconds = _preferred(prefer) if prefer else None
     return Wish() if seconds is None else Wish(min(seconds, most), preferred=True)
+
+
+def whole_seconds() -> str:
+    """What a `?wait` must be."""
+    return f"It must be a whole number of seconds, 0 to {settings.WAITING_MAX_SECONDS}."
 
 
 def _preferred(prefer: str) -> int | None:
