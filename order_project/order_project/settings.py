@@ -33,8 +33,6 @@ DATABASES = {
 
 # --- Limits of one order
 MAX_ITEMS_PER_ORDER = env.int("MAX_ITEMS_PER_ORDER", default=1000)
-MAX_TEXT_LENGTH = env.int("MAX_TEXT_LENGTH", default=255)
-MAX_MONEY_DIGITS = env.int("MAX_MONEY_DIGITS", default=12)
 API_MAX_BODY_BYTES = env.int("API_MAX_BODY_BYTES", default=1024 * 1024)
 # Django's own limit, for the admin's forms too, must not be the smaller one.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(API_MAX_BODY_BYTES, 2_621_440)

@@ -6,8 +6,6 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
-from contracts.events import MAX_TEXT, MONEY_DIGITS, MONEY_PLACES
-
 
 @register
 def limits(**kwargs: Any) -> list[CheckMessage]:
@@ -15,8 +13,6 @@ def limits(**kwargs: Any) -> list[CheckMessage]:
     found: list[CheckMessage] = []
     for name, least, most, check_id in (
         ("MAX_ITEMS_PER_ORDER", 1, 100_000, "orders.E001"),
-        ("MAX_TEXT_LENGTH", 1, MAX_TEXT, "orders.E002"),
-        ("MAX_MONEY_DIGITS", MONEY_PLACES + 1, MONEY_DIGITS, "orders.E003"),
         ("API_MAX_BODY_BYTES", 1, 100 * 1024 * 1024, "orders.E004"),
         ("WAITING_MAX_SECONDS", 0, 3600, "orders.E006"),
         ("WAITING_STREAM_SECONDS", 1, 24 * 3600, "orders.E007"),

@@ -10,10 +10,14 @@ import msgspec
 from django.conf import settings
 from msgspec import Meta, Raw, Struct
 
-from contracts.events import MONEY_DIGITS, MONEY_PLACES, OrderLine
+from contracts.events import MAX_TEXT, MONEY_DIGITS, MONEY_PLACES, OrderLine
 from httpapi.fields import MAX_INTEGER
 
 MAX_ORDERS_PER_BATCH = 1000
+# Never below zero: a system check refuses that, but runs later than this.
+MAX_ITEMS_PER_ORDER: int = max(0, settings.MAX_ITEMS_PER_ORDER)
+TOTAL_LIMIT = Decimal(10) ** (MONEY_DIGITS - MONEY_PLACES)
+"""The total of an order is below it."""
 
 type Errors = list[dict[str, str]]
 """What is wrong with an order: `{pointer, detail}` each, as in the errors of `POST /orders`."""
@@ -43,11 +47,7 @@ class Refused:
 # of the time. All others are left to `serializers.check`, which alone says what is wrong. So this may refuse to read
 # any order, but must never accept one that the serializer refuses, nor read it in another way.
 
-# Limits below zero are for the system checks to refuse, which run later than this.
-_MOST_CHARACTERS = max(0, settings.MAX_TEXT_LENGTH)
-_MOST_ITEMS = max(0, settings.MAX_ITEMS_PER_ORDER)
-
-type _Text = Annotated[str, Meta(max_length=_MOST_CHARACTERS, pattern=r"^[!-~]([ -~]*[!-~])?$")]
+type _Text = Annotated[str, Meta(max_length=MAX_TEXT, pattern=r"^[!-~]([ -~]*[!-~])?$")]
 
 
 class _Item(Struct, forbid_unknown_fields=True):
@@ -58,7 +58,7 @@ class _Item(Struct, forbid_unknown_fields=True):
 
 class _Order(Struct, forbid_unknown_fields=True):
     customer_id: _Text
-    items: Annotated[list[_Item], Meta(min_length=1, max_length=_MOST_ITEMS)]
+    items: Annotated[list[_Item], Meta(min_length=1, max_length=MAX_ITEMS_PER_ORDER)]
 
 
 class _Batch(Struct, forbid_unknown_fields=True):
@@ -68,7 +68,6 @@ class _Batch(Struct, forbid_unknown_fields=True):
 _ORDER = msgspec.json.Decoder(_Order)
 _BATCH = msgspec.json.Decoder(_Batch)
 _PRICE = re.compile(rb"[0-9]{1,%d}(\.[0-9]{1,%d})?" % (MONEY_DIGITS - MONEY_PLACES, MONEY_PLACES))
-_LIMIT = Decimal(10) ** (settings.MAX_MONEY_DIGITS - MONEY_PLACES)
 # Each key is there once for each batch, order or item. Without escapes none can be written in another way, so what
 # counts more is a key that is there twice, or a text that looks like one.
 _BATCH_KEYS = (b'"orders"',)
@@ -125,4 +124,4 @@ def _new_order(plain: _Order) -> NewOrder | None:
             return None
         lines.append(OrderLine(product_id=item.product_id, quantity=item.quantity, price=price))
     order = NewOrder(plain.customer_id, lines)
-    return order if order.total_amount < _LIMIT else None
+    return order if order.total_amount < TOTAL_LIMIT else None

@@ -12,12 +12,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self
 
-from django.conf import settings
 from msgspec import Struct
 
 from httpapi.parsers import max_body_bytes, parse_json
 from httpapi.problems import Problem, error
-from orders.new_order import MAX_ORDERS_PER_BATCH, Errors, NewOrder, Refused, read_plain
+from orders.new_order import MAX_ITEMS_PER_ORDER, MAX_ORDERS_PER_BATCH, Errors, NewOrder, Refused, read_plain
 from orders.serializers import check_each
 
 COLUMNS = ("order", "customer_id", "product_id", "quantity", "price")
@@ -257,7 +256,7 @@ class _Group:
         self._end = line.end
         self._size += len(line.text or b"")
         # However many rows it has: one more than are taken is enough to refuse it.
-        if len(self._items) > settings.MAX_ITEMS_PER_ORDER or self._size > max_body_bytes():
+        if len(self._items) > MAX_ITEMS_PER_ORDER or self._size > max_body_bytes():
             return
         values = dict(zip(at, (row[place] if place < len(row) else "" for place in at.values()), strict=True))
         here = f"/items/{len(self._items)}"

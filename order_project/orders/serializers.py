@@ -1,22 +1,20 @@
 """The order as JSON: how what a client sends is checked, and what a client gets."""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.conf import settings
 from drf_spectacular.utils import PolymorphicProxySerializer, extend_schema_field
 from rest_framework import serializers
 
-from contracts.events import MONEY_PLACES, OrderCreated, OrderLine
+from contracts.events import MAX_TEXT, MONEY_DIGITS, MONEY_PLACES, OrderCreated, OrderLine
 from httpapi.fields import MoneyField, StrictCharField, StrictIntegerField
 from httpapi.openapi import ProblemErrorSerializer
 from httpapi.problems import error, pointers
 from httpapi.serializers import Serializer
 from httpapi.timestamps import timestamp
 from orders.models import Order, OrderItem
-from orders.new_order import MAX_ORDERS_PER_BATCH, NewOrder, Refused
+from orders.new_order import MAX_ITEMS_PER_ORDER, MAX_ORDERS_PER_BATCH, TOTAL_LIMIT, NewOrder, Refused
 from orders.services import OrderState
 
 MAX_WRONG_ITEMS = 10
@@ -34,7 +32,7 @@ class NewItemsSerializer(serializers.ListSerializer[Any]):
     """
 
     def to_internal_value(self, data: Any) -> list[Any]:
-        if not isinstance(data, list) or not 1 <= len(data) <= settings.MAX_ITEMS_PER_ORDER:
+        if not isinstance(data, list) or not 1 <= len(data) <= MAX_ITEMS_PER_ORDER:
             refused: list[Any] = super().to_internal_value(data)
             return refused
         held: list[Any] = []
@@ -58,32 +56,31 @@ class NewItemSerializer(Serializer):
     class Meta:
         list_serializer_class = NewItemsSerializer
 
-    product_id = StrictCharField(max_length=settings.MAX_TEXT_LENGTH)
+    product_id = StrictCharField(max_length=MAX_TEXT)
     quantity = StrictIntegerField(min_value=1)
-    price = MoneyField(max_digits=settings.MAX_MONEY_DIGITS, positive=True)
+    price = MoneyField(max_digits=MONEY_DIGITS, positive=True)
 
 
 class NewOrderSerializer(Serializer):
     """What a client posts."""
 
-    customer_id = StrictCharField(max_length=settings.MAX_TEXT_LENGTH)
+    customer_id = StrictCharField(max_length=MAX_TEXT)
     items = NewItemSerializer(  # type: ignore[call-arg]  # the keywords are those of the list around it
         many=True,
         allow_empty=False,
-        max_length=settings.MAX_ITEMS_PER_ORDER,
+        max_length=MAX_ITEMS_PER_ORDER,
         help_text="Their total, quantity times price, has at most "
-        f"{settings.MAX_MONEY_DIGITS - MONEY_PLACES} digits before the point.",
+        f"{MONEY_DIGITS - MONEY_PLACES} digits before the point.",
         error_messages={"max_length": "An order has at most {max_length} items (MAX_ITEMS_PER_ORDER)."},
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         total = sum(item["quantity"] * item["price"] for item in attrs["items"])
-        limit = Decimal(10) ** (settings.MAX_MONEY_DIGITS - MONEY_PLACES)
-        if total >= limit:
+        if total >= TOTAL_LIMIT:
             raise serializers.ValidationError(
                 {
-                    "items": f"The total amount has more than {settings.MAX_MONEY_DIGITS} digits (MAX_MONEY_DIGITS): "
-                    f"it is {total:.2f} and must be below {limit}."
+                    "items": f"The total amount has more than {MONEY_DIGITS} digits: it is {total:.2f} and must be "
+                    f"below {TOTAL_LIMIT}."
                 }
             )
         return attrs
@@ -257,9 +254,7 @@ class OrderFilters(serializers.Serializer[Any]):
     }
 
     status = serializers.ChoiceField(choices=Order.Status.choices, required=False, help_text="Only these.")
-    customer_id = StrictCharField(
-        required=False, max_length=settings.MAX_TEXT_LENGTH, help_text="Exactly this customer."
-    )
+    customer_id = StrictCharField(required=False, max_length=MAX_TEXT, help_text="Exactly this customer.")
     created_after = serializers.DateTimeField(
         required=False, help_text="Placed later than this moment (ISO 8601; UTC unless it says otherwise)."
     )

@@ -160,10 +160,6 @@ def test_the_deployment_check_is_clean_with_production_settings():
     ("name", "value", "check_id"),
     [
         ("MAX_ITEMS_PER_ORDER", 0, "orders.E001"),
-        ("MAX_TEXT_LENGTH", 256, "orders.E002"),
-        ("MAX_TEXT_LENGTH", 0, "orders.E002"),
-        ("MAX_MONEY_DIGITS", 2, "orders.E003"),
-        ("MAX_MONEY_DIGITS", 13, "orders.E003"),
         ("API_MAX_BODY_BYTES", -1, "orders.E004"),
         ("WAITING_MAX_SECONDS", -1, "orders.E006"),
         ("WAITING_STREAM_SECONDS", 0, "orders.E007"),
