@@ -55,8 +55,9 @@ def place_batch(
 
     With an `idempotency_key` (unique for each `placed_by`, apart from the keys of single orders) the same batch comes
     back however often it is sent; the unique constraint decides, as it does for `place_order`. Raises
-    IdempotencyKeyInUse, IdempotencyKeyReused and TakesNoOrders in the same cases, and ValueError for more than
-    `MAX_ORDERS_PER_BATCH` orders or none. What was refused belongs to the batch: mended, it is another one.
+    IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders, RuntimeError and InvalidEvent in the same cases, and
+    ValueError for more than `MAX_ORDERS_PER_BATCH` orders or none. Refused orders are part of the batch: once they are
+    corrected it is another batch, which needs another key.
 
     A crash before the commit leaves nothing; after it all these orders are kept and will be announced.
     """

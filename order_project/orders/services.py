@@ -1,4 +1,7 @@
-"""What can be done with orders. Views, handlers and the admin all come through here."""
+"""Placing an order, reading it, and recording how the processor decided it.
+
+Orders are also written by `batches`, many at once, and by `ledger`, which restores lost ones.
+"""
 
 import hashlib
 import logging
@@ -62,9 +65,12 @@ def place_order(new: NewOrder, *, placed_by: "User | None" = None, idempotency_k
     """Takes an order and announces it, in one transaction.
 
     With an `idempotency_key` (unique for each `placed_by`) the same order comes back however often it is sent; the
-    unique constraint decides, so it holds for ever and under any race. Raises IdempotencyKeyInUse while another
-    request with the key is under way, IdempotencyKeyReused when the key was sent with another order, and TakesNoOrders
-    under back-pressure, when the settings say so; an order whose key is known comes back even then.
+    unique constraint decides, so it holds for ever and under any race.
+
+    Raises IdempotencyKeyInUse while another request with the key is under way, IdempotencyKeyReused when the key was
+    sent with another order, and TakesNoOrders under back-pressure, when the settings say so; an order whose key is
+    known comes back even then. Raises RuntimeError inside a transaction, and InvalidEvent when the announcement would
+    be longer than 4 MiB, which it can only be if MAX_ITEMS_PER_ORDER is raised.
 
     A crash before the commit leaves nothing; after it the order is kept and will be announced, even if the client
     never got its answer.
