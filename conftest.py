@@ -5,7 +5,19 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent
-NEED_DJANGO = {"dashboard", "database", "httpapi", "ledger", "messaging", "observability", "serving", "timeline"}
+NEED_DJANGO = {
+    "dashboard", "database", "desk", "httpapi", "ledger", "messaging", "observability", "serving", "timeline",
+}  # fmt: skip
+    "dashboard",
+    "database",
+    "desk",
+    "httpapi",
+    "ledger",
+    "messaging",
+    "observability",
+    "serving",
+    "timeline",
+}
 
 
 def pytest_configure(config: pytest.Config) -> None:

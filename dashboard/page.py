@@ -20,9 +20,9 @@ from dashboard.pipeline import Pipeline, pipeline
 from dashboard.rollup import MINUTES, Minute
 from dashboard.snapshot import CAP, GROUP_CAP, Snapshot, take
 from dashboard.verdict import Problem, judge
-from dashboard.words import capped, duration
+from dashboard.words import capped, duration_ms
+from desk.display import duration
 from messaging.conf import config
-from messaging.display import spell
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def context(request: HttpRequest) -> dict[str, Any]:
         found |= _plots(snapshot, shown, links)
         stale = snapshot.hour.oldest_count_at
         if stale is not None and snapshot.at - stale > timedelta(minutes=1):
-            found["stale"] = spell((snapshot.at - stale).total_seconds())
+            found["stale"] = duration((snapshot.at - stale).total_seconds())
     if shown is not None and snapshot.is_empty:
         found["empty"] = shown.empty(request)
     return found
@@ -149,7 +149,7 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
             figures.append(
                 Figure(
                     "the oldest waits for",
-                    spell(oldest[1]) if oldest else "–",
+                    duration(oldest[1]) if oldest else "–",
                     links.row(shown.model, oldest[0]) if oldest else "",
                     "waiting" if is_late else "",
                 )
@@ -160,7 +160,7 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
 
 def _times(title: str, within: Callable[..., float | None], url: str) -> Card:
     figures = [
-        Figure(f"p{share * 100:.0f}, last {label}", duration(time), url if time is not None else "")
+        Figure(f"p{share * 100:.0f}, last {label}", duration_ms(time), url if time is not None else "")
         for minutes, label in ((MINUTES, "hour"), (5, "5 min"))
         for share in (0.5, 0.95)
         for time in [within(share, minutes=minutes)]
@@ -172,7 +172,7 @@ def _messaging_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
     outbox, letters = snapshot.outbox_count, snapshot.dead_letters
     is_old = snapshot.outbox_age is not None and snapshot.outbox_age > config().outbox_max_age
     outbox_url = links.rows("messaging.outboxmessage")
-    outbox_age = "–" if snapshot.outbox_age is None else spell(snapshot.outbox_age)
+    outbox_age = "–" if snapshot.outbox_age is None else duration(snapshot.outbox_age)
     cards = [
         Card(
             "Outbox",
@@ -259,7 +259,7 @@ def _plots(snapshot: Snapshot, shown: Pipeline, links: _Links) -> dict[str, Any]
                     Figure(status.label, f"{minute.counts[status.name]:,}", link(minute, status.name))
                     for status in shown.statuses
                 ),
-                *(Figure("", duration(percentile(minute.took, share))) for share in (0.5, 0.95)),
+                *(Figure("", duration_ms(percentile(minute.took, share))) for share in (0.5, 0.95)),
             ),
         )
         for minute in reversed(minutes)

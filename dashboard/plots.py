@@ -8,7 +8,7 @@ from datetime import datetime
 from dashboard.histogram import Histogram, percentile
 from dashboard.pipeline import Pipeline
 from dashboard.rollup import Minute
-from dashboard.words import duration
+from dashboard.words import duration_ms
 
 HEIGHT = 100.0
 COLUMN = 10.0
@@ -100,14 +100,14 @@ def times(minutes: list[Minute], which: Callable[[Minute], Histogram], pipeline:
         shapes: tuple[Shape, ...] = ()
         title = f"{_clock(minute.start)}: none"
         if p50 is not None and p95 is not None:
-            title = f"{_clock(minute.start)}: p50 {duration(p50)}, p95 {duration(p95)}"
+            title = f"{_clock(minute.start)}: p50 {duration_ms(p50)}, p95 {duration_ms(p95)}"
             shapes = (
                 _shape("span", number, y(p95), max(_LEAST, y(p50) - y(p95))),
                 _shape("p95", number, y(p95) - 1, 2),
                 _shape("p50", number, y(p50) - 1, 2),
             )
         columns.append(Column(title, link(minute, "") if shapes else "", number * COLUMN, shapes))
-    grid = tuple(Line(100 * step / decades, duration(10.0 ** (first + step))) for step in range(decades + 1))
+    grid = tuple(Line(100 * step / decades, duration_ms(10.0 ** (first + step))) for step in range(decades + 1))
     description = (
         f"From p50 to p95 for each of the last {len(minutes)} minutes, on a logarithmic scale from {grid[0].label} to "
         f"{grid[-1].label}."

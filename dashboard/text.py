@@ -7,8 +7,8 @@ from typing import Any
 from dashboard.rollup import MINUTES, Minute
 from dashboard.snapshot import CAP, GROUP_CAP, Snapshot
 from dashboard.verdict import Verdict
-from dashboard.words import capped, duration
-from messaging.display import one_line, printable, spell, table
+from dashboard.words import capped, duration_ms
+from desk.display import duration, one_line, printable, table
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _ROLES = {"relay": "relays", "consume": "consumers"}
@@ -133,14 +133,14 @@ def _figures(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
         said = ", ".join(f"{counts[status.name]:,} {status.label}" for status in pipeline.statuses)
         note = "" if snapshot.hour is None or snapshot.hour.is_counted else " (still being counted)"
         yield f"{pipeline.many} {pipeline.happened}, last hour", said + note if snapshot.hour else "unknown"
-        yield pipeline.took, f"p50 {duration(snapshot.took(0.5))}, p95 {duration(snapshot.took(0.95))}"
+        yield pipeline.took, f"p50 {duration_ms(snapshot.took(0.5))}, p95 {duration_ms(snapshot.took(0.95))}"
         if pipeline.waits:
-            yield pipeline.waited, f"p50 {duration(snapshot.waited(0.5))}, p95 {duration(snapshot.waited(0.95))}"
+            yield pipeline.waited, f"p50 {duration_ms(snapshot.waited(0.5))}, p95 {duration_ms(snapshot.waited(0.95))}"
         if pipeline.count_open:
-            oldest = f", the oldest for {spell(snapshot.oldest_open[1])}" if snapshot.oldest_open else ""
+            oldest = f", the oldest for {duration(snapshot.oldest_open[1])}" if snapshot.oldest_open else ""
             open_count = "unknown" if snapshot.open_count is None else capped(snapshot.open_count, CAP)
             yield f"{pipeline.open_label} {pipeline.many}", open_count + oldest
-    oldest = f", the oldest for {spell(snapshot.outbox_age)}" if snapshot.outbox_age is not None else ""
+    oldest = f", the oldest for {duration(snapshot.outbox_age)}" if snapshot.outbox_age is not None else ""
     yield "outbox", ("unknown" if snapshot.outbox_count is None else capped(snapshot.outbox_count, CAP)) + oldest
     for role, label in _ROLES.items():
         yield f"{label} alive", "unknown" if snapshot.processes is None else f"{len(snapshot.processes[role]):,}"

@@ -6,8 +6,8 @@ from typing import Literal
 
 from dashboard.snapshot import CAP, Snapshot
 from dashboard.words import capped, number_of
+from desk.display import duration
 from messaging.conf import config
-from messaging.display import spell
 from messaging.models import Process
 
 _COMMANDS = {"relay": "python manage.py relay", "consume": "python manage.py consume"}
@@ -158,7 +158,7 @@ def _outbox(snapshot: Snapshot) -> Iterator[Problem]:
         count = snapshot.outbox_count or 0
         yield Problem(
             "waiting",
-            f"The oldest message in the outbox waits for {spell(snapshot.outbox_age)}, longer than {limit:g} s.",
+            f"The oldest message in the outbox waits for {duration(snapshot.outbox_age)}, longer than {limit:g} s.",
             f"{capped(count, CAP)} {'waits' if count == 1 else 'wait'} to be published. Rows with an error were "
             "refused by the broker, and the error says why; rows without one wait for a relay.",
             section="The outbox grows",
@@ -172,7 +172,7 @@ def _oldest_open(snapshot: Snapshot) -> Iterator[Problem]:
         row, seconds = snapshot.oldest_open
         yield Problem(
             "waiting",
-            f"The oldest {pipeline.open_label} {pipeline.one} waits for {spell(seconds)}, longer than "
+            f"The oldest {pipeline.open_label} {pipeline.one} waits for {duration(seconds)}, longer than "
             f"{pipeline.open_max_age:g} s.",
             pipeline.open_remedy,
             section=f"{pipeline.many.capitalize()} stay {pipeline.open_label}",

@@ -1,11 +1,11 @@
 """Figures as people read them."""
 
-from messaging.display import spell
+from desk.display import duration
 
 
-def duration(milliseconds: float | None) -> str:
-    """As `spell` has it; a dash for none."""
-    return "–" if milliseconds is None else spell(milliseconds / 1000)
+def duration_ms(milliseconds: float | None) -> str:
+    """As `duration` has it; a dash for none."""
+    return "–" if milliseconds is None else duration(milliseconds / 1000)
 
 
 def capped(number: int, cap: int) -> str:

@@ -11,8 +11,8 @@ from pathlib import Path
 from dev.environment import BIN, ROOT, SERVICES
 
 PACKAGES = [
-    "benchmarks", "contracts", "dashboard", "database", "dev", "httpapi", "ledger", "messaging", "observability",
-    "serving", "tests", "timeline", "torture",
+    "benchmarks", "contracts", "dashboard", "database", "desk", "dev", "httpapi", "ledger", "messaging",
+    "observability", "serving", "tests", "timeline", "torture",
 ]  # fmt: skip
 SHARED = [*PACKAGES, "conftest.py"]
 

@@ -47,7 +47,7 @@ SUITES = [
     Suite(
         "shared",
         ROOT,
-        ("dashboard", "database", "httpapi", "ledger", "messaging", "observability", "serving", "timeline"),
+        ("dashboard", "database", "desk", "httpapi", "ledger", "messaging", "observability", "serving", "timeline"),
     ),
     *(Suite(service.name, service.folder) for service in SERVICES),
     Suite("dev", ROOT, ("dev",)),

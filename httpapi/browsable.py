@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString, mark_safe
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from httpapi.badges import Kind
+from desk.badges import Kind
 from httpapi.service import Link
 
 type Cell = Callable[[Any, Mapping[str, Any]], str]

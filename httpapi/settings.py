@@ -10,6 +10,7 @@ from httpapi.permissions import api_permissions
 APPS = [
     # Before the apps whose templates it replaces: the admin and REST framework.
     "httpapi",
+    "desk",
     "unfold",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -124,7 +125,7 @@ def unfold_settings(
     def style(request: HttpRequest) -> str:
         from django.templatetags.static import static
 
-        return static("httpapi/desk.css")
+        return static("desk/desk.css")
 
     def icon(request: HttpRequest) -> str:
         from django.templatetags.static import static

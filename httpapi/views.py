@@ -11,8 +11,8 @@ from django.views.decorators.vary import vary_on_headers
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
 
+from desk.badges import Kind
 from httpapi import browsable
-from httpapi.badges import Kind
 from httpapi.problems import wants_html
 from httpapi.service import service
 from observability import views as observability

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 
 from django.utils import timezone
 
+from desk.display import table
 from httpapi.timestamps import timestamp
 from ledger.book import Book, Wrong
 from ledger.comparison import PLACES, Finding
 from ledger.reconciliation import DOUBLE, MISSING, Result
-from messaging.display import table
 
 _PLACES = {
     "outbox": "announced by the order service, not yet published",

@@ -6,8 +6,9 @@ import msgspec
 from django.db import transaction
 from django.db.models.functions import Now
 
+from desk.display import printable
 from messaging import actions, dead_letters, dry_run, outbox
-from messaging.display import indented, printable
+from messaging.display import indented
 from messaging.errors import InvalidMessageError, MessagingError
 from messaging.models import DeadLetter, InboxMessage
 from messaging.storable import storable_text

@@ -10,9 +10,9 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.module_loading import import_string
 
+from desk.display import duration
 from httpapi.timestamps import timestamp
 from messaging.conf import config
-from messaging.display import spell
 from timeline import peer
 from timeline.event import SERVICES, Event, Story, Waiting
 from timeline.waiting import consumer_is_missing
@@ -175,8 +175,8 @@ def _clocks_differ(events: Sequence[Event]) -> str:
     for cause, effect in (("accepted", "received"), ("accepted", "decided"), ("decided", "final")):
         if cause in at and effect in at:
             ahead = max(ahead, at[cause] - at[effect])
-    return spell(ahead.total_seconds()) if ahead else ""
+    return duration(ahead.total_seconds()) if ahead else ""
 
 
 def _ago(since: datetime) -> str:
-    return spell((timezone.now() - since).total_seconds())
+    return duration((timezone.now() - since).total_seconds())

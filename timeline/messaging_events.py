@@ -17,8 +17,8 @@ from django.db.models.fields.json import KT
 from django.utils import timezone
 
 from database.errors import statement_took_too_long
+from desk.display import printable
 from messaging.conf import config
-from messaging.display import printable
 from messaging.envelope import PUBLISHED_AT
 from messaging.models import (
     DeadLetter,

@@ -14,9 +14,9 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
-from messaging.admin_support import ReadOnlyAdmin
+from desk.admin import ReadOnlyAdmin
+from desk.display import duration, one_line
 from messaging.conf import config
-from messaging.display import one_line, spell
 from timeline.assembly import Timeline, timeline_of
 from timeline.event import SERVICES, Event
 
@@ -110,7 +110,7 @@ def shown(timeline: Timeline) -> dict[str, Any]:
         "is_pending": is_pending,
         "waits_link": _link(waits_for.service, waits_for.link) if waits_for and waits_for.link else None,
         "now_clock": _clock(now),
-        "now_gap": spell(since),
+        "now_gap": duration(since),
         "now_is_long": since >= LONG,
         "seconds": 5,
     }
@@ -130,7 +130,7 @@ def _rows(timeline: Timeline) -> Iterator[Row]:
             service=SERVICES[event.service],
             day="" if today == day else today,
             clock=_clock(event.at),
-            gap="" if step.seconds is None else spell(step.seconds),
+            gap="" if step.seconds is None else duration(step.seconds),
             is_long=step.seconds is not None and step.seconds >= LONG,
             word=_WORDS[event.severity],
             line=next(

@@ -5,8 +5,8 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
+from desk.display import duration, one_line, printable
 from messaging.conf import config, delay_seconds
-from messaging.display import one_line, printable, spell
 from messaging.errors import ConfigurationError
 from messaging.models import DeadLetter, FailedAttempt, OutboxMessage, Process, ReplayedMessage
 from timeline.event import SERVICES, Waiting, letter_page, outbox_page, replay_page
@@ -19,7 +19,7 @@ def consumer_is_missing() -> bool:
 
 def in_outbox(row: OutboxMessage, now: datetime) -> Waiting:
     """A message of it stands in the outbox."""
-    waits = spell((now - row.created_at).total_seconds())
+    waits = duration((now - row.created_at).total_seconds())
     return _here(f"It waits in the {_name()}'s outbox for {waits}: {_why(row, now)}", outbox_page(row.pk))
 
 
@@ -40,7 +40,7 @@ def after_failure(
         default=None,
     )
     if settled and not (last and last.at > settled[0]):
-        return _after_decision(settled[1], spell((now - settled[0]).total_seconds()))
+        return _after_decision(settled[1], duration((now - settled[0]).total_seconds()))
     if last is None:
         return None
     tried = f"The {_name()} has tried it {_times(last.attempt)} ({one_line(last.error_type, width=80)})"
@@ -78,14 +78,14 @@ def _next(last: FailedAttempt, now: datetime) -> str:
     except ConfigurationError:  # from a release that wrote delays otherwise
         return f", the next try comes after {last.retry_in}."
     if due > now:
-        return f", next try in {spell((due - now).total_seconds())}."
+        return f", next try in {duration((due - now).total_seconds())}."
     missing = ": no consumer of it is running." if consumer_is_missing() else "."
-    return f", the next try was due {spell((now - due).total_seconds())} ago{missing}"
+    return f", the next try was due {duration((now - due).total_seconds())} ago{missing}"
 
 
 def _why(row: OutboxMessage, now: datetime) -> str:
     if row.attempts:
-        soon = spell((row.available_at - now).total_seconds())
+        soon = duration((row.available_at - now).total_seconds())
         tried = f"the broker has taken it back {_times(row.attempts)} ({one_line(row.last_error, width=120)})"
         return f"{tried}, next try in {soon}." if row.available_at > now else f"{tried}, next try at once."
     relays = _alive("relay")

@@ -1,12 +1,12 @@
 import pytest
 
 from dashboard.histogram import percentile
-from dashboard.words import capped, duration, number_of
+from dashboard.words import capped, duration_ms, number_of
 
 
 def test_a_time_that_is_not_known_is_a_dash():
-    assert duration(None) == "–"
-    assert duration(250_000) == "4 min 10 s"
+    assert duration_ms(None) == "–"
+    assert duration_ms(250_000) == "4 min 10 s"
 
 
 def test_what_is_not_counted_further_says_so():

@@ -13,8 +13,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from messaging.admin_support import ReadOnlyAdmin, RecentValuesFilter
-from messaging.display import one_line, printable
+from desk.admin import ReadOnlyAdmin, RecentValuesFilter
+from desk.display import one_line, printable
 from messaging.models import OperatorAction
 
 

@@ -12,8 +12,9 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from messaging.admin_support import ReadOnlyAdmin, RecentValuesFilter, TypeFilter
-from messaging.display import one_line, printable
+from desk.admin import ReadOnlyAdmin, RecentValuesFilter
+from desk.display import one_line, printable
+from messaging.admin.filters import TypeFilter
 from messaging.models import FailedAttempt, FailureGroup
 
 

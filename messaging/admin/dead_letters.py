@@ -16,17 +16,20 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from desk.admin import RecentValuesFilter
+from desk.badges import Kind, badge
+from desk.display import one_line
+from messaging.admin.bodies import BodyAdmin
 from messaging.admin.editing import EditingAdmin
+from messaging.admin.filters import ErrorTypeFilter, TypeFilter
 from messaging.admin.settling import SettlingAdmin
-from messaging.admin_support import RecentValuesFilter, TypeFilter, badge
-from messaging.display import one_line
 from messaging.models import DeadLetter, FailureGroup, OperatorAction, ReplayedMessage
 
 SEARCHED_TEXTS = 10_000
 """Error texts have no index: only those of the newest so many dead letters are searched."""
 SHOWN_HISTORY = 50
 
-STATUS_KINDS = {
+STATUS_KINDS: dict[DeadLetter.Status, Kind] = {
     DeadLetter.Status.WAITING: "waiting",
     DeadLetter.Status.REPLAYED: "good",
     DeadLetter.Status.SUPERSEDED: "quiet",
@@ -89,18 +92,13 @@ class GroupFilter(admin.SimpleListFilter):
         return int(value)
 
 
-class ErrorTypeFilter(RecentValuesFilter):
-    title = "error type"
-    parameter_name = "error_type"
-
-
 class QueueFilter(RecentValuesFilter):
     title = "queue"
     parameter_name = "queue"
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(SettlingAdmin, EditingAdmin):
+class DeadLetterAdmin(SettlingAdmin, EditingAdmin, BodyAdmin):
     list_title = "Dead letters: messages that could not be handled"
     empty_list = "No dead letter waits: every message was handled, or somebody has settled it."
     not_listed = ("headers", "body", "traceback")

@@ -9,11 +9,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from desk.admin import ReadOnlyAdmin
+from desk.display import readable_size
 from messaging import editing
 from messaging.admin.forms import EditForm, SendForm
 from messaging.admin.trials import try_some
-from messaging.admin_support import ReadOnlyAdmin
-from messaging.display import SHOWN_IN_FULL, readable_size
+from messaging.display import SHOWN_IN_FULL
 from messaging.models import DeadLetter
 
 

@@ -18,15 +18,17 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from desk.admin import LightChangeList, ReadOnlyAdmin
+from desk.badges import Kind, badge
+from desk.display import one_line, printable
 from messaging import failure_groups
-from messaging.admin_support import LightChangeList, ReadOnlyAdmin, RecentValuesFilter, TypeFilter, badge
-from messaging.display import one_line, printable
+from messaging.admin.filters import ErrorTypeFilter, TypeFilter
 from messaging.failure_groups import GroupChangedError
 from messaging.models import FailureGroup, OperatorAction
 
 State = FailureGroup.State
 
-STATE_KINDS = {State.OPEN: "bad", State.TAKEN: "waiting", State.RESOLVED: "good"}
+STATE_KINDS: dict[State, Kind] = {State.OPEN: "bad", State.TAKEN: "waiting", State.RESOLVED: "good"}
 LIST_HOURS = 24
 PAGE_HOURS = 7 * 24
 SHOWN_LETTERS = 10
@@ -67,11 +69,6 @@ class StateFilter(admin.SimpleListFilter):
                 return queryset.filter(state__in=[State.OPEN, State.TAKEN])
             case state:
                 return queryset.filter(state=state)
-
-
-class ErrorTypeFilter(RecentValuesFilter):
-    title = "error type"
-    parameter_name = "error_type"
 
 
 class GroupChangeList(LightChangeList):

@@ -12,9 +12,10 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from desk.admin import ReadOnlyAdmin
+from desk.badges import Kind, badge
+from desk.display import one_line
 from messaging import health, replays
-from messaging.admin_support import ReadOnlyAdmin, badge
-from messaging.display import one_line
 from messaging.models import OperatorAction, Replay, ReplayedMessage
 
 State = Replay.State
@@ -24,14 +25,14 @@ PAGE = 50
 """So many messages are shown at once."""
 REFRESH_SECONDS = 2
 SHOWN_HISTORY = 50
-STATE_KINDS = {
+STATE_KINDS: dict[State, Kind] = {
     State.RUNNING: "waiting",
     State.PAUSED: "waiting",
     State.STOPPED: "bad",
     State.CANCELLED: "quiet",
     State.FINISHED: "good",
 }
-OUTCOME_KINDS = {
+OUTCOME_KINDS: dict[Outcome, Kind] = {
     Outcome.FAILED: "bad",
     Outcome.SENT: "waiting",
     Outcome.SKIPPED: "quiet",

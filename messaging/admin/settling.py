@@ -14,12 +14,12 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
+from desk.admin import ReadOnlyAdmin
+from desk.display import printable
 from messaging import dead_letters, replays
 from messaging.admin.forms import DiscardForm, ReplayForm
 from messaging.admin.trials import try_some
-from messaging.admin_support import ReadOnlyAdmin
 from messaging.conf import config
-from messaging.display import printable
 from messaging.models import DeadLetter, Replay
 
 ACTION_LIMIT = 10_000

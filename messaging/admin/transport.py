@@ -10,8 +10,11 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from messaging.admin_support import ReadOnlyAdmin, TypeFilter, badge
-from messaging.display import one_line, spell
+from desk.admin import ReadOnlyAdmin
+from desk.badges import badge
+from desk.display import duration, one_line
+from messaging.admin.bodies import BodyAdmin
+from messaging.admin.filters import TypeFilter
 from messaging.models import InboxMessage, OutboxMessage, Process
 
 
@@ -34,10 +37,9 @@ class DueFilter(admin.SimpleListFilter):
 
 
 @admin.register(OutboxMessage)
-class OutboxMessageAdmin(ReadOnlyAdmin):
+class OutboxMessageAdmin(BodyAdmin):
     list_title = "Outbox: messages the broker has not confirmed yet"
     empty_list = "The outbox is empty: everything that was committed is on the broker."
-    not_listed = ("headers", "body")
     newest_first = ("-id",)
     # The order in which the relay takes them.
     ordering = ("available_at", "id")
@@ -59,12 +61,12 @@ class OutboxMessageAdmin(ReadOnlyAdmin):
 
     @admin.display(description="waits for")
     def waits_for(self, row: OutboxMessage) -> str:
-        return spell((timezone.now() - row.created_at).total_seconds())
+        return duration((timezone.now() - row.created_at).total_seconds())
 
     @admin.display(description="next attempt")
     def next_attempt(self, row: OutboxMessage) -> str:
         seconds = (row.available_at - timezone.now()).total_seconds()
-        return f"in {spell(seconds)}" if seconds > 0 else "now"
+        return f"in {duration(seconds)}" if seconds > 0 else "now"
 
     @admin.display(description="last error")
     def error(self, row: OutboxMessage) -> str:
@@ -108,7 +110,7 @@ class ProcessAdmin(ReadOnlyAdmin):
 
     @admin.display(description="state")
     def alive(self, process: Process) -> SafeString:
-        return badge(*("alive", "good") if process.is_alive else ("gone", "bad"))
+        return badge("alive", "good") if process.is_alive else badge("gone", "bad")
 
     @admin.display(description="waits for")
     def waits_for(self, process: Process) -> str:
@@ -128,7 +130,7 @@ class ProcessAdmin(ReadOnlyAdmin):
 
 
 def _ago(moment: datetime) -> str:
-    return f"{spell((timezone.now() - moment).total_seconds())} ago"
+    return f"{duration((timezone.now() - moment).total_seconds())} ago"
 
 
 def _by_id[Q: QuerySet[Any]](queryset: Q, search_term: str) -> Q:

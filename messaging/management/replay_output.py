@@ -10,8 +10,8 @@ from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
 from tqdm import tqdm
 
+from desk.display import one_line, printable, table
 from messaging import replays
-from messaging.display import one_line, printable, table
 from messaging.health import missing_roles
 from messaging.models import Process, Replay, ReplayedMessage
 

@@ -11,8 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
+from desk.admin import CappedPaginator
 from messaging import dead_letters
-from messaging.admin_support import CappedPaginator
 from messaging.models import DeadLetter, InboxMessage, OutboxMessage, Process
 from messaging.tests.desk import LETTERS, ask, listed, staff_with, text
 from messaging.tests.letters import LATER, stored

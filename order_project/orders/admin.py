@@ -14,9 +14,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from httpapi.admin import IndexedDates
-from httpapi.badges import badge
-from messaging.admin_support import ReadOnlyAdmin
+from desk.admin import IndexedDates, ReadOnlyAdmin
+from desk.badges import badge
 from orders.models import Order, OrderBatch
 from orders.overview import STATUS_KINDS, first_order
 from timeline.page import TimelineAdmin
@@ -137,7 +136,6 @@ class OrderBatchAdmin(ReadOnlyAdmin):
     empty_list = "No batch has come with an Idempotency-Key yet."
     newest_first = ("-id",)
     not_listed = ("request_digest", "outcomes")
-    change_list_template = "admin/messaging/change_list.html"
     found_by = ("id",)
     list_display = ("id", "taken_at", "idempotency_key")
     ordering = newest_first

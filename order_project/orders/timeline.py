@@ -5,7 +5,7 @@ from uuid import UUID
 
 from django.db.models import Count
 
-from messaging.display import spell
+from desk.display import duration
 from orders.models import Order
 from timeline.event import Event, Story
 from timeline.messaging_events import collect
@@ -60,7 +60,7 @@ def _events(order: Any) -> list[Event]:
 
 
 def _ending(order: Order) -> str:
-    took = spell((order.updated_at - order.created_at).total_seconds())
+    took = duration((order.updated_at - order.created_at).total_seconds())
     if order.status == Order.Status.COMPLETED:
         return f"Completed {took} after it was accepted."
     return f"Failed {took} after it was accepted: {order.error_message}"

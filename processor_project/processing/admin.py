@@ -13,9 +13,8 @@ from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from httpapi.admin import IndexedDates
-from httpapi.badges import badge
-from messaging.admin_support import ReadOnlyAdmin
+from desk.admin import IndexedDates, ReadOnlyAdmin
+from desk.badges import badge
 from processing.models import ProcessingRecord
 from processing.overview import OUTCOME_KINDS
 

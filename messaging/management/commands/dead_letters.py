@@ -10,8 +10,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 from tqdm import tqdm
 
+from desk.display import one_line, printable, readable_size, table
 from messaging import dead_letters, dry_run, editing, replays
-from messaging.display import one_line, printable, readable_body, readable_size, table
+from messaging.display import readable_body
 from messaging.dry_run import DryRun, Verdict
 from messaging.management.operator import operator
 from messaging.management.replay_output import as_dict, raise_unless_handled, show, watch

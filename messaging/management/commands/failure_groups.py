@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from desk.display import one_line, printable, table
 from messaging import failure_groups
-from messaging.display import one_line, printable, table
 from messaging.management.operator import operator
 from messaging.management.replay_output import when as _time
 from messaging.models import FailureGroup, OperatorAction

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from desk.display import one_line, table
 from messaging import replays
-from messaging.display import one_line, table
 from messaging.management.operator import operator
 from messaging.management.replay_output import as_dict, raise_unless_handled, show, watch, when
 from messaging.models import Replay

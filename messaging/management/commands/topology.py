@@ -5,9 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from desk.display import table
 from messaging import topology, topology_diff
 from messaging.conf import MessagingConfig, config
-from messaging.display import table
 from messaging.errors import BrokerUnavailableError, ConfigurationError
 
 

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from messaging.display import printable, spell, table
+from desk.display import duration, printable, table
 from timeline.assembly import Step, Timeline, as_json, timeline_of
 from timeline.event import SERVICES
 
@@ -56,6 +56,6 @@ class Command(BaseCommand):
 def _line(step: Step) -> tuple[str, ...]:
     event = step.event
     at = f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S.%f}"[:-3]
-    after = "" if step.seconds is None else f"+{spell(step.seconds)}"
+    after = "" if step.seconds is None else f"+{duration(step.seconds)}"
     shown = [f"{name}: {event.detail[name]}" for name in _SHOWN if name in event.detail]
     return at, after, SERVICES[event.service], printable(event.title), " ".join(printable("; ".join(shown)).split())

@@ -1,4 +1,4 @@
-"""`{% load messaging %}{% time_window cl as window %}`: the times that a list of the admin is limited to."""
+"""`{% load desk %}{% time_window cl as window %}`: the times that a list of the admin is limited to."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -1,0 +1,68 @@
+"""How the admin shows the body and the headers of a message."""
+
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path, reverse
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from desk.admin import ReadOnlyAdmin
+from desk.display import printable, readable_size
+from messaging.display import readable_body
+
+
+class BodyAdmin(ReadOnlyAdmin):
+    """For the admin of rows that keep a message."""
+
+    not_listed: ClassVar[tuple[str, ...]] = ("headers", "body")
+
+    def get_urls(self) -> list[URLPattern]:
+        view = self.admin_site.admin_view(self.body_view)
+        name = f"messaging_{self.opts.model_name}_body"
+        return [path("<path:object_id>/body/", view, name=name), *super().get_urls()]
+
+    def body_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """The body byte for byte, as a file to save; never anything a browser would run."""
+        row: Any = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if row is None:
+            raise Http404
+        return HttpResponse(
+            bytes(row.body),
+            content_type="application/octet-stream",
+            headers={
+                "Content-Disposition": f'attachment; filename="{row.message_id}.body"',
+                "X-Content-Type-Options": "nosniff",
+            },
+        )
+
+    @admin.display(description="body")
+    def shown_body(self, row: Any) -> SafeString:
+        body = readable_body(bytes(row.body))
+        if body.kind == "empty":
+            return format_html('<span class="desk-muted">{}</span>', "no body at all")
+        size = readable_size(body.size)
+        url = reverse(f"admin:messaging_{self.opts.model_name}_body", args=[row.pk], current_app=self.admin_site.name)
+        return format_html(
+            '<p class="desk-muted">{} · <a class="desk-link" href="{}">Download</a></p>'
+            '<pre class="desk-text" tabindex="0">{}</pre>',
+            f"{body.kind}, {size}" + (", the beginning of it" if body.is_cut else ""),
+            url,
+            body.text,
+        )
+
+    @admin.display(description="headers")
+    def shown_headers(self, row: Any) -> SafeString:
+        if not row.headers:
+            return format_html('<span class="desk-muted">{}</span>', "none")
+        lines = format_html_join(
+            "",
+            '<tr><th scope="row">{}</th><td class="desk-mono">{}</td></tr>',
+            ((printable(name), printable(str(value))) for name, value in sorted(row.headers.items())),
+        )
+        return format_html('<table class="desk-table">{}</table>', lines)
