@@ -8,16 +8,6 @@ ROOT = Path(__file__).parent
 NEED_DJANGO = {
     "dashboard", "database", "desk", "httpapi", "ledger", "messaging", "observability", "serving", "timeline",
 }  # fmt: skip
-    "dashboard",
-    "database",
-    "desk",
-    "httpapi",
-    "ledger",
-    "messaging",
-    "observability",
-    "serving",
-    "timeline",
-}
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dashboard.snapshot import CAP, Snapshot
-from dashboard.words import capped, number_of
-from desk.display import duration
+from dashboard.words import capped
+from desk.display import duration, number_of
 from messaging.conf import config
 from messaging.models import Process
 

@@ -11,8 +11,3 @@ def duration_ms(milliseconds: float | None) -> str:
 def capped(number: int, cap: int) -> str:
     """`1,234`; `10,000+` when it was not counted further."""
     return f"{cap:,}+" if number > cap else f"{number:,}"
-
-
-def number_of(number: int, what: str) -> str:
-    """`1 order`, `2 orders`."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"

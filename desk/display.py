@@ -2,7 +2,10 @@
 
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from django.utils import timezone
 
 # Everything that moves the cursor, rings, hides or reorders: C0 and C1 controls but tab and newline, and the marks
 # that turn the direction of text.
@@ -23,8 +26,23 @@ def one_line(text: str, *, width: int) -> str:
 def readable_size(size: int) -> str:
     """`812 bytes`, `3.4 kB`, `16.0 MB`."""
     if size < 1000:
-        return f"{size} byte{'' if size == 1 else 's'}"
+        return number_of(size, "byte")
     return f"{size / 1000:.1f} kB" if size < 1_000_000 else f"{size / 1_000_000:.1f} MB"
+
+
+def number_of(number: int, what: str) -> str:
+    """`1 order`, `2,000 orders`."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def to_the_second(time: datetime) -> str:
+    """`2024-05-01 12:30:59`, local time. The admin's own format leaves out the seconds."""
+    return f"{timezone.localtime(time):%Y-%m-%d %H:%M:%S}"
+
+
+def to_the_millisecond(time: datetime) -> str:
+    """`2024-05-01 12:30:59.123`, local time: many things happen within a second."""
+    return f"{timezone.localtime(time):%Y-%m-%d %H:%M:%S.%f}"[:-3]
 
 
 def duration(seconds: float) -> str:
@@ -50,3 +68,9 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
         "  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)).rstrip()[:total]
         for line in (header, *rows)
     ]
+
+
+def facts(values: Mapping[str, object]) -> list[str]:
+    """Lines of names and what they are, printable."""
+    width = max(map(len, values)) + 2
+    return [f"{printable(name):<{width}}{printable(str(value))}" for name, value in values.items()]

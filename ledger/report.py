@@ -3,9 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from django.utils import timezone
-
-from desk.display import table
+from desk.display import number_of, table, to_the_second
 from httpapi.timestamps import timestamp
 from ledger.book import Book, Wrong
 from ledger.comparison import PLACES, Finding
@@ -61,7 +59,7 @@ def as_json(result: Result, book: Book, *, limit: int, repaired: int) -> Iterato
 def as_text(result: Result, book: Book, *, older_than: str, limit: int, repaired: int | None) -> Iterator[str]:
     """Lines: what is where, what is wrong, and what to do about it. `repaired` is None when nobody has tried."""
     if repaired is not None:
-        yield f"Mended {_orders(repaired)}."
+        yield f"Mended {number_of(repaired, 'order')}."
         yield ""
     rows = [
         (
@@ -76,12 +74,12 @@ def as_text(result: Result, book: Book, *, older_than: str, limit: int, repaired
     for kind in (*MISSING, *DOUBLE):
         if number := result.orders(kind):
             yield ""
-            yield f"{kind.upper()}  {_orders(number)}: {_WRONG[kind]}."
+            yield f"{kind.upper()}  {number_of(number, 'order')}: {_WRONG[kind]}."
             yield from _list(result.wrong(kind, limit=limit), number, limit)
             yield f"  {_remedy(kind, book, tried=repaired is not None)}"
     if number := result.stuck_count:
         yield ""
-        yield f"STUCK  {_orders(number)}: in one place for longer than {older_than}."
+        yield f"STUCK  {number_of(number, 'order')}: in one place for longer than {older_than}."
         yield from _list(result.stuck(limit=limit), number, limit)
         yield "  What to look at: docs/operations.md, Orders stay pending."
     yield ""
@@ -91,7 +89,7 @@ def as_text(result: Result, book: Book, *, older_than: str, limit: int, repaired
 
 
 def _verdict(result: Result) -> str:
-    counted = f"{_orders(result.counted)} counted"
+    counted = f"{number_of(result.counted, 'order')} counted"
     if result.balanced:
         return f"The books balance: {counted}, each in one place."
     wrong = {
@@ -113,14 +111,10 @@ def _remedy(kind: Wrong, book: Book, *, tried: bool) -> str:
 
 def _list(findings: Iterator[Finding], number: int, limit: int) -> Iterator[str]:
     for finding in findings:
-        yield f"  {finding.order_id}  since {timezone.localtime(finding.since):%Y-%m-%d %H:%M:%S}  {finding.what}"
+        yield f"  {finding.order_id}  since {to_the_second(finding.since)}  {finding.what}"
     if limit and number > limit:
         yield f"  and {number - limit:,} more; --limit 0 lists all"
 
 
 def _as_json(finding: Finding) -> dict[str, str]:
     return {"order_id": str(finding.order_id), "what": finding.what, "since": timestamp(finding.since)}
-
-
-def _orders(number: int) -> str:
-    return f"{number:,} order{'' if number == 1 else 's'}"

@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.models import Case, Count, Exists, F, OuterRef, QuerySet, When
 from django.db.models.functions import Now
 
+from desk.display import number_of
 from messaging import actions
 from messaging.database import database_is_away
 from messaging.dead_letters import replay as send_again
@@ -224,7 +225,7 @@ def _step(replay: Replay) -> str:
     for number, size in enumerate(CANARY, start=1):
         passed += size
         if handled < passed and passed - size < replay.total:
-            return f"canary {number} of {len(CANARY)}: {size} message{'' if size == 1 else 's'}"
+            return f"canary {number} of {len(CANARY)}: {number_of(size, 'message')}"
     return f"the rest, {replay.rate} a second"
 
 

@@ -15,7 +15,7 @@ from django.urls import URLPattern, path, reverse
 from django.utils import timezone
 
 from desk.admin import ReadOnlyAdmin
-from desk.display import duration, one_line
+from desk.display import duration, one_line, to_the_second
 from messaging.conf import config
 from timeline.assembly import Timeline, timeline_of
 from timeline.event import SERVICES, Event
@@ -156,7 +156,7 @@ def _value(value: object) -> str:
         return "yes" if value else "no"
     if isinstance(value, str):
         try:
-            return f"{timezone.localtime(datetime.fromisoformat(value)):%Y-%m-%d %H:%M:%S}" if "T" in value else value
+            return to_the_second(datetime.fromisoformat(value)) if "T" in value else value
         except ValueError:
             return value
     return str(value)

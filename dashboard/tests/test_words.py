@@ -1,7 +1,7 @@
 import pytest
 
 from dashboard.histogram import percentile
-from dashboard.words import capped, duration_ms, number_of
+from dashboard.words import capped, duration_ms
 
 
 def test_a_time_that_is_not_known_is_a_dash():
@@ -12,8 +12,6 @@ def test_a_time_that_is_not_known_is_a_dash():
 def test_what_is_not_counted_further_says_so():
     assert capped(10_000, 10_000) == "10,000"
     assert capped(10_001, 10_000) == "10,000+"
-    assert number_of(1, "order") == "1 order"
-    assert number_of(1234, "order") == "1,234 orders"
 
 
 def test_a_percentile_of_nothing_is_none():

@@ -1,6 +1,19 @@
-import pytest
+from datetime import UTC, datetime
 
-from desk.display import duration, one_line, printable, readable_size, table
+import pytest
+from django.utils import timezone
+
+from desk.display import (
+    duration,
+    facts,
+    number_of,
+    one_line,
+    printable,
+    readable_size,
+    table,
+    to_the_millisecond,
+    to_the_second,
+)
 
 
 def test_control_characters_cannot_steer_a_terminal():
@@ -35,3 +48,18 @@ def test_a_table_has_columns_and_is_as_wide_as_the_terminal(monkeypatch):
 )  # fmt: skip
 def test_a_duration_is_spelt_as_exactly_as_people_want_it(seconds, spelt):
     assert duration(seconds) == spelt
+
+
+def test_numbers_are_said_with_what_they_count():
+    assert [number_of(number, "order") for number in (0, 1, 1234)] == ["0 orders", "1 order", "1,234 orders"]
+
+
+@timezone.override("Asia/Kolkata")
+def test_times_are_local():
+    time = datetime(2024, 5, 1, 23, 30, 59, 123999, tzinfo=UTC)
+    assert to_the_second(time) == "2024-05-02 05:00:59"
+    assert to_the_millisecond(time) == "2024-05-02 05:00:59.123"
+
+
+def test_facts_are_below_each_other():
+    assert facts({"id": 1, "type": "a\x1bb"}) == ["id    1", "type  a\\x1bb"]

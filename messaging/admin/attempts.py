@@ -8,12 +8,11 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from desk.admin import ReadOnlyAdmin, RecentValuesFilter
-from desk.display import one_line, printable
+from desk.display import one_line, printable, to_the_second
 from messaging.admin.filters import TypeFilter
 from messaging.models import FailedAttempt, FailureGroup
 
@@ -40,7 +39,7 @@ class FailedAttemptAdmin(ReadOnlyAdmin):
 
     @admin.display(description="when", ordering="at")
     def time(self, row: FailedAttempt) -> str:
-        return f"{timezone.localtime(row.at):%Y-%m-%d %H:%M:%S}"
+        return to_the_second(row.at)
 
     @admin.display(description="about")
     def about(self, row: FailedAttempt) -> SafeString:

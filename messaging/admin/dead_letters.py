@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import suppress
-from datetime import datetime
 from typing import Any
 
 from django.contrib import admin
@@ -12,13 +11,12 @@ from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from desk.admin import RecentValuesFilter
 from desk.badges import Kind, badge
-from desk.display import one_line
+from desk.display import one_line, to_the_second
 from messaging.admin.bodies import BodyAdmin
 from messaging.admin.editing import EditingAdmin
 from messaging.admin.filters import ErrorTypeFilter, TypeFilter
@@ -154,17 +152,17 @@ class DeadLetterAdmin(SettlingAdmin, EditingAdmin, BodyAdmin):
 
     @admin.display(description="last failure", ordering="last_failed_at")
     def last_failure(self, row: DeadLetter) -> str:
-        return _to_the_second(row.last_failed_at)
+        return to_the_second(row.last_failed_at)
 
     @admin.display(description="first failure")
     def first_failure(self, row: DeadLetter) -> str:
-        return _to_the_second(row.first_failed_at)
+        return to_the_second(row.first_failed_at)
 
     @admin.display(description="settled")
     def settled(self, row: DeadLetter) -> str:
         if row.settled_at is None:
             return "not yet: it waits for somebody to replay, edit or discard it"
-        return f"{row.get_status_display()} by {row.settled_by} on {_to_the_second(row.settled_at)}"
+        return f"{row.get_status_display()} by {row.settled_by} on {to_the_second(row.settled_at)}"
 
     @admin.display(description="failure group")
     def shown_group(self, row: Any) -> SafeString | str:
@@ -219,7 +217,3 @@ class DeadLetterAdmin(SettlingAdmin, EditingAdmin, BodyAdmin):
             .order_by("-replay_id")[:SHOWN_HISTORY],
         }
         return super().render_change_form(request, {**context, **more}, *args, **kwargs)
-
-
-def _to_the_second(time: datetime) -> str:
-    return f"{timezone.localtime(time):%Y-%m-%d %H:%M:%S}"

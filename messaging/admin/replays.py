@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 
 from desk.admin import ReadOnlyAdmin
 from desk.badges import Kind, badge
-from desk.display import one_line
+from desk.display import one_line, to_the_second
 from messaging import health, replays
 from messaging.models import OperatorAction, Replay, ReplayedMessage
 
@@ -72,7 +72,7 @@ class ReplayAdmin(ReadOnlyAdmin):
 
     @admin.display(description="started")
     def created(self, row: Replay) -> str:
-        return f"{timezone.localtime(row.created_at):%Y-%m-%d %H:%M:%S}"
+        return to_the_second(row.created_at)
 
     @admin.display(description="reason")
     def why(self, row: Replay) -> str:

@@ -15,7 +15,7 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from desk.admin import ReadOnlyAdmin
-from desk.display import printable
+from desk.display import number_of, printable
 from messaging import dead_letters, replays
 from messaging.admin.forms import DiscardForm, ReplayForm
 from messaging.admin.trials import try_some
@@ -135,9 +135,9 @@ class SettlingAdmin(ReadOnlyAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": {
-                "dry_run": f"Dry run of {_count(chosen.count)}",
-                "replay": f"Replay {_count(chosen.count)}?",
-                "discard": f"Discard {_count(chosen.count)}?",
+                "dry_run": f"Dry run of {number_of(chosen.count, 'dead letter')}",
+                "replay": f"Replay {number_of(chosen.count, 'dead letter')}?",
+                "discard": f"Discard {number_of(chosen.count, 'dead letter')}?",
             }[verb],
             "opts": self.opts,
             "verb": verb,
@@ -162,14 +162,16 @@ class SettlingAdmin(ReadOnlyAdmin):
         except replays.ReplayError as error:
             self.message_user(request, str(error), messages.WARNING)
             return None
-        self.message_user(request, f"Replay {replay.pk} of {_count(replay.total)} has begun.", messages.SUCCESS)
+        self.message_user(
+            request, f"Replay {replay.pk} of {number_of(replay.total, 'dead letter')} has begun.", messages.SUCCESS
+        )
         self._tell_left(request, chosen.count - replay.total)
         return _to_replay(request, replay)
 
     def _discard(self, request: HttpRequest, chosen: _Chosen, *, reason: str) -> None:
         number = dead_letters.discard(dead_letters=chosen.rows, by=request.user.get_username(), reason=reason)
         if number:
-            self.message_user(request, f"Discarded {_count(number)}.", messages.SUCCESS)
+            self.message_user(request, f"Discarded {number_of(number, 'dead letter')}.", messages.SUCCESS)
         self._tell_left(request, chosen.count - number)
 
     def _tell_left(self, request: HttpRequest, left: int) -> None:
@@ -179,7 +181,7 @@ class SettlingAdmin(ReadOnlyAdmin):
                 if left == 1
                 else "were settled, or are part of another replay"
             )
-            self.message_user(request, f"{_count(left)} {what}, and left alone.", messages.WARNING)
+            self.message_user(request, f"{number_of(left, 'dead letter')} {what}, and left alone.", messages.WARNING)
 
 
 def _to_replay(request: HttpRequest, replay: Replay) -> HttpResponse | None:
@@ -205,7 +207,3 @@ def _command(request: HttpRequest, verb: str) -> str:
 
 def _is_id(text: str) -> bool:
     return text.isascii() and text.isdecimal() and len(text) < 19
-
-
-def _count(number: int) -> str:
-    return f"{number:,} dead letter{'' if number == 1 else 's'}"

@@ -3,14 +3,12 @@
 import json
 import time
 from collections.abc import Callable
-from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError, OutputWrapper
-from django.utils import timezone
 from tqdm import tqdm
 
-from desk.display import one_line, printable, table
+from desk.display import facts, one_line, printable, table, to_the_second
 from messaging import replays
 from messaging.health import missing_roles
 from messaging.models import Process, Replay, ReplayedMessage
@@ -55,17 +53,16 @@ def show(replay: Replay, *, as_json: bool, limit: int, out: OutputWrapper) -> No
         content = as_dict(replay) | {"outcomes": counts, "step": progress.step}
         out.write(json.dumps(content | {"messages": [_message_as_dict(row) for row in rows]}))
         return
-    facts = {
+    values = {
         "replay": str(replay.pk),
         "state": replay.get_state_display() + (f": {replay.state_reason}" if replay.state_reason else ""),
         "step": progress.step,
-        "started": f"{when(replay.created_at)} by {replay.created_by}",
+        "started": f"{to_the_second(replay.created_at)} by {replay.created_by}",
         "reason": replay.reason,
         "messages": f"{replay.total:,}",
     }
-    for name, value in facts.items():
-        if value:
-            out.write(f"{name:<10}{printable(value)}")
+    for line in facts({name: value for name, value in values.items() if value}):
+        out.write(line)
     out.write("")
     labels = dict(ReplayedMessage.Outcome.choices)
     for line in table(
@@ -104,10 +101,6 @@ def as_dict(replay: Replay) -> dict[str, Any]:
         "changed_at": replay.changed_at.isoformat(),
         "finished_at": replay.finished_at and replay.finished_at.isoformat(),
     }
-
-
-def when(time: datetime) -> str:
-    return f"{timezone.localtime(time):%Y-%m-%d %H:%M:%S}"
 
 
 def _messages(replay: Replay, counts: dict[str, int], limit: int) -> list[ReplayedMessage]:

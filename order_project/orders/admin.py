@@ -1,6 +1,5 @@
 """Orders and batches as operators see them: what was ordered, what became of it. Nothing can be edited."""
 
-from datetime import datetime
 from itertools import islice
 from typing import Any, ClassVar
 from uuid import UUID
@@ -10,12 +9,12 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from desk.admin import IndexedDates, ReadOnlyAdmin
 from desk.badges import badge
+from desk.display import to_the_millisecond
 from orders.models import Order, OrderBatch
 from orders.overview import STATUS_KINDS, first_order
 from timeline.page import TimelineAdmin
@@ -82,11 +81,11 @@ class OrderAdmin(TimelineAdmin):
 
     @admin.display(description="accepted at")
     def accepted_at(self, order: Order) -> str:
-        return _to_the_millisecond(order.created_at)
+        return to_the_millisecond(order.created_at)
 
     @admin.display(description="final at")
     def final_at(self, order: Order) -> str:
-        return "not yet" if order.status == Order.Status.PENDING else _to_the_millisecond(order.updated_at)
+        return "not yet" if order.status == Order.Status.PENDING else to_the_millisecond(order.updated_at)
 
     @admin.display(description="took")
     def took(self, order: Order) -> str:
@@ -144,7 +143,7 @@ class OrderBatchAdmin(ReadOnlyAdmin):
 
     @admin.display(description="taken at")
     def taken_at(self, batch: OrderBatch) -> str:
-        return _to_the_millisecond(batch.created_at)
+        return to_the_millisecond(batch.created_at)
 
     @admin.display(description="accepted")
     def accepted(self, batch: OrderBatch) -> int:
@@ -172,8 +171,3 @@ class OrderBatchAdmin(ReadOnlyAdmin):
         shown = format_html_join(mark_safe("<br>"), "{}: {}", islice(wrong, SHOWN_ERRORS)) or "nothing"
         further = sum(1 for _ in wrong)
         return format_html("{}<br>… and {} more", shown, f"{further:,}") if further else shown
-
-
-def _to_the_millisecond(moment: datetime) -> str:
-    # The admin's own format leaves out the seconds.
-    return f"{timezone.localtime(moment):%Y-%m-%d %H:%M:%S.%f}"[:-3]

@@ -1,7 +1,6 @@
 """Processing records as operators see them: what was decided, why, and where to look further. Nothing can be edited."""
 
 from contextlib import suppress
-from datetime import datetime
 from typing import Any, ClassVar
 from uuid import UUID
 
@@ -9,12 +8,12 @@ from django.conf import settings
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from desk.admin import IndexedDates, ReadOnlyAdmin
 from desk.badges import badge
+from desk.display import to_the_millisecond
 from processing.models import ProcessingRecord
 from processing.overview import OUTCOME_KINDS
 
@@ -50,11 +49,11 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="started at")
     def started(self, record: ProcessingRecord) -> str:
-        return _moment(record.started_at)
+        return to_the_millisecond(record.started_at)
 
     @admin.display(description="finished at")
     def finished(self, record: ProcessingRecord) -> str:
-        return _moment(record.finished_at)
+        return to_the_millisecond(record.finished_at)
 
     @admin.display(description="took")
     def took(self, record: ProcessingRecord) -> str:
@@ -103,8 +102,3 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {"orders_admin_url": settings.ORDERS_ADMIN_URL, **(extra_context or {})}
         return super().changelist_view(request, context)
-
-
-def _moment(value: datetime) -> str:
-    """To the millisecond: many orders are decided within a second."""
-    return f"{timezone.localtime(value):%Y-%m-%d %H:%M:%S.%f}"[:-3]

@@ -10,13 +10,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db.models import QuerySet
 from tqdm import tqdm
 
-from desk.display import one_line, printable, readable_size, table
+from desk.display import facts, number_of, one_line, printable, readable_size, table, to_the_second
 from messaging import dead_letters, dry_run, editing, replays
 from messaging.display import readable_body
 from messaging.dry_run import DryRun, Verdict
 from messaging.management.operator import operator
 from messaging.management.replay_output import as_dict, raise_unless_handled, show, watch
-from messaging.management.replay_output import when as _time
 from messaging.models import DeadLetter
 
 _VERBS = {
@@ -116,14 +115,14 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(_as_json(row) | _content_as_json(row)))
             return
         body = readable_body(bytes(row.body))
-        facts = {
+        values = {
             "id": row.pk,
-            "status": row.status + (f" by {row.settled_by}, {_time(row.settled_at)}" if row.settled_at else ""),
+            "status": row.status + (f" by {row.settled_by}, {to_the_second(row.settled_at)}" if row.settled_at else ""),
             "error": f"{row.error_type}: {row.error_message}",
             "attempts": row.attempts,
             "occurrences": row.occurrences,
-            "first failure": _time(row.first_failed_at),
-            "last failure": _time(row.last_failed_at),
+            "first failure": to_the_second(row.first_failed_at),
+            "last failure": to_the_second(row.last_failed_at),
             "message id": row.message_id,
             "correlation id": row.correlation_id,
             "type": row.type or "untyped",
@@ -133,9 +132,8 @@ class Command(BaseCommand):
             **{f"header {name}": value for name, value in sorted(row.headers.items())},
             "body": f"{body.kind}, {readable_size(body.size)}" + (", the beginning of it" if body.is_cut else ""),
         }
-        width = max(map(len, facts)) + 2
-        for name, value in facts.items():
-            self.stdout.write(f"{printable(name):<{width}}{printable(str(value))}")
+        for line in facts(values):
+            self.stdout.write(line)
         self.stdout.write(f"\n{body.text}")
         if row.traceback:
             self.stdout.write(f"\n{printable(row.traceback)}")
@@ -150,7 +148,7 @@ class Command(BaseCommand):
                 reason=options["reason"],
                 on_settled=lambda chunk: bar.update(len(chunk)),
             )
-        self.stdout.write(f"{number} dead letter{'' if number == 1 else 's'} {done}.")
+        self.stdout.write(f"{number_of(number, 'dead letter')} {done}.")
         _raise_if_left(settled_before, total - number)
 
     def _start_replay(self, options: dict[str, Any]) -> None:
@@ -273,10 +271,8 @@ def _filtered(options: dict[str, Any]) -> QuerySet[DeadLetter]:
 def _ask(verb: str, done: str, total: int) -> None:
     if not sys.stdin.isatty():
         raise CommandError(f"{total} dead letters would be {done}: add --yes when nobody is there to ask.")
-    if input(f"{verb.capitalize()} {total} dead letter{'' if total == 1 else 's'}? [y/N] ").strip().lower() not in (
-        "y",
-        "yes",
-    ):
+    answer = input(f"{verb.capitalize()} {number_of(total, 'dead letter')}? [y/N] ")
+    if answer.strip().lower() not in ("y", "yes"):
         raise CommandError(f"Nothing was {done}.")
 
 
@@ -291,7 +287,7 @@ def _cells(row: DeadLetter) -> tuple[str, ...]:
         one_line(row.type, width=40) or "untyped",
         str(row.attempts),
         str(row.occurrences),
-        _time(row.last_failed_at),
+        to_the_second(row.last_failed_at),
         one_line(f"{row.error_type}: {row.error_message}", width=500),
     )
 

@@ -5,10 +5,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from desk.display import one_line, printable, table
+from desk.display import facts, one_line, printable, table, to_the_second
 from messaging import failure_groups
 from messaging.management.operator import operator
-from messaging.management.replay_output import when as _time
 from messaging.models import FailureGroup, OperatorAction
 
 _DECISIONS: dict[str, tuple[str, Callable[..., FailureGroup]]] = {
@@ -102,7 +101,7 @@ class Command(BaseCommand):
             }
             self.stdout.write(json.dumps(_as_json(group, waiting) | more))
             return
-        facts = {
+        values = {
             "id": group.pk,
             "state": _state(group),
             "error": group.error_type,
@@ -112,15 +111,16 @@ class Command(BaseCommand):
             "waiting now": f"{waiting} dead letters (manage.py dead_letters list --group {group.pk})",
             "occurrences": group.occurrences,
             "last 24 hours": " ".join(map(str, trend)),
-            "first seen": f"{_time(group.first_seen_at)} {group.first_release}".strip(),
-            "last seen": f"{_time(group.last_seen_at)} {group.last_release}".strip(),
+            "first seen": f"{to_the_second(group.first_seen_at)} {group.first_release}".strip(),
+            "last seen": f"{to_the_second(group.last_seen_at)} {group.last_release}".strip(),
             "note": group.note or "none",
         }
-        width = max(map(len, facts)) + 2
-        for name, value in facts.items():
-            self.stdout.write(f"{name:<{width}}{printable(str(value))}")
+        for line in facts(values):
+            self.stdout.write(line)
         for action in actions:
-            self.stdout.write(one_line(f"{_time(action.at)} {action.action} by {action.by} {action.reason}", width=500))
+            self.stdout.write(
+                one_line(f"{to_the_second(action.at)} {action.action} by {action.by} {action.reason}", width=500)
+            )
         if newest and newest.traceback:
             self.stdout.write(f"\nDead letter {newest.pk}:\n{printable(newest.traceback)}")
 
@@ -152,8 +152,8 @@ def _cells(group: FailureGroup, waiting: int) -> tuple[str, ...]:
         group.state + (f" by {one_line(group.owner, width=20)}" if group.state == FailureGroup.State.TAKEN else ""),
         str(waiting),
         str(group.occurrences),
-        _time(group.last_seen_at),
-        _time(group.first_seen_at),
+        to_the_second(group.last_seen_at),
+        to_the_second(group.first_seen_at),
         one_line(group.first_release, width=20) or "-",
         one_line(group.type, width=40),
         one_line(f"{group.error_type} in {group.place or 'unknown place'}: {group.sample}", width=500),

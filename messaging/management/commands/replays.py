@@ -4,10 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from desk.display import one_line, table
+from desk.display import one_line, table, to_the_second
 from messaging import replays
 from messaging.management.operator import operator
-from messaging.management.replay_output import as_dict, raise_unless_handled, show, watch, when
+from messaging.management.replay_output import as_dict, raise_unless_handled, show, watch
 from messaging.models import Replay
 
 _VERBS = {
@@ -99,7 +99,7 @@ def _cells(row: Replay) -> tuple[str, ...]:
         str(row.pk),
         row.state,
         f"{row.total:,}",
-        when(row.created_at),
+        to_the_second(row.created_at),
         one_line(row.created_by, width=40),
         one_line(row.state_reason or row.reason, width=500),
     )

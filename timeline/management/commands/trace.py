@@ -5,9 +5,8 @@ from uuid import UUID
 import orjson
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from django.utils import timezone
 
-from desk.display import duration, printable, table
+from desk.display import duration, printable, table, to_the_millisecond
 from timeline.assembly import Step, Timeline, as_json, timeline_of
 from timeline.event import SERVICES
 
@@ -55,7 +54,7 @@ class Command(BaseCommand):
 
 def _line(step: Step) -> tuple[str, ...]:
     event = step.event
-    at = f"{timezone.localtime(event.at):%Y-%m-%d %H:%M:%S.%f}"[:-3]
     after = "" if step.seconds is None else f"+{duration(step.seconds)}"
     shown = [f"{name}: {event.detail[name]}" for name in _SHOWN if name in event.detail]
-    return at, after, SERVICES[event.service], printable(event.title), " ".join(printable("; ".join(shown)).split())
+    detail = " ".join(printable("; ".join(shown)).split())
+    return to_the_millisecond(event.at), after, SERVICES[event.service], printable(event.title), detail

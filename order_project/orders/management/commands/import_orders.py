@@ -13,6 +13,7 @@ from django.db import InterfaceError, OperationalError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from desk.display import number_of
 from observability.context import bind, new_correlation_id, new_traceparent
 from observability.errors import in_one_line
 from orders.batches import PlacedBatch
@@ -158,18 +159,14 @@ def _open_errors(file: OrderFile, name: str | None, stack: ExitStack) -> IO[str]
 
 
 def _said(summary: _Summary) -> str:
-    refused = f"; {_orders(summary.refused)} refused" if summary.refused else ""
+    refused = f"; {number_of(summary.refused, 'order')} refused" if summary.refused else ""
     if summary.dry_run:
-        return f"{_orders(summary.valid)} to place{refused}. Nothing was placed."
-    before = f" and found {_orders(summary.placed_before)} placed before" if summary.placed_before else ""
-    return f"Placed {_orders(summary.placed)}{before}{refused}."
+        return f"{number_of(summary.valid, 'order')} to place{refused}. Nothing was placed."
+    before = f" and found {number_of(summary.placed_before, 'order')} placed before" if summary.placed_before else ""
+    return f"Placed {number_of(summary.placed, 'order')}{before}{refused}."
 
 
 def _so_far(summary: _Summary) -> str:
     if summary.dry_run:
         return "Nothing was placed."
-    return f"{_orders(summary.placed)} of this file placed now, {summary.placed_before:,} before."
-
-
-def _orders(number: int) -> str:
-    return f"{number:,} order{'' if number == 1 else 's'}"
+    return f"{number_of(summary.placed, 'order')} of this file placed now, {summary.placed_before:,} before."
