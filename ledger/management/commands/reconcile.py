@@ -1,14 +1,15 @@
 import re
-from argparse import ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from argparse import ArgumentParser, ArgumentTypeError
 from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
 import psycopg
-from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError
 from django.db import InterfaceError, OperationalError
 from tqdm import tqdm
 
+from desk.commands import HelpFormatter
 from ledger import report
 from ledger.book import Book, book
 from ledger.peer import FilePeer, HttpPeer, Peer, PeerError, export
@@ -25,15 +26,11 @@ Ends with 0 when the books balance, with 1 when something is missing or double, 
 """
 
 
-class _Formatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """The options of this command first, and its description as it is written."""
-
-
 class Command(BaseCommand):
     help = _HELP
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.formatter_class = _Formatter
+        parser.formatter_class = HelpFormatter
         parser.add_argument(
             "--older-than",
             type=_duration,

@@ -1,18 +1,19 @@
 import json
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import IO, Any
 
-from django.core.management.base import BaseCommand, CommandError, DjangoHelpFormatter
+from django.core.management.base import BaseCommand, CommandError
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from desk.commands import HelpFormatter
 from desk.display import number_of
 from observability.context import bind, new_correlation_id, new_traceparent
 from observability.errors import in_one_line
@@ -39,10 +40,6 @@ _LISTED = 20
 _AGAIN = "The same command goes on from there."
 
 
-class _Formatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """The options of this command first, and its description as it is written."""
-
-
 @dataclass(slots=True)
 class _Summary:
     file: str
@@ -62,7 +59,7 @@ class Command(BaseCommand):
     help = _HELP
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.formatter_class = _Formatter
+        parser.formatter_class = HelpFormatter
         parser.add_argument("file", metavar="FILE")
         parser.add_argument(
             "--format", choices=sorted(set(SUFFIXES.values())), help="what it is, if its name does not say so"
