@@ -6,7 +6,7 @@ before took effect, and then the rest at a rate. A message that fails again in t
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -213,6 +213,20 @@ def progress(replay: Replay) -> Progress:
     counted = replay.messages.order_by().values_list("outcome").annotate(number=Count("pk"))
     counts = dict.fromkeys(Outcome.values, 0) | dict(counted)
     return Progress(**counts, step=_step(replay))
+
+
+def page(replay: Replay, counts: Mapping[str, int], *, start: int = 0, limit: int) -> list[ReplayedMessage]:
+    """Messages of these outcomes, those of one after those of the other, each part read by the index.
+
+    `counts` says how many there are of each, as `progress` does.
+    """
+    rows: list[ReplayedMessage] = []
+    for outcome, number in counts.items():
+        if start < number and len(rows) < limit:
+            part = replay.messages.filter(outcome=outcome).order_by("position")
+            rows += part[start : start + limit - len(rows)]
+        start = max(0, start - number)
+    return rows
 
 
 def _step(replay: Replay) -> str:

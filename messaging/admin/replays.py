@@ -143,8 +143,8 @@ class ReplayAdmin(ReadOnlyAdmin):
         progress, kind = replays.progress(replay), STATE_KINDS[State(replay.state)]
         counts = {outcome: getattr(progress, outcome.value) for outcome in OUTCOME_KINDS}
         only = request.GET.get("outcome", "")
-        chosen = [outcome for outcome in OUTCOME_KINDS if only in ("", outcome)]
-        number = sum(counts[outcome] for outcome in chosen)
+        chosen = {outcome.value: counts[outcome] for outcome in OUTCOME_KINDS if only in ("", outcome)}
+        number = sum(chosen.values())
         pages = max(1, -(-number // PAGE))
         given = request.GET.get("page", "")
         page = min(max(int(given), 1), pages) if given.isascii() and given.isdecimal() and len(given) < 10 else 1
@@ -163,7 +163,10 @@ class ReplayAdmin(ReadOnlyAdmin):
                 }
                 for outcome, kind in OUTCOME_KINDS.items()
             ],
-            "rows": _messages(replay, chosen, counts, start=(page - 1) * PAGE),
+            "rows": [
+                (row, OUTCOME_KINDS[Outcome(row.outcome)])
+                for row in replays.page(replay, chosen, start=(page - 1) * PAGE, limit=PAGE)
+            ],
             "only": only,
             "page": page,
             "pages": pages,
@@ -177,16 +180,3 @@ class ReplayAdmin(ReadOnlyAdmin):
                 if replay.state in states and self.has_replay_permission(request)
             ],
         }
-
-
-def _messages(
-    replay: Replay, outcomes: list[Outcome], counts: dict[Outcome, int], *, start: int
-) -> list[tuple[ReplayedMessage, str]]:
-    """A page of messages, those of one outcome after those of the other, each part read by the index."""
-    rows: list[tuple[ReplayedMessage, str]] = []
-    for outcome in outcomes:
-        if start < counts[outcome] and len(rows) < PAGE:
-            part = replay.messages.filter(outcome=outcome).order_by("position")
-            rows += [(row, OUTCOME_KINDS[outcome]) for row in part[start : start + PAGE - len(rows)]]
-        start = max(0, start - counts[outcome])
-    return rows

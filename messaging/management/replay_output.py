@@ -48,7 +48,7 @@ def show(replay: Replay, *, as_json: bool, limit: int, out: OutputWrapper) -> No
     """The replay, how many messages have which outcome, and up to `limit` of those that matter most; 0 for all."""
     progress = replays.progress(replay)
     counts = {outcome: getattr(progress, outcome) for outcome in _PROBLEMS_FIRST}
-    rows = _messages(replay, counts, limit or replay.total)
+    rows = replays.page(replay, counts, limit=limit or replay.total)
     if as_json:
         content = as_dict(replay) | {"outcomes": counts, "step": progress.step}
         out.write(json.dumps(content | {"messages": [_message_as_dict(row) for row in rows]}))
@@ -101,14 +101,6 @@ def as_dict(replay: Replay) -> dict[str, Any]:
         "changed_at": replay.changed_at.isoformat(),
         "finished_at": replay.finished_at and replay.finished_at.isoformat(),
     }
-
-
-def _messages(replay: Replay, counts: dict[str, int], limit: int) -> list[ReplayedMessage]:
-    rows: list[ReplayedMessage] = []
-    for outcome, number in counts.items():
-        if number and len(rows) < limit:
-            rows += replay.messages.filter(outcome=outcome).order_by("position")[: limit - len(rows)]
-    return rows
 
 
 def _cells(row: ReplayedMessage) -> tuple[str, ...]:
