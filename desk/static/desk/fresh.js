@@ -30,5 +30,71 @@ window.fresh = (() => {
     if (focused >= 0) all(FOCUSABLE)[focused]?.focus({preventScroll: true});
   }
 
-  return {LOGGED_OUT, clock, isLoggedOut, reason, replace};
+  // Asks `url` for news again and again while somebody can see the page, says so in `#<name>-state`, and gives
+  // `#<name>-pause` its work. `every()` is how long to wait, in milliseconds; 0 when there is no more to come. `read`
+  // makes of an answer what `show` shows; what they throw is said, and tried again. `told` says, at first and after each
+  // time, how fresh the page is.
+  function keep({name, url, deadline, every, read, show, told}) {
+    const state = document.getElementById(`${name}-state`);
+    const pause = document.getElementById(`${name}-pause`);
+    let paused = false, timer = 0, busy = false, last = new Date();
+
+    function say(text, failed = false) {
+      state.textContent = text;
+      state.parentElement.classList.toggle("desk-failed", failed);
+    }
+
+    function tell(isFirst) {
+      pause.hidden = !every();
+      say(told(clock(last), isFirst));
+    }
+
+    async function refresh() {
+      if (busy || paused || document.hidden || !every()) return;
+      busy = true;
+      clearTimeout(timer);
+      try {
+        const answer = await fetch(url, {
+          credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(deadline),
+        });
+        if (isLoggedOut(answer)) {
+          say(LOGGED_OUT, true);
+          return;
+        }
+        if (!answer.ok) throw new Error(`the service answered ${answer.status}`);
+        const news = await read(answer);
+        if (paused) return; // meanwhile
+        show(news);
+        last = new Date();
+        tell(false);
+      } catch (error) {
+        if (paused) return;
+        say(`Could not refresh at ${clock(new Date())}: ${reason(error, deadline)}. What is shown is from ${clock(last)}; trying on.`, true);
+      } finally {
+        busy = false;
+      }
+      wait();
+    }
+
+    function wait() {
+      clearTimeout(timer);
+      if (!paused && every()) timer = setTimeout(refresh, every());
+    }
+
+    pause.addEventListener("click", () => {
+      paused = !paused;
+      pause.textContent = paused ? "Go on" : "Pause";
+      if (paused) {
+        clearTimeout(timer);
+        say(`Paused. What is shown is from ${clock(last)}.`);
+      } else {
+        refresh();
+      }
+    });
+    document.addEventListener("visibilitychange", refresh);
+    tell(true);
+    wait();
+  }
+
+  return {LOGGED_OUT, clock, isLoggedOut, keep, reason, replace};
 })();

@@ -1,20 +1,11 @@
 // Keeps the timeline fresh while the order is pending and somebody can see it, and copies ids.
 "use strict";
 (() => {
-  const EVERY = 5000, DEADLINE = 20000;
+  const EVERY = 5000;
   const timeline = document.getElementById("timeline");
-  const state = document.getElementById("timeline-state");
   const spoken = document.getElementById("timeline-spoken");
-  const pause = document.getElementById("timeline-pause");
-  let paused = false, timer = 0, busy = false, last = new Date();
 
-  const {clock} = window.fresh;
   const pending = () => timeline.dataset.pending === "yes";
-
-  function say(text, failed) {
-    state.textContent = text;
-    state.parentElement.classList.toggle("timeline-failed", failed);
-  }
 
   function offerCopies(part) {
     if (!navigator.clipboard) return;
@@ -30,7 +21,15 @@
     setTimeout(() => { button.firstChild.data = "Copy"; }, 2000);
   });
 
-  function replace(fresh) {
+  async function read(answer) {
+    const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("timeline");
+    if (!fresh) throw new Error("the service answered with something else");
+    return fresh;
+  }
+
+  function show(fresh) {
+    // Somebody marks a text: not now.
+    if (String(getSelection()) !== "" && timeline.contains(getSelection().anchorNode)) return;
     const before = timeline.dataset.status;
     offerCopies(fresh);
     window.fresh.replace(timeline, fresh.innerHTML);
@@ -39,60 +38,10 @@
     if (timeline.dataset.status !== before) spoken.textContent = timeline.querySelector(".timeline-summary").textContent;
   }
 
-  async function refresh() {
-    if (busy || paused || document.hidden || !pending()) return;
-    busy = true;
-    clearTimeout(timer);
-    try {
-      const answer = await fetch(location.href, {
-        credentials: "same-origin", redirect: "manual", signal: AbortSignal.timeout(DEADLINE),
-      });
-      if (window.fresh.isLoggedOut(answer)) {
-        say(window.fresh.LOGGED_OUT, true);
-        return;
-      }
-      if (!answer.ok) throw new Error(`the service answered ${answer.status}`);
-      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("timeline");
-      if (!fresh) throw new Error("the service answered with something else");
-      if (paused) return; // meanwhile
-      // Somebody marks a text: not now.
-      if (String(getSelection()) === "" || !timeline.contains(getSelection().anchorNode)) replace(fresh);
-      last = new Date();
-      told();
-    } catch (error) {
-      if (paused) return;
-      const reason = window.fresh.reason(error, DEADLINE);
-      say(`Could not refresh at ${clock(new Date())}: ${reason}. What is shown is from ${clock(last)}; trying on.`, true);
-    } finally {
-      busy = false;
-    }
-    wait();
-  }
-
-  function told() {
-    pause.hidden = !pending();
-    say(pending()
-      ? `From ${clock(last)}; refreshes every ${EVERY / 1000} seconds while the order is pending.`
-      : `From ${clock(last)}. The order is final, so this page does not refresh itself.`, false);
-  }
-
-  function wait() {
-    clearTimeout(timer);
-    if (!paused && pending()) timer = setTimeout(refresh, EVERY);
-  }
-
-  pause.addEventListener("click", () => {
-    paused = !paused;
-    pause.textContent = paused ? "Go on" : "Pause";
-    if (paused) {
-      clearTimeout(timer);
-      say(`Paused. What is shown is from ${clock(last)}.`, false);
-    } else {
-      refresh();
-    }
-  });
-  document.addEventListener("visibilitychange", refresh);
   offerCopies(timeline);
-  told();
-  wait();
+  window.fresh.keep({
+    name: "timeline", url: location.href, deadline: 20000, every: () => pending() ? EVERY : 0, read, show,
+    told: (at) => pending() ? `From ${at}; refreshes every ${EVERY / 1000} seconds while the order is pending.`
+      : `From ${at}. The order is final, so this page does not refresh itself.`,
+  });
 })();
