@@ -19,7 +19,7 @@ class EditError(MessagingError):
     """The edited message cannot be sent, and nothing was done. The text says why, for people."""
 
 
-class ChangedMeanwhile(EditError):
+class ChangedMeanwhileError(EditError):
     """Somebody has settled the dead letter, or it has failed again, since it was looked at."""
 
 
@@ -63,19 +63,19 @@ def edit_and_replay(*, dead_letter_id: int, body: bytes, by: str, reason: str, s
     is replayed. In one transaction: the dead letter is settled, the outbox has the message, and who did it and the
     difference are written down. Fails the edited one again, it is a dead letter of its own.
     Raises EditError when the body may not be sent (see `check`), without a reason, or when the message has taken effect
-    already; ChangedMeanwhile when the dead letter is no longer as it was `seen`: two people who edit it at once send
-    one. A crash in here: nothing was done.
+    already; ChangedMeanwhileError when the dead letter is no longer as it was `seen`: two people who edit it at once
+    send one. A crash in here: nothing was done.
     """
     if not reason.strip():
         raise EditError("Say why it is edited: the reason is kept with it.")
     with transaction.atomic():
         row = DeadLetter.objects.select_for_update().filter(pk=dead_letter_id).first()
         if row is None:
-            raise ChangedMeanwhile(f"There is no dead letter {dead_letter_id} any more.")
+            raise ChangedMeanwhileError(f"There is no dead letter {dead_letter_id} any more.")
         if row.status != DeadLetter.Status.WAITING:
-            raise ChangedMeanwhile(f"It was {row.status} by {row.settled_by} meanwhile. Nothing was done.")
+            raise ChangedMeanwhileError(f"It was {row.status} by {row.settled_by} meanwhile. Nothing was done.")
         if version_of(row) != seen:
-            raise ChangedMeanwhile("It has failed again meanwhile. Nothing was done: look at it once more.")
+            raise ChangedMeanwhileError("It has failed again meanwhile. Nothing was done: look at it once more.")
         check(row, body)
         if InboxMessage.objects.filter(message_id=row.message_id).exists():
             raise EditError("The message has taken effect already: an edited one would be ignored.")

@@ -12,11 +12,12 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from messaging import actions
+from messaging.errors import MessagingError
 from messaging.models import DeadLetter, FailureGroup, FailureHour, OperatorAction
 from messaging.storable import storable_text
 
 
-class GroupChangedError(Exception):
+class GroupChangedError(MessagingError):
     """Somebody else was faster. The text says who did what."""
 
 

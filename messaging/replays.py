@@ -48,7 +48,7 @@ class ReplayError(MessagingError):
     """What was asked for cannot be done, and nothing was. The text says why, for people."""
 
 
-class AlreadyReplaying(ReplayError):
+class AlreadyReplayingError(ReplayError):
     """All of the chosen dead letters are part of a replay that is under way."""
 
     def __init__(self, replay: Replay) -> None:
@@ -104,8 +104,8 @@ def start(
     """Begins a replay of those of the dead letters that wait now, oldest first; the consumers send them.
 
     What waits later is no part of it, nor is what is in a replay that runs or pauses already: two people who press the
-    button at once start one replay. Raises AlreadyReplaying when that leaves nothing, and ReplayError when none waits
-    or the rate is none. One statement, however many there are. A crash in here: nothing has begun.
+    button at once start one replay. Raises AlreadyReplayingError when that leaves nothing, and ReplayError when none
+    waits or the rate is none. One statement, however many there are. A crash in here: nothing has begun.
     """
     if not 1 <= rate <= MAX_RATE:
         raise ReplayError(f"The rate is 1 to {MAX_RATE:,} messages a second.")
@@ -123,7 +123,7 @@ def start(
             total = cursor.rowcount
         if not total:
             if other := _replay_of(dead_letters):
-                raise AlreadyReplaying(other)
+                raise AlreadyReplayingError(other)
             raise ReplayError("None of them waits any more: nothing was done.")
         replay.total = total
         replay.save(update_fields=["total"])

@@ -88,7 +88,7 @@ class EditingAdmin(ReadOnlyAdmin):
                 dead_letter_id=row.pk, body=given["body"].encode(), by=request.user.get_username(),
                 reason=given["reason"], seen=given["seen"],
             )  # fmt: skip
-        except editing.ChangedMeanwhile as error:
+        except editing.ChangedMeanwhileError as error:
             self.message_user(request, str(error), messages.WARNING)
             return HttpResponseRedirect(context["page"])
         except editing.EditError as error:

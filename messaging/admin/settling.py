@@ -156,7 +156,7 @@ class SettlingAdmin(ReadOnlyAdmin):
     def _replay(self, request: HttpRequest, chosen: _Chosen, **how: Any) -> HttpResponse | None:
         try:
             replay = replays.start(dead_letters=chosen.rows, by=request.user.get_username(), **how)
-        except replays.AlreadyReplaying as error:
+        except replays.AlreadyReplayingError as error:
             self.message_user(request, str(error), messages.WARNING)
             return _to_replay(request, error.replay)
         except replays.ReplayError as error:

@@ -9,7 +9,7 @@ from django.db import connection
 from messaging import dead_letters, editing
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
-from messaging.editing import ChangedMeanwhile, EditError
+from messaging.editing import ChangedMeanwhileError, EditError
 from messaging.errors import PermanentError
 from messaging.models import DeadLetter, InboxMessage, OperatorAction, OutboxMessage
 from messaging.relay import Relay
@@ -108,7 +108,7 @@ def test_what_has_taken_effect_cannot_be_edited() -> None:
 def test_what_somebody_has_settled_meanwhile_is_left_alone() -> None:
     row = stored(body=BODY)
     dead_letters.replay(dead_letters=DeadLetter.objects.all(), by="bert")
-    with pytest.raises(ChangedMeanwhile, match="replayed by bert meanwhile"):
+    with pytest.raises(ChangedMeanwhileError, match="replayed by bert meanwhile"):
         edit(row)
     assert DeadLetter.objects.get().status == "replayed"
     assert OutboxMessage.objects.count() == 1
@@ -119,7 +119,7 @@ def test_what_has_failed_again_meanwhile_is_looked_at_again() -> None:
     dead_letters.store([message])
     row = DeadLetter.objects.get()
     dead_letters.store([again(message, failed_at=LATER)])
-    with pytest.raises(ChangedMeanwhile, match="failed again meanwhile"):
+    with pytest.raises(ChangedMeanwhileError, match="failed again meanwhile"):
         edit(row)
     assert nothing_was_done(row)
 
@@ -127,7 +127,7 @@ def test_what_has_failed_again_meanwhile_is_looked_at_again() -> None:
 def test_one_that_is_gone_is_named() -> None:
     row = stored(body=BODY)
     DeadLetter.objects.all().delete()
-    with pytest.raises(ChangedMeanwhile, match="no dead letter"):
+    with pytest.raises(ChangedMeanwhileError, match="no dead letter"):
         edit(row)
 
 
@@ -141,7 +141,7 @@ def test_two_people_at_once_send_one() -> None:
         try:
             edit(row, json.dumps({"thing": "a1", "number": number}).encode(), by=f"number {number}")
             answers.append("sent")
-        except ChangedMeanwhile as error:
+        except ChangedMeanwhileError as error:
             answers.append(type(error).__name__)
         connection.close()
 
@@ -150,7 +150,7 @@ def test_two_people_at_once_send_one() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(answers) == ["ChangedMeanwhile", "ChangedMeanwhile", "ChangedMeanwhile", "sent"]
+    assert sorted(answers) == ["ChangedMeanwhileError", "ChangedMeanwhileError", "ChangedMeanwhileError", "sent"]
     assert OutboxMessage.objects.count() == 1
     assert OperatorAction.objects.count() == 1
 

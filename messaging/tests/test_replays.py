@@ -12,7 +12,7 @@ from messaging.consumer import Consumer
 from messaging.errors import PermanentError
 from messaging.models import OperatorAction, OutboxMessage, Replay, ReplayedMessage
 from messaging.relay import Relay
-from messaging.replays import AlreadyReplaying, ReplayError
+from messaging.replays import AlreadyReplayingError, ReplayError
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
 from messaging.tests.handlers import Recorder
@@ -85,7 +85,7 @@ class TestStart:
     def test_what_is_being_replayed_is_not_replayed_twice(self) -> None:
         letters(3)
         replay = started()
-        with pytest.raises(AlreadyReplaying, match="started by anna") as caught:
+        with pytest.raises(AlreadyReplayingError, match="started by anna") as caught:
             replays.start(dead_letters=every(), by="bert")
         assert caught.value.replay == replay
         late = stored()
@@ -100,7 +100,11 @@ class TestStart:
     def test_two_people_at_once_start_one(self) -> None:
         letters(50)
         answers = at_once(lambda: started(), lambda: started(), lambda: started())
-        assert sorted(type(answer).__name__ for answer in answers) == ["AlreadyReplaying", "AlreadyReplaying", "Replay"]
+        assert sorted(type(answer).__name__ for answer in answers) == [
+            "AlreadyReplayingError",
+            "AlreadyReplayingError",
+            "Replay",
+        ]
         assert ReplayedMessage.objects.count() == 50
 
 
