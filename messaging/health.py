@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from django.db import connection
-
 from messaging.amqp import open_blocking
 from messaging.conf import config
-from messaging.models import Process
+from messaging.models import DeadLetter, Process
+from messaging.outbox import backlog
 
 
 def broker() -> dict[str, Any]:
@@ -17,25 +16,17 @@ def broker() -> dict[str, Any]:
 
 def outbox() -> dict[str, Any]:
     """How many messages wait to be published, and for how long the oldest has; a warning above `outbox_max_age`."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT (SELECT count(*) FROM messaging_outboxmessage),
-                      (SELECT extract(epoch FROM now() - created_at)::float
-                       FROM messaging_outboxmessage ORDER BY id LIMIT 1)"""
-        )
-        waiting, age = cursor.fetchone()
-    found = {"waiting": waiting, "oldest_age_seconds": round(age or 0.0, 1)}
+    waiting, age = backlog()
+    found = {"waiting": waiting, "oldest_age_seconds": round(age, 1)}
     limit = config().outbox_max_age
-    if age is not None and age > limit:
+    if age > limit:
         return {"status": "warning", "detail": f"The oldest message waits for more than {limit:g} s.", **found}
     return found
 
 
 def dead_letters() -> dict[str, Any]:
     """How many wait for somebody to decide; a warning when any does."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM messaging_deadletter WHERE status = 'waiting'")
-        (waiting,) = cursor.fetchone()
+    waiting = DeadLetter.objects.filter(status=DeadLetter.Status.WAITING).count()
     if waiting:
         return {"status": "warning", "detail": "Messages could not be handled; see the admin.", "waiting": waiting}
     return {"waiting": waiting}

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable
 
-from django.db import connection
 from prometheus_client import Counter, Gauge, Histogram
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
+
+from messaging import outbox
+from messaging.models import DeadLetter
 
 PUBLISHED = Counter("messaging_published_total", "Messages the broker has confirmed.", ["type"])
 REFUSED = Counter("messaging_refused_total", "Messages the broker returned or refused; they are tried again.", ["type"])
@@ -34,16 +36,10 @@ class OutboxCollector(Collector):
     """Outbox and dead letters, read at each scrape by index; nothing is said while the database is away."""
 
     def collect(self) -> Iterable[GaugeMetricFamily]:
-        with connection.cursor() as cursor:
-            cursor.execute(
-                """SELECT (SELECT count(*) FROM messaging_outboxmessage),
-                          (SELECT extract(epoch FROM now() - created_at)
-                           FROM messaging_outboxmessage ORDER BY id LIMIT 1),
-                          (SELECT count(*) FROM messaging_deadletter WHERE status = 'waiting')"""
-            )
-            rows, age, letters = cursor.fetchone()
-        yield GaugeMetricFamily("messaging_outbox_messages", "Messages waiting for the relay.", value=rows)
+        waiting, age = outbox.backlog()
+        letters = DeadLetter.objects.filter(status=DeadLetter.Status.WAITING).count()
+        yield GaugeMetricFamily("messaging_outbox_messages", "Messages waiting for the relay.", value=waiting)
         yield GaugeMetricFamily(
-            "messaging_outbox_oldest_age_seconds", "Age of the oldest message in the outbox.", value=float(age or 0)
+            "messaging_outbox_oldest_age_seconds", "Age of the oldest message in the outbox.", value=age
         )
         yield GaugeMetricFamily("messaging_dead_letters_waiting", "Dead letters nobody has settled.", value=letters)

@@ -108,6 +108,18 @@ def wake_relay() -> None:
         logger.info("relay not woken", extra={"error": in_one_line(error)})
 
 
+def backlog() -> tuple[int, float]:
+    """How many messages wait, and for how many seconds the oldest has; 0 and 0 when none does."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT (SELECT count(*) FROM messaging_outboxmessage),
+                      coalesce((SELECT extract(epoch FROM now() - created_at)::float
+                                FROM messaging_outboxmessage ORDER BY id LIMIT 1), 0)"""
+        )
+        waiting, age = cursor.fetchone()
+    return waiting, age
+
+
 class Claimed(Struct):
     """A row that was taken out of the outbox, all of it. As a model instance it takes eight times as long to make."""
 
