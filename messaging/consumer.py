@@ -63,8 +63,8 @@ class Consumer:
         self._stop = stop
         self._handlers = config.handler_table
         self._publisher = Publisher(config, name="consume, failures")
-        self._heartbeat = Heartbeat("consume")
         self._broker = Circuit("broker", stop)
+        self._heartbeat = Heartbeat("consume", self._broker)
         self._database = Circuit("database", stop)
         self._rests = Rests()
         self._seconds_per_message = 0.0
@@ -80,7 +80,7 @@ class Consumer:
             try:
                 topology.apply(self._config)
                 # A wrong password ends the process here and now, not at the first message.
-                if not self._while_database_away(self._beat):
+                if not self._while_database_away(self._heartbeat.beat):
                     break
                 source.open()
                 # After a crash the broker sends again what was in hand, and one of these may be what killed the
@@ -89,7 +89,7 @@ class Consumer:
                 letters = source.subscribe(topology.dead_letter_queue(self._config), prefetch=_DEAD_LETTERS_AT_ONCE)
                 self._broker.worked()
                 topology_due = time.monotonic() + TOPOLOGY_INTERVAL
-                while not self._stop and self._while_database_away(self._beat):
+                while not self._stop and self._while_database_away(self._heartbeat.beat):
                     if not self._while_database_away(self._carry_on_replays):
                         break
                     if time.monotonic() > topology_due:
@@ -102,15 +102,11 @@ class Consumer:
             finally:
                 source.close()
             if self._broker.is_open:
-                self._while_database_away(self._beat)  # it lives, and says what it waits for
+                self._while_database_away(self._heartbeat.beat)  # it lives, and says what it waits for
                 self._broker.pause()
         self._publisher.close()
-        with suppress(DatabaseFailure):
-            self._heartbeat.end()
+        self._heartbeat.end()
         connection.close()
-
-    def _beat(self) -> None:
-        self._heartbeat.beat(circuit=self._broker.dependency if self._broker.is_open else "")
 
     def _carry_on_replays(self) -> None:
         if time.monotonic() >= self._replays_due:
@@ -216,7 +212,7 @@ class Consumer:
         moves = [(*failure, self._destination(*failure)) for failure in failed]
         while moves := self._move(work, moves):
             work.check()
-            if not (self._broker.pause() and self._while_database_away(self._beat)):
+            if not (self._broker.pause() and self._while_database_away(self._heartbeat.beat)):
                 return
             with suppress(BrokerUnavailableError):
                 topology.apply(self._config)  # a rung may have been deleted

@@ -3,8 +3,11 @@
 import os
 import socket
 import time
+from contextlib import suppress
 
-from django.db import connection
+from django.db import Error, connection
+
+from messaging.circuit import Circuit
 
 INTERVAL = 5.0
 """Seconds between two writes."""
@@ -33,10 +36,11 @@ _BEGIN = "DELETE FROM messaging_process WHERE name = %s OR seen_at < now() - int
 
 
 class Heartbeat:
-    """One process's row. Its writes raise whatever the database raises when it is away."""
+    """One process's row, which also says whether the process waits behind this circuit."""
 
-    def __init__(self, role: str) -> None:
+    def __init__(self, role: str, circuit: Circuit) -> None:
         self._role = role
+        self._circuit = circuit
         self._name = f"{role} {socket.gethostname()}:{os.getpid()}"
         self._due = 0.0
         self._begun = False
@@ -50,10 +54,10 @@ class Heartbeat:
         self._done += messages
         self._busy += seconds
 
-    def beat(self, *, circuit: str = "") -> None:
-        """Writes the row when it is due; `circuit` names a dependency whose circuit is open.
+    def beat(self) -> None:
+        """Writes the row when it is due. To be called all the time, and outside a transaction.
 
-        To be called all the time, and outside a transaction. A crash leaves a row that grows old.
+        Raises what the database raises when it is away. A crash leaves a row that grows old.
         """
         now = time.monotonic()
         if now < self._due:
@@ -62,7 +66,7 @@ class Heartbeat:
         values: dict[str, str | int | float | None] = {
             "name": self._name,
             "role": self._role,
-            "circuit": circuit,
+            "circuit": self._circuit.dependency if self._circuit.is_open else "",
             "done": self._done,
             "rate": rate,
             "beside_within": _BESIDE_WITHIN,
@@ -77,6 +81,6 @@ class Heartbeat:
         self._due, self._done, self._busy = now + interval, 0, 0.0
 
     def end(self) -> None:
-        """Removes the row: the process leaves in order."""
-        with connection.cursor() as cursor:
+        """Removes the row: the process leaves in order. While the database is away it stays, and grows old."""
+        with suppress(Error), connection.cursor() as cursor:
             cursor.execute("DELETE FROM messaging_process WHERE name = %s", [self._name])

@@ -18,8 +18,6 @@ logger = logging.getLogger(__name__)
 class ProcessCommand(BaseCommand):
     """Runs `work` until SIGTERM or SIGINT and leaves with 0; with 1 and one sentence when it can never work."""
 
-    requires_migrations_checks = False
-
     def handle(self, *args: Any, **options: Any) -> None:
         stop = Stop()
         stop.install()

@@ -4,12 +4,10 @@ import logging
 import select
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import Any
 
 import psycopg
-from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
 from messaging import envelope, failpoints, metrics, outbox, topology
@@ -47,8 +45,8 @@ class Relay:
         self._stop = stop
         self._publisher = Publisher(config, name="relay")
         self._alarm = Alarm()
-        self._heartbeat = Heartbeat("relay")
         self._broker = Circuit("broker", stop)
+        self._heartbeat = Heartbeat("relay", self._broker)
         self._database = Circuit("database", stop)
         self._rests = Rests()
         self._may_be_more = False
@@ -63,7 +61,7 @@ class Relay:
         """
         while not self._stop:
             try:
-                self._beat()
+                self._heartbeat.beat()
                 topology.apply(self._config)
                 self._publisher.open()
                 self._work()
@@ -77,7 +75,10 @@ class Relay:
                 connection.close()
                 self._alarm.close()
                 self._database.pause()
-        self._leave()
+        self._publisher.close()
+        self._alarm.close()
+        self._heartbeat.end()
+        connection.close()
 
     def _work(self) -> None:
         woken = True
@@ -88,7 +89,7 @@ class Relay:
             # Only now: a broker that is short of memory accepts connections, and confirms nothing.
             self._broker.worked()
             self._database.worked()
-            self._beat()
+            self._heartbeat.beat()
             rest = self._rests.after(published, time.monotonic() - started, others=self._heartbeat.others)
             if self._may_be_more or self._one_at_a_time:
                 continue
@@ -103,16 +104,6 @@ class Relay:
             woken = self._alarm.wait(1.5 * outbox.WAKE_INTERVAL if expecting else self._config.poll_interval)
             if not self._publisher.is_open:
                 self._publisher.open()
-
-    def _beat(self) -> None:
-        self._heartbeat.beat(circuit=self._broker.dependency if self._broker.is_open else "")
-
-    def _leave(self) -> None:
-        self._publisher.close()
-        self._alarm.close()
-        with suppress(DatabaseFailure):
-            self._heartbeat.end()
-        connection.close()
 
     def publish_batch(self) -> int:
         """Publishes one batch and returns how many rows left the outbox.

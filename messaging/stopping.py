@@ -6,7 +6,6 @@ import random
 import signal
 import threading
 import time
-from types import FrameType
 
 logger = logging.getLogger(__name__)
 
@@ -26,11 +25,12 @@ class Stop:
 
     def install(self) -> None:
         """Takes over SIGTERM and SIGINT, and makes sure that the process ends within the grace period."""
-        signal.signal(signal.SIGTERM, self._request)
-        signal.signal(signal.SIGINT, self._request)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda number, frame: self.request())
         threading.Thread(target=self._end_in_time, name="stop watchdog", daemon=True).start()
 
     def request(self) -> None:
+        """Asks the process to end."""
         self._requested = True
 
     def wait(self, seconds: float) -> bool:
@@ -39,9 +39,6 @@ class Stop:
         while not self._requested and (left := end - time.monotonic()) > 0:
             time.sleep(min(0.2, left))
         return self._requested
-
-    def _request(self, number: int, frame: FrameType | None) -> None:
-        self._requested = True
 
     def _end_in_time(self) -> None:
         while not self._requested:

@@ -29,6 +29,7 @@ class FailedAttempt(models.Model):
     retry_in = models.CharField(
         max_length=16, blank=True, help_text="The rung it waits on, like 5s; empty when it was given up."
     )
+    """With `publish`, which knows no rungs and gives nothing up, how long until the relay tries it again."""
 
     class Meta:
         ordering = ["-at"]

@@ -7,8 +7,10 @@ import pytest
 from django.utils import timezone
 
 from messaging import health
+from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
+from messaging.errors import BrokerUnavailableError
 from messaging.heartbeat import Heartbeat
 from messaging.models import OutboxMessage, Process
 from messaging.relay import Relay
@@ -20,16 +22,21 @@ from messaging.tests.test_relay import add
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+def relay_heartbeat() -> Heartbeat:
+    return Heartbeat("relay", Circuit("broker", Stop()))
+
+
 def test_a_beat_that_is_not_due_writes_nothing(django_assert_num_queries: Any) -> None:
-    heartbeat = Heartbeat("relay")
+    heartbeat = relay_heartbeat()
     heartbeat.beat()
+    heartbeat._circuit.failed(BrokerUnavailableError())
     with django_assert_num_queries(0):
-        heartbeat.beat(circuit="broker")
+        heartbeat.beat()
     assert Process.objects.get().circuit == ""
 
 
 def test_it_tells_of_progress_and_of_the_rate_while_there_was_work() -> None:
-    heartbeat = Heartbeat("relay")
+    heartbeat = relay_heartbeat()
     heartbeat.beat()
     assert Process.objects.get().progressed_at is None
     heartbeat.progress(100, 2.0)
@@ -49,7 +56,7 @@ def test_it_tells_of_progress_and_of_the_rate_while_there_was_work() -> None:
 def test_a_process_takes_its_row_with_it_and_those_that_nobody_has_seen_for_long() -> None:
     Process.objects.create(name="relay gone:1", role="relay", seen_at=timezone.now() - timedelta(hours=2))
     Process.objects.create(name="relay killed:2", role="relay", seen_at=timezone.now() - timedelta(minutes=2))
-    heartbeat = Heartbeat("relay")
+    heartbeat = relay_heartbeat()
     heartbeat.beat()
     assert set(Process.objects.values_list("name", flat=True)) == {heartbeat._name, "relay killed:2"}
     heartbeat.end()
@@ -61,7 +68,7 @@ def test_it_counts_the_others_that_are_there() -> None:
     for name, age in names.items():
         seen_at = timezone.now() - timedelta(seconds=age)
         Process.objects.create(name=name, role=name.split()[0], seen_at=seen_at)
-    heartbeat = Heartbeat("relay")
+    heartbeat = relay_heartbeat()
     heartbeat.beat()
     assert heartbeat.others == 2
     heartbeat._due = 0
@@ -72,7 +79,7 @@ def test_it_counts_the_others_that_are_there() -> None:
 def test_those_that_start_together_know_of_each_other_after_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
-    first, second = Heartbeat("relay"), Heartbeat("relay")
+    first, second = relay_heartbeat(), relay_heartbeat()
     second._name += "0"  # both are of this process
     first.beat()
     second.beat()
