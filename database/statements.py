@@ -18,10 +18,10 @@ from psycopg.pq.abc import PGconn, PGresult
 _PLAN_OUTDATED = b"0A000"  # "cached plan must not change result type"
 
 
-def refuse_to_nest() -> None:
-    """Raises RuntimeError inside a transaction, for who must have a commit behind it when it returns.
+def ensure_durable() -> None:
+    """Raises RuntimeError inside a transaction. For callers who may return only what is committed.
 
-    As `transaction.atomic(durable=True)` does, and like it not for the transaction that a test runs in.
+    The same as `transaction.atomic(durable=True)`, also in that it overlooks the transaction that a test runs in.
     """
     if connection.atomic_blocks and not connection.atomic_blocks[-1]._from_testcase:  # type: ignore[attr-defined]
         raise RuntimeError("What is to be durable cannot be nested within another transaction.")

@@ -363,7 +363,7 @@ class Connection:
     def receive(self, consumer_tag: str, receiver: Callable[[frames.Content], None] | None) -> None:
         """Hands the usual messages of this consumer to the receiver, past pika; None to leave them to pika again.
 
-        To be used in what is told or asked.
+        Call only inside a callable given to `tell` or `ask`.
         """
         if self._connection is None:
             return
@@ -374,7 +374,7 @@ class Connection:
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
-        """What is sent in this block goes out in one write. To be used in what is told or asked."""
+        """What is sent in this block goes out in one write. Call only inside a callable given to `tell` or `ask`."""
         with self._connection.gathered() if self._connection is not None else nullcontext():
             yield
 
@@ -386,7 +386,10 @@ class Connection:
         body: bytes,
         properties: AnyProperties,
     ) -> None:
-        """As `channel.basic_publish`, mandatory. To be used in what is told or asked. Raises what that raises."""
+        """As `channel.basic_publish`, mandatory. Raises what that raises.
+
+        Call only inside a callable given to `tell` or `ask`.
+        """
         if self._connection is not None:
             self._connection.publish(channel, exchange, routing_key, body, properties)
 

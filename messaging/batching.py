@@ -3,9 +3,9 @@
 import time
 
 # A batch costs most of its time once, however many messages it has, and the more processes there are, the smaller are
-# the batches. So a process that has found several messages takes a rest, in which more come together: of so many times
-# what the batch took, which is long where the machine is full, but of no more than so long for each message (seconds).
-# With others beside it that do the same it rests as many times longer, so that all together cost no more than one.
+# the batches. So a process that has found several messages rests, and more come together. It rests for a multiple of
+# what the batch took, which is long where the machine is full. For each message it rests no longer than a fixed time
+# (seconds). With others beside it that do the same it rests as many times longer: all together cost no more than one.
 _TIMES = 5.0
 _FOR_EACH = 0.005
 _LONGEST = 0.1
@@ -16,14 +16,14 @@ _BUSY = 0.25
 _MOMENT = 0.5
 
 
-class Rests:
+class Pacer:
     """Decides how long a process lets messages come together after each batch."""
 
     def __init__(self) -> None:
         self._busy = 0.0
         self._ended = time.monotonic()
 
-    def after(self, messages: int, seconds: float, *, others: int) -> float:
+    def rest_after(self, messages: int, seconds: float, *, others: int) -> float:
         """How long (seconds) to rest after a batch of so many, which has just taken so long, with others beside it.
 
         To be asked after every batch, also where none is taken because a batch was full.

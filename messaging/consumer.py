@@ -20,10 +20,10 @@ from django.db import connection, transaction
 
 from database.errors import statement_took_too_long
 from messaging import dead_letters, envelope, failpoints, inbox, metrics, replays, topology
-from messaging.batching import Rests
+from messaging.batching import Pacer
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
-from messaging.database import database_is_away, refuse_what_would_not_be_kept
+from messaging.database import database_is_away, ensure_committable
 from messaging.deliveries import Source, Subscription
 from messaging.envelope import Delivery
 from messaging.errors import BrokerUnavailableError, PermanentError
@@ -66,7 +66,7 @@ class Consumer:
         self._broker = Circuit("broker", stop)
         self._heartbeat = Heartbeat("consume", self._broker)
         self._database = Circuit("database", stop)
-        self._rests = Rests()
+        self._pacer = Pacer()
         self._seconds_per_message = 0.0
         self._replays_due = 0.0
 
@@ -120,7 +120,7 @@ class Consumer:
         if batch:
             started = time.monotonic()
             self._handle_batch(work, batch)
-            rest = self._rests.after(len(batch), time.monotonic() - started, others=self._heartbeat.others)
+            rest = self._pacer.rest_after(len(batch), time.monotonic() - started, others=self._heartbeat.others)
             if rest and len(batch) < limit:  # a sleep of nothing costs a timer and a switch
                 time.sleep(rest)
             # In a quorum queue what comes back is at the head, so the first that was never delivered means that all
@@ -185,7 +185,7 @@ class Consumer:
                 by_type.setdefault(message.type, []).append(message)
             for type_, group in by_type.items():
                 self._handlers[type_].handle(group)
-            refuse_what_would_not_be_kept()
+            ensure_committable()
         for type_, group in by_type.items():
             metrics.HANDLED.labels(type_).inc(len(group))
         if len(fresh) < len(messages):

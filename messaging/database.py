@@ -28,7 +28,7 @@ def database_time() -> datetime:
     return now
 
 
-def refuse_what_would_not_be_kept() -> None:
+def ensure_committable() -> None:
     """To be called at the end of a transaction. Raises RuntimeError when a database error in it was passed over.
 
     Neither Django nor PostgreSQL would say so: what is committed then is rolled back, as if nothing were wrong.

@@ -136,7 +136,7 @@ class Subscription:
         for delivery in deliveries:
             self._connection.tell(partial(self._ack, delivery.tag))
 
-    # Where the connection runs: under its lock.
+    # Called with the connection's lock held.
 
     def _ack(self, tag: int, *, multiple: bool = False) -> None:
         if self._channel.is_open:

@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection, transaction
 from database.errors import sqlstate
 from messaging import dead_letters, envelope, inbox, outbox
 from messaging.conf import config
-from messaging.database import database_is_away, refuse_what_would_not_be_kept
+from messaging.database import database_is_away, ensure_committable
 from messaging.envelope import Delivery
 from messaging.errors import PermanentError
 from messaging.fingerprints import place_of
@@ -129,7 +129,7 @@ def _handle(dead_letter: DeadLetter) -> None:
     if not inbox.admit([message]):
         raise _Undo(Verdict.EFFECTIVE)
     config().handler_table[message.type].handle([message])
-    refuse_what_would_not_be_kept()
+    ensure_committable()
     # What the commit would check and refuse.
     connection.check_constraints()
     raise _Undo(Verdict.PASSES)

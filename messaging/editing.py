@@ -60,8 +60,8 @@ def edit_and_replay(*, dead_letter_id: int, body: bytes, by: str, reason: str, s
     """Sends the message again with this body in place of its own, and returns the dead letter, superseded now.
 
     The message keeps its id, so that of the original and the edited one only one can ever take effect, whatever else
-    is replayed. In one transaction: the dead letter is settled, the outbox has the message, and who did it and the
-    difference are written down. Fails the edited one again, it is a dead letter of its own.
+    is replayed. One transaction settles the dead letter, adds the message to the outbox and records the action with the
+    difference. If the edited message fails again, it becomes a dead letter of its own.
     Raises EditError when the body may not be sent (see `check`), without a reason, or when the message has taken effect
     already; ChangedMeanwhileError when the dead letter is no longer as it was `seen`: two people who edit it at once
     send one. A crash in here: nothing was done.

@@ -93,7 +93,7 @@ class _Channel:
         self._connection.tell(self._send)
         return batch
 
-    # What follows runs where the connection does: under its lock.
+    # What follows is called with the connection's lock held.
 
     def _send(self) -> None:
         channel, batch = self._channel, self._batch

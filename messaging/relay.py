@@ -11,7 +11,7 @@ import psycopg
 from django.db import connection, transaction
 
 from messaging import envelope, failpoints, metrics, outbox, topology
-from messaging.batching import Rests
+from messaging.batching import Pacer
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
 from messaging.database import database_is_away, database_time
@@ -48,7 +48,7 @@ class Relay:
         self._broker = Circuit("broker", stop)
         self._heartbeat = Heartbeat("relay", self._broker)
         self._database = Circuit("database", stop)
-        self._rests = Rests()
+        self._pacer = Pacer()
         self._may_be_more = False
         """The last batch was a full one, whatever became of it."""
         self._one_at_a_time = 0
@@ -90,7 +90,7 @@ class Relay:
             self._broker.worked()
             self._database.worked()
             self._heartbeat.beat()
-            rest = self._rests.after(published, time.monotonic() - started, others=self._heartbeat.others)
+            rest = self._pacer.rest_after(published, time.monotonic() - started, others=self._heartbeat.others)
             if self._may_be_more or self._one_at_a_time:
                 continue
             if rest:  # a sleep of nothing costs a timer and a switch

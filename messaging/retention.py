@@ -97,14 +97,14 @@ def expired(*, before: datetime) -> Purge:
 
 
 def _old_groups(before: datetime) -> QuerySet[FailureGroup]:
-    """Resolved since long, and nothing is left of them. One that is open stays: nobody has decided about it."""
+    """Resolved before that time, with nothing left of them. One that is open stays: nobody has decided about it."""
     return FailureGroup.objects.filter(
         state=FailureGroup.State.RESOLVED, changed_at__lt=before, last_seen_at__lt=before, dead_letters=None
     )
 
 
 def _old_replays(before: datetime) -> QuerySet[Replay]:
-    """Over since long. One that stopped by itself may still be resumed."""
+    """Over before that time. One that stopped by itself may still be resumed."""
     over = [Replay.State.FINISHED, Replay.State.CANCELLED]
     return Replay.objects.filter(state__in=over, watched=False, changed_at__lt=before)
 

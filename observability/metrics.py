@@ -31,7 +31,8 @@ _PREFIX = "gunicorn-metrics-"
 def count_apart() -> None:
     """For the settings, before anything counts: only gunicorn's workers count together, whatever the environment says.
 
-    It may be one for all processes. A relay that took part would find no folder, or its counts added to the workers'.
+    All processes may share one environment. A relay that counted with the workers would find no folder for its counts,
+    or have them added to the workers'.
     """
     if "gunicorn" not in sys.modules:
         os.environ.pop(_DIRECTORY, None)

@@ -1,6 +1,6 @@
 import pytest
 
-from messaging.batching import Rests
+from messaging.batching import Pacer
 
 
 class Process:
@@ -9,12 +9,12 @@ class Process:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         monkeypatch.setattr("messaging.batching.time.monotonic", lambda: self.now)
-        self.rests = Rests()
+        self.pacer = Pacer()
 
     def batch(self, messages: int, seconds: float, *, waits: float = 0.0, others: int = 0) -> float:
         """Waits so long, takes a batch, rests, and returns how long it has rested."""
         self.now += waits + seconds
-        rest = self.rests.after(messages, seconds, others=others)
+        rest = self.pacer.rest_after(messages, seconds, others=others)
         self.now += rest
         return rest
 

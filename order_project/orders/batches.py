@@ -14,7 +14,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from contracts.events import OrderCreated, OrderLine
-from database.statements import array, execute_prepared, refuse_to_nest
+from database.statements import array, ensure_durable, execute_prepared
 from messaging import backpressure, failpoints, outbox
 from observability.context import current_correlation_id
 from orders import services
@@ -75,7 +75,7 @@ def place_batch(
         replayed=False,
     )
     # Whoever answers 201 after this has a commit behind it, not somebody's open transaction.
-    refuse_to_nest()
+    ensure_durable()
     if idempotency_key is not None:
         if not _write(batch, now, placed_by, idempotency_key, digest):
             return _replay(placed_by, idempotency_key, digest)

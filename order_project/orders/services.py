@@ -18,7 +18,7 @@ from django.utils import timezone
 from uuid_utils.compat import uuid7
 
 from contracts.events import OrderCreated, OrderLine, OrderProcessed
-from database.statements import array, execute_prepared, refuse_to_nest
+from database.statements import array, ensure_durable, execute_prepared
 from messaging import backpressure, failpoints, outbox
 from messaging.errors import PermanentError
 from messaging.message import Message, OutgoingMessage
@@ -82,7 +82,7 @@ def place_order(new: NewOrder, *, placed_by: "User | None" = None, idempotency_k
         return _replay(placed_by, idempotency_key, request_digest)
     order = order_created(new, timezone.now())
     # Whoever answers 201 after this has a commit behind it, not somebody's open transaction.
-    refuse_to_nest()
+    ensure_durable()
     try:
         _write(order, placed_by, idempotency_key, request_digest)
     except IntegrityError as error:
