@@ -1,4 +1,4 @@
-"""Many orders at once. Each holds or is refused by itself; those that hold are placed together, or not at all."""
+"""Many orders at once. Each is checked by itself; the valid ones are placed together, or none of them is."""
 
 import hashlib
 import json
@@ -51,7 +51,7 @@ def place_batch(
     placed_by: "User | None" = None,
     idempotency_key: str | None = None,
 ) -> PlacedBatch:
-    """Takes the orders that hold and announces each of them, all in one transaction.
+    """Takes the valid orders and announces each of them, all in one transaction.
 
     With an `idempotency_key` (unique for each `placed_by`, apart from the keys of single orders) the same batch comes
     back however often it is sent; the unique constraint decides, as it does for `place_order`. Raises
@@ -64,8 +64,8 @@ def place_batch(
     if not 1 <= len(orders) <= MAX_ORDERS_PER_BATCH:
         raise ValueError(f"a batch has 1 to {MAX_ORDERS_PER_BATCH} orders, not {len(orders)}")
     digest = None if idempotency_key is None else _digest(orders)
-    holds = any(isinstance(order, NewOrder) for order in orders)
-    if holds and (pressure := backpressure.refusing()):
+    any_valid = any(isinstance(order, NewOrder) for order in orders)
+    if any_valid and (pressure := backpressure.refusing()):
         if idempotency_key is None or not services.is_known(OrderBatch, placed_by, idempotency_key):
             raise TakesNoOrders(pressure.retry_after)
         return _replay(placed_by, idempotency_key, digest)
@@ -79,9 +79,9 @@ def place_batch(
     if idempotency_key is not None:
         if not _write(batch, now, placed_by, idempotency_key, digest):
             return _replay(placed_by, idempotency_key, digest)
-    elif holds:
+    elif any_valid:
         _write(batch, now, placed_by)
-    if holds:
+    if any_valid:
         outbox.wake_relay()
         failpoints.reach("orders.place.committed")
         ORDERS_ACCEPTED.inc(batch.accepted)
@@ -97,7 +97,7 @@ def _placed(batch: PlacedBatch) -> list[OrderCreated]:
 
 
 def _digest(orders: Sequence[NewOrder | Refused]) -> bytes:
-    """The same for batches that mean the same. What means nothing, because it does not hold, counts as it was sent."""
+    """The same for batches that mean the same. A refused order counts as it was sent."""
     digest = hashlib.sha256()
     for order in orders:
         if isinstance(order, NewOrder):

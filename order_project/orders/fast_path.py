@@ -19,7 +19,7 @@ def fast_place(request: PlainRequest) -> Answer | None:
 
 
 def fast_read(request: PlainRequest) -> Answer | None:
-    """As `views.OrderView.get` does for who does not wait."""
+    """As `views.OrderView.get` does for a client that does not wait."""
     order = services.read_order(UUID(request.path.rpartition("/")[2]))
     return order and Answer(200, as_json(order, order.items))
 

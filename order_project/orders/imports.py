@@ -12,7 +12,7 @@ from orders.order_file import Chunk, ImportFailed, OrderFile
 from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders
 
 _LONGEST_WAIT = 10  # seconds
-# So many chunks are placed at once, for while PostgreSQL writes one, others can be read: 1.5 to 2 times the orders.
+# Chunks placed at once. While PostgreSQL writes one, others are read: 1.5 to 2 times the orders per second.
 _AT_ONCE = 4
 
 
@@ -26,8 +26,8 @@ def place_all(
     """Places the chunks, a few at once, by threads with connections of their own; none is read before its turn.
 
     Calls, never two at a time, `on_placed` after each chunk's commit, and `on_wait` with the seconds and why before it
-    waits. Raises what goes wrong first, KeyboardInterrupt included, once the chunks in hand are placed or given up, and
-    ImportFailed at the end for chunks that were placed when other limits said which of their orders hold.
+    waits. Raises the first error, KeyboardInterrupt included, once the chunks in hand are placed or given up, and
+    ImportFailed at the end for chunks that an earlier run placed under other limits, so that it refused other orders.
     A crash leaves some chunks placed, not always the first ones, and no part of one: the next run finds out which.
     """
     stop, reading, waiting = Event(), Lock(), Lock()
@@ -72,17 +72,17 @@ def place_all(
         lines = sorted((chunk.entries[0].line, chunk.entries[-1].line) for chunk in judged_otherwise)
         where = ", ".join(f"{first} to {last}" for first, last in lines)
         raise ImportFailed(
-            f"The orders of lines {where} were imported before, when other limits said which of them hold. Put those "
+            f"The orders of lines {where} were imported before, under limits that refused other orders. Put the orders "
             "that were refused then into a file of their own."
         )
 
 
 def _place(file: OrderFile, chunk: Chunk, wait: Callable[[int, str], bool]) -> PlacedBatch | None:
-    """Places the chunk as a batch, once: however often the file is imported, by how many processes at once.
+    """Places the chunk as a batch, once, however often the file is imported and by however many processes.
 
     Waits while orders cannot be passed on (the settings may say so), and for another process that places this chunk.
-    None when `wait` says that it is not worth waiting any more. Raises IdempotencyKeyReused when other orders of the
-    chunk held when it was placed than hold now.
+    None when `wait` returns False: the import is being stopped. Raises IdempotencyKeyReused when other orders of the
+    chunk were valid when it was placed than are now.
     """
     # No client can send a key with a blank in it.
     key = f"import {file.sha256} {chunk.number}"

@@ -1,4 +1,4 @@
-"""This service's book for the ledger: its orders, and how what is missing from them is mended."""
+"""This service's book for the ledger: its orders, and how those that are missing or damaged are restored."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +26,7 @@ _ORDERS = """
 
 @transaction.atomic
 def announce_again(order_ids: Sequence[UUID]) -> int:
-    """Announces these orders once more, with new message ids. Returns how many; those that are no longer pending not.
+    """Announces those of these orders that are still pending once more, with new message ids. Returns how many.
 
     An order whose items do not add up to its total is left as it is: what is announced must be what was accepted.
     If the first message comes after all, the processor decides the order once: one of the two has no effect. A crash

@@ -24,7 +24,7 @@ type Errors = list[dict[str, str]]
 
 
 class NewOrder(Struct, frozen=True):
-    """An order that holds."""
+    """A valid order."""
 
     customer_id: str
     lines: list[OrderLine]
@@ -36,7 +36,7 @@ class NewOrder(Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """An order that does not hold."""
+    """An order that is not valid."""
 
     errors: Errors
     sent: Any

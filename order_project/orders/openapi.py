@@ -140,7 +140,7 @@ place_orders_schema = extend_schema(
     operation_id="placeOrders",
     tags=["Orders"],
     summary="Place many orders",
-    description=f"1 to {MAX_ORDERS_PER_BATCH} orders, each as `POST /orders` takes it. Those that hold are placed "
+    description=f"1 to {MAX_ORDERS_PER_BATCH} orders, each as `POST /orders` takes it. The valid ones are placed "
     "together, or, if something goes wrong, none of them; the others are refused, each with what is wrong with it. "
     "The results come in the order in which the orders were sent.\n\n"
     "Many times faster than as many single requests. Send an `Idempotency-Key` to be able to send the same batch "
@@ -150,7 +150,7 @@ place_orders_schema = extend_schema(
             "Idempotency-Key",
             "Any text of your choice, new for each batch, such as a UUID. The same key and batch give the first answer "
             "again, however late; the same key with another batch is refused (422), also with one in which only "
-            "refused orders were mended. Keys belong to the user who sends them; those of batches and of single "
+            "refused orders were corrected. Keys belong to the user who sends them; those of batches and of single "
             "orders do not meet.",
             pattern=KEY_PATTERN,
         ),
@@ -200,8 +200,8 @@ read_order_schema = extend_schema(
         ),
         header(
             "Prefer",
-            "`wait=20` is the same as `?wait=20`, as RFC 7240 has it. One that asks for more than the most gets that; "
-            "one that cannot be read is not heard.",
+            "`wait=20` is the same as `?wait=20`, as RFC 7240 has it. A value above the maximum counts as the maximum; "
+            "one that cannot be read is ignored.",
         ),
         header(
             "Preference-Applied",
@@ -252,7 +252,7 @@ follow_order_schema = extend_schema(
     description="Server-sent events, for `EventSource` in a browser: an event `status` with the order as it is, then "
     "one with the order as it ended, and the end. Both have the order as JSON. A comment every 15 seconds keeps the "
     f"connection open, for {settings.WAITING_STREAM_SECONDS} seconds at most; a client that comes again then, as "
-    "`EventSource` does by itself, hears nothing twice.",
+    "`EventSource` does by itself, gets no event twice.",
     parameters=[
         _ORDER_ID,
         header("Last-Event-ID", "The id of the last event that the client has seen, which is the order's status."),

@@ -73,7 +73,7 @@ class OrderFile:
         self.name = name
         self.format = format or SUFFIXES.get(Path(name).suffix.lower(), "")
         if not self.format:
-            raise ImportFailed(f"{name} has none of the suffixes {', '.join(SUFFIXES)}: say its --format.")
+            raise ImportFailed(f"{name} has none of the suffixes {', '.join(SUFFIXES)}: use --format.")
         try:
             if not stat.S_ISREG(os.stat(name).st_mode):  # before it is opened: that of a pipe may never end
                 raise ImportFailed(f"{name} is no ordinary file.")
@@ -143,7 +143,7 @@ class OrderFile:
             if begin.lstrip().startswith(b"["):
                 raise ImportFailed(f"{self.name} is one JSON array: NDJSON has one order a line, without commas.")
             if sorted(begin.splitlines()[0].decode(errors="replace").split(",")) == sorted(COLUMNS):
-                raise ImportFailed(f"{self.name} is CSV: say --format csv.")
+                raise ImportFailed(f"{self.name} is CSV: use --format csv.")
 
 
 class _Found(Struct, frozen=True):
@@ -250,7 +250,7 @@ class _Group:
         self._end = line.end
         self._size = 0
         if not order.strip():
-            self.wrong.append(error("", "The row says no order that it belongs to."))
+            self.wrong.append(error("", "The column `order` is empty."))
 
     def add(self, line: _Line, row: list[str], at: dict[str, int]) -> None:
         self._end = line.end

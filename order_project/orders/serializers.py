@@ -18,7 +18,7 @@ from orders.new_order import MAX_ITEMS_PER_ORDER, MAX_ORDERS_PER_BATCH, TOTAL_LI
 from orders.services import OrderState
 
 MAX_WRONG_ITEMS = 10
-"""Of so many items of an order it is said what is wrong with them."""
+"""How many invalid items of an order are explained."""
 _TOO_MANY_WRONG = (
     f"This item is wrong too; no more than {MAX_WRONG_ITEMS} are explained, and those after it were not looked at."
 )
@@ -27,7 +27,7 @@ _TOO_MANY_WRONG = (
 class NewItemsSerializer(serializers.ListSerializer[Any]):
     """The lines of a new order.
 
-    Looks no further than `MAX_WRONG_ITEMS` that do not hold: a batch of small orders could otherwise bring an answer of
+    Stops at the first invalid one after `MAX_WRONG_ITEMS`: the answer to a batch of small orders could otherwise have
     many megabytes.
     """
 
@@ -91,7 +91,7 @@ class NewOrderSerializer(Serializer):
         "type": "array",
         "minItems": 1,
         "maxItems": MAX_ORDERS_PER_BATCH,
-        "description": "Each as `POST /orders` takes it. One that does not hold is refused in its result alone.",
+        "description": "Each as `POST /orders` takes it. One that is not valid is refused by itself, in its result.",
         "items": {
             "anyOf": [
                 {"$ref": "#/components/schemas/NewOrderRequest"},
@@ -101,7 +101,7 @@ class NewOrderSerializer(Serializer):
     }
 )
 class NewOrdersField(serializers.ListField):
-    """A list of anything: what is no order is told beside what became of the others."""
+    """A list of anything: an entry that is no order gets a result of its own, as every order does."""
 
     default_error_messages = {"max_length": "A batch has at most {max_length} orders."}
 
@@ -113,7 +113,7 @@ class NewBatchSerializer(Serializer):
 
 
 def check(data: Any) -> NewOrder:
-    """The order in a parsed body. Raises ValidationError for one that does not hold."""
+    """The order in a parsed body. Raises ValidationError for one that is not valid."""
     serializer = NewOrderSerializer(data=data)
     serializer.is_valid(raise_exception=True)
     return _new_order(serializer.validated_data)
@@ -170,7 +170,7 @@ class PlacedOrderSerializer(serializers.Serializer[Any]):
 
 
 class RefusedOrderSerializer(serializers.Serializer[Any]):
-    """An order of a batch that does not hold."""
+    """An order of a batch that was refused."""
 
     status = serializers.IntegerField(min_value=422, max_value=422, help_text="As `POST /orders` would have answered.")
     errors = ProblemErrorSerializer(  # type: ignore[assignment]  # a field here, no attribute of the class
@@ -195,7 +195,7 @@ class BatchSerializer(serializers.Serializer[Any]):
 
     results = OrderResultsField(help_text="One for each order, in the order in which they were sent.")
     accepted = serializers.IntegerField(min_value=0, help_text="How many were placed.")
-    refused = serializers.IntegerField(min_value=0, help_text="How many do not hold.")
+    refused = serializers.IntegerField(min_value=0, help_text="How many were refused.")
 
 
 def as_json(order: Order | OrderState, items: Iterable[OrderItem | OrderLine]) -> dict[str, Any]:

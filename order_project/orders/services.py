@@ -109,7 +109,7 @@ class OrderState(NamedTuple):
     updated_at: datetime
 
 
-# The ORM asks twice, and puts the words of both questions together each time: a GET then takes four times the CPU.
+# The ORM would run two queries and build the text of both each time: four times the CPU of a GET.
 _READ = """
     SELECT id, customer_id, (
                SELECT json_agg(json_build_array(product_id, quantity, price::text) ORDER BY position)::text
@@ -230,14 +230,14 @@ def _replay(placed_by: "User | None", idempotency_key: str, request_digest: byte
     return Placed(order=as_created(order, order.items.all()), replayed=True)
 
 
-# Skips a row that somebody holds: the answer is what the client wants, the count only tells a story.
+# Skips a locked row: the client waits for the answer, and the count is only there to be looked at.
 _COUNT_REPLAY = """
     UPDATE orders_order SET replays = replays + 1, last_replayed_at = clock_timestamp()
     WHERE id = (SELECT id FROM orders_order WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)"""
 
 
 def _count_replay(order_id: UUID) -> None:
-    """Remembers that the order was sent again. Waits for nobody: a replay that meets another is not counted."""
+    """Counts that the order was sent again. Waits for nobody: two at the same moment may count as one."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_REPLAY, [order_id])
 
@@ -298,7 +298,7 @@ def record_results(messages: Sequence[Message[OrderProcessed]]) -> None:
 
 
 def _reason(verdict: OrderProcessed) -> str | None:
-    """Why it failed. A failed order always says why, even if the processor does not; any other never does."""
+    """Why it failed; None for any other. A failed order always has a reason, even if the processor gave none."""
     if verdict.status == "completed":
         return None
     return verdict.error_message or "The processor gave no reason."

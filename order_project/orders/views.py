@@ -141,7 +141,7 @@ class OrderView(APIView):
 class OrderEventsView(OrderView):
     """What becomes of one order, as it happens: server-sent events."""
 
-    # The second one is for the documents: errors are JSON, whatever a client asks for.
+    # The second one is for the API's documents: errors are JSON, whatever a client asks for.
     renderer_classes = [EventStreamRenderer, JSONRenderer]
 
     def get_view_name(self) -> str:
@@ -172,7 +172,7 @@ class OrderEventsView(OrderView):
         return StreamingHttpResponse(
             parts,
             content_type=waiting.STREAM,
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},  # nginx would keep it to itself
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},  # or nginx buffers it
         )
 
     def _last_event(self) -> bytes:
@@ -193,7 +193,7 @@ def answer_placed(order: NewOrder, *, path: str, user: "User | None", idempotenc
 
 
 def idempotency_key(environ: Mapping[str, Any]) -> str | None:
-    """The key that a request brings. Raises Problem for one that is none."""
+    """The Idempotency-Key of a request, if it has one. Raises Problem for one that is malformed."""
     key: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
     if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
         raise Problem(400, "The Idempotency-Key header must be 1 to 255 visible ASCII characters.")

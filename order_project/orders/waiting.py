@@ -1,4 +1,4 @@
-"""Customers who wait until their order is final: how long they want to, and what they hear meanwhile."""
+"""Clients that wait until an order is final: for how long, and what they are sent meanwhile."""
 
 import re
 from collections.abc import Collection, Hashable
@@ -15,10 +15,10 @@ from orders.services import OrderState
 
 STREAM = "text/event-stream"
 RETRY_AFTER = 5
-"""Seconds after which one who found no place may come again."""
+"""Seconds after which a client may try again when too many wait."""
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
-# EventSource comes again by itself, after so many milliseconds.
+# EventSource connects again by itself, after so many milliseconds.
 _RETRY = b"retry: 1000\n"
 
 
@@ -27,7 +27,7 @@ class Wish(NamedTuple):
 
     seconds: int = 0
     preferred: bool = False
-    """It said so in `Prefer`, and hears that it was heard."""
+    """Asked for in `Prefer`, so that the answer has a `Preference-Applied`."""
 
 
 def which_are_final(ids: Collection[Hashable]) -> set[Hashable]:
@@ -38,9 +38,9 @@ def which_are_final(ids: Collection[Hashable]) -> set[Hashable]:
 
 
 def wish_of(request: Request) -> Wish:
-    """What `?wait` or else `Prefer: wait` says. A preference may ask for more than the most, and gets that.
+    """What `?wait` or else `Prefer: wait` asks for. A preference above the maximum counts as the maximum.
 
-    Raises Problem 422 for a `?wait` that is no whole number or too large. A `Prefer` that cannot be read is no wish.
+    Raises Problem 422 for a `?wait` that is no whole number or too large. A `Prefer` that cannot be read is ignored.
     """
     most: int = settings.WAITING_MAX_SECONDS
     given = request.query_params.get("wait")
@@ -80,7 +80,7 @@ def no_place() -> Problem:
 
 
 def status_event(order: OrderState) -> bytes:
-    """The event `status`. Its id is the status: it changes once, so that says all a client has seen."""
+    """The event `status`. Its id is the status, which changes only once: so it tells all that a client has seen."""
     data = orjson.dumps(as_json(order, order.items))
     return b"id: %b\nevent: status\ndata: %b\n\n" % (order.status.encode(), data)
 

@@ -156,9 +156,9 @@ def test_what_is_no_file_of_orders_is_said_in_a_sentence(tmp_path, ndjson, csv):
         (binary, (), "is binary: orders come as text in UTF-8."),
         (binary, ("--format", "csv"), "is binary: orders come as text in UTF-8."),
         (empty, (), "is empty."),
-        (ndjson(*many(1), name="orders.txt"), (), "say its --format."),
+        (ndjson(*many(1), name="orders.txt"), (), "use --format."),
         (ndjson(*many(1)), ("--format", "csv"), f"its first line must be {HEADER}."),
-        (csv("1,c,beans,1,1"), ("--format", "ndjson"), "is CSV: say --format csv."),
+        (csv("1,c,beans,1,1"), ("--format", "ndjson"), "is CSV: use --format csv."),
         (
             csv("1;c;beans;1;1", header=HEADER.replace(",", ";"), name="excel.csv"),
             (),

@@ -51,7 +51,7 @@ class _Summary:
     placed_before: int = 0
     """By an earlier run."""
     valid: int = 0
-    """All that hold, so that they are placed now, were before, or would be."""
+    """Valid orders: placed now, placed before, or, in a dry run, to be placed."""
     refused: int = 0
 
 
