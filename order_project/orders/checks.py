@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error, register
 
 
 @register
-def limits(**kwargs: Any) -> list[CheckMessage]:
+def check_limits(**kwargs: Any) -> list[CheckMessage]:
     """The limits of an order lie within what the database can keep, those of waiting within what a client can mean."""
     found: list[CheckMessage] = []
     for name, least, most, check_id in (
@@ -25,7 +25,7 @@ def limits(**kwargs: Any) -> list[CheckMessage]:
 
 
 @register
-def processor_admin_url(**kwargs: Any) -> list[CheckMessage]:
+def check_processor_admin_url(**kwargs: Any) -> list[CheckMessage]:
     """The link from an order to its processing record leads somewhere."""
     parts = urlsplit(settings.PROCESSOR_ADMIN_URL)
     if parts.scheme in ("http", "https") and parts.netloc and parts.path.endswith("/"):

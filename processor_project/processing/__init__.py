@@ -1,0 +1,1 @@
+"""Decides the orders that the order service has taken, and announces how they ended."""

@@ -5,4 +5,4 @@ class ProcessingConfig(AppConfig):
     name = "processing"
 
     def ready(self) -> None:
-        from processing import checks  # noqa: F401  registers the system checks
+        from processing import checks  # noqa: F401 - registers them

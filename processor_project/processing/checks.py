@@ -17,8 +17,8 @@ from processing.pipeline import load_steps
 _STEPS_HINT = 'Dotted paths of functions that take an order, such as "processing.steps.validate".'
 
 
-@register()
-def check_steps(**_: Any) -> list[CheckMessage]:
+@register
+def check_steps(**kwargs: Any) -> list[CheckMessage]:
     """`PROCESSING_STEPS` names functions that can be imported."""
     steps = settings.PROCESSING_STEPS
     if not isinstance(steps, list | tuple) or not all(isinstance(path, str) for path in steps):
@@ -30,8 +30,8 @@ def check_steps(**_: Any) -> list[CheckMessage]:
     return []
 
 
-@register()
-def check_limits(**_: Any) -> list[CheckMessage]:
+@register
+def check_limits(**kwargs: Any) -> list[CheckMessage]:
     """The numbers that the shipped steps use lie where they make sense."""
     errors: list[CheckMessage] = []
     limit: Any = settings.PROCESSING_MAX_ORDER_TOTAL
@@ -62,8 +62,8 @@ def check_limits(**_: Any) -> list[CheckMessage]:
     return errors
 
 
-@register()
-def check_orders_admin_url(**_: Any) -> list[CheckMessage]:
+@register
+def check_orders_admin_url(**kwargs: Any) -> list[CheckMessage]:
     """The link from a record to its order leads somewhere."""
     parts = urlsplit(settings.ORDERS_ADMIN_URL)
     if parts.scheme in ("http", "https") and parts.netloc and parts.path.endswith("/"):

@@ -2,8 +2,8 @@
 
 from prometheus_client import Counter, Histogram
 
-orders_processed = Counter("orders_processed", "Orders decided and committed, by outcome.", ["outcome"])
-order_processing_seconds = Histogram(
+ORDERS_PROCESSED = Counter("orders_processed", "Orders decided and committed, by outcome.", ["outcome"])
+PROCESSING_SECONDS = Histogram(
     "order_processing_seconds",
     "How long the steps took for one order, without its time in queues.",
     ["outcome"],

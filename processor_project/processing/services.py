@@ -204,8 +204,8 @@ def _report(decisions: Sequence[Decision], repeated: Sequence[OrderMessage]) -> 
             }
         )
     for outcome, each in durations.items():
-        metrics.orders_processed.labels(outcome).inc(len(each))
-        observe_each(metrics.order_processing_seconds.labels(outcome), each)
+        metrics.ORDERS_PROCESSED.labels(outcome).inc(len(each))
+        observe_each(metrics.PROCESSING_SECONDS.labels(outcome), each)
     info_each(logger, "order processed", lines)
     for message in repeated:
         logger.info(
