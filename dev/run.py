@@ -6,6 +6,7 @@ What dies is brought back. Nothing is left behind, however this process ends.
 With `--servers` (`make servers`) only the servers, with both databases ready, for services that are started by hand.
 """
 
+import json
 import subprocess
 import sys
 import time
@@ -96,8 +97,10 @@ def _supervise(system: System) -> None:
                 launched_at[server] = now
                 server.stop()
                 server.launch()
-        not_up[:] = [url for url in not_up if not _is_live(url)]
-        if not not_up and not announced:
+        if announced or any(member.process is None for member in supervisor.members):
+            return
+        not_up[:] = [url for url in not_up if not _is_up(url)]
+        if not not_up:
             announced = True
             say(f"everything is up ({now - started:.1f} s)\n{system.table()}")
 
@@ -108,15 +111,17 @@ def _supervise(system: System) -> None:
         supervisor.stop()
 
 
-def _is_live(url: str) -> bool:
+def _is_up(url: str) -> bool:
+    """Whether this service answers, and says that a relay and a consumer of it are alive."""
     try:
-        with DIRECT.open(f"{url}/health/live", timeout=1) as answer:
-            return bool(answer.status == 200)
+        with DIRECT.open(f"{url}/health", timeout=5) as answer:
+            checks = json.load(answer)["checks"]
     except HTTPError as error:
         error.close()  # left to the garbage collector, it may swallow a Ctrl-C
         return False
     except OSError:
         return False
+    return all(checks[role].get("processes") for role in ("relay", "consume"))
 
 
 if __name__ == "__main__":

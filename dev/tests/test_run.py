@@ -25,10 +25,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks for pr
 class Run:
     """One `make run`."""
 
-    def __init__(self, project: Path, ports: dict[str, int], *arguments: str) -> None:
+    def __init__(self, project: Path, ports: dict[str, int], *arguments: str, **settings: str) -> None:
         self.ports = ports
         given = dict.fromkeys(("RABBITMQ_URL", "ORDER_DATABASE_URL", "PROCESSOR_DATABASE_URL"), "")  # none
-        environment = dict(os.environ) | given | {name: str(port) for name, port in ports.items()}
+        environment = dict(os.environ) | given | {name: str(port) for name, port in ports.items()} | settings
         command: list[str | Path] = [project / ".venv" / "bin" / "python", "-m", "dev.run", *arguments]
         self.process = spawn(command, cwd=project, env=environment, output=subprocess.PIPE)
         self.output = ""
@@ -138,3 +138,22 @@ def test_the_whole_system_runs_survives_and_leaves_nothing_but_its_data(project:
         assert processes_of(project) == {}
     finally:
         run.end(signal.SIGKILL)
+
+
+def test_it_is_not_said_to_be_up_while_a_process_keeps_ending(project: Path, ports: dict[str, int]) -> None:
+    run = Run(project, ports, PROCESSING_STEPS="nothing.of_the_kind")
+    try:
+        assert until(lambda: run.output.count("ended with code 1; starting it again") > 2, 120), run.output
+        assert until(lambda: answers(ports["ORDER_PORT"]) and answers(ports["PROCESSOR_PORT"]), 60), run.output
+        assert "nothing.of_the_kind" in run.output
+        assert "everything is up" not in run.output
+    finally:
+        run.end(signal.SIGKILL)
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=30) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
