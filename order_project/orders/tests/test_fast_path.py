@@ -374,7 +374,7 @@ def test_back_pressure_refuses_as_django_refuses(monkeypatch):
 
 
 def test_a_database_that_is_away_is_answered_as_django_answers(monkeypatch):
-    def away(**_: Any) -> None:
+    def away(*_: Any, **__: Any) -> None:
         raise OperationalError("the server is gone")
 
     monkeypatch.setattr(services, "place_order", away)
