@@ -1,4 +1,4 @@
-"""Statuses as coloured badges in the admin."""
+"""Statuses as coloured badges."""
 
 from typing import Literal
 
@@ -9,5 +9,5 @@ type Kind = Literal["good", "waiting", "bad", "quiet"]
 
 
 def badge(text: str, kind: Kind) -> SafeString:
-    """The text, escaped, as a badge. Its colours are in desk.css, which every page of the admin loads."""
+    """The text, escaped, as a badge. Its colours are in desk.css, and in the style of the API's own pages."""
     return format_html('<span class="desk-badge desk-{}">{}</span>', kind, text)

@@ -18,7 +18,6 @@ from django.utils.safestring import SafeString, mark_safe
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from desk.badges import Kind
 from httpapi.service import Link
 
 type Cell = Callable[[Any, Mapping[str, Any]], str]
@@ -170,10 +169,6 @@ def moment(value: Any) -> datetime | None:
 def time(at: datetime) -> SafeString:
     """A time to the second, with all of it where the pointer rests."""
     return format_html('<time datetime="{0}" title="{0}">{1}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}")
-
-
-def badge(text: str, kind: Kind) -> SafeString:
-    return format_html('<span class="badge {}">{}</span>', kind, text)
 
 
 def money(value: Any, of: Mapping[str, Any]) -> str:

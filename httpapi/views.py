@@ -11,7 +11,7 @@ from django.views.decorators.vary import vary_on_headers
 from drf_spectacular.views import SpectacularAPIView
 from rest_framework.request import Request
 
-from desk.badges import Kind
+from desk.badges import Kind, badge
 from httpapi import browsable
 from httpapi.problems import wants_html
 from httpapi.service import service
@@ -76,4 +76,4 @@ def _json(answer: HttpResponse) -> dict[str, Any]:
 
 
 _KINDS: dict[str, Kind] = {"ok": "good", "warning": "waiting", "failed": "bad"}
-_HEALTH = browsable.Page(cells={"status": lambda value, of: browsable.badge(value, _KINDS.get(value, "quiet"))})
+_HEALTH = browsable.Page(cells={"status": lambda value, of: badge(value, _KINDS.get(value, "quiet"))})

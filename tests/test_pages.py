@@ -98,7 +98,7 @@ def test_an_order_is_placed_from_the_form_as_it_stands_and_followed_until_it_is_
     browser.screenshot("order-browsable-list")
     browser.click("#send button", text="Place an order")
     browser.find("#outcome", text="201 Created")
-    browser.find("#readable .badge", text="completed")  # the page follows the order by itself
+    browser.find("#readable .desk-badge", text="completed")  # the page follows the order by itself
     browser.screenshot("order-browsable-created")
     (order, *_) = system.orders.get("/orders").json()["results"]
     assert browser.find("#outcome a").get_attribute("href") == f"{address(system, ORDER)}/orders/{order['id']}"
@@ -106,7 +106,7 @@ def test_an_order_is_placed_from_the_form_as_it_stands_and_followed_until_it_is_
 
     browser.click("#outcome a")
     browser.wait_for_text("One order, and what has become of it.")
-    browser.find("#readable .badge", text="completed")
+    browser.find("#readable .desk-badge", text="completed")
     browser.find("#answer .json", text='"completed"')
     browser.screenshot("order-browsable-detail")
     assert_everybody_can_use(browser)
@@ -119,14 +119,14 @@ def test_the_page_of_an_order_that_waits_follows_it_until_it_is_final(system: Sy
     system.stop("processor-consume")
     order = system.post_order()
     browser.open(f"{address(system, ORDER)}/orders/{order['id']}")
-    browser.find("#readable .badge", text="pending")
+    browser.find("#readable .desk-badge", text="pending")
     browser.find(".follow", text="the page follows it")
     browser.find(".links a", text="Wait for the end")
     browser.screenshot("order-browsable-pending")
     assert_everybody_can_use(browser)
 
     system.start("processor-consume")
-    browser.find("#readable .badge", text="completed")
+    browser.find("#readable .desk-badge", text="completed")
     browser.find(".follow", text="It has changed since the page was opened.")
     browser.find("#answer .json", text='"completed"')
     assert "pending" not in browser.text
@@ -137,7 +137,7 @@ def test_the_example_above_the_limit_fails_and_the_page_says_why(system: System,
     open_the_form(system, browser)
     browser.click("#send button", text="Above the limit")
     browser.click("#send button.primary")
-    browser.find("#readable .badge", text="failed")
+    browser.find("#readable .desk-badge", text="failed")
     assert "is above the limit of 100000.00" in browser.find("#readable").text
     browser.assert_complete(host=HOST)
 
@@ -204,7 +204,7 @@ def test_who_logs_in_places_orders_in_their_name_and_comes_back_to_the_page(syst
     open_the_form(system, browser)
     browser.click("#send button.primary")
     browser.find("#outcome", text="201 Created")
-    browser.find("#readable .badge", text="completed")
+    browser.find("#readable .desk-badge", text="completed")
     browser.screenshot("order-browsable-signed-in")
     assert_everybody_can_use(browser)
 

@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.html import format_html
 
-from httpapi.browsable import Page, badge, errors_cell, money
+from desk.badges import badge
+from httpapi.browsable import Page, errors_cell, money
 from httpapi.service import Link
 from orders.models import Order
 from orders.openapi import NEW_BATCH, NEW_ORDER

@@ -7,7 +7,8 @@ from urllib.parse import urlencode
 from django.urls import reverse
 from django.utils.html import format_html
 
-from httpapi.browsable import Page, badge, money
+from desk.badges import badge
+from httpapi.browsable import Page, money
 from httpapi.service import Link
 from processing.overview import OUTCOME_KINDS
 from processing.serializers import RecordFilters

@@ -200,8 +200,8 @@ def test_the_list_shows_the_orders_with_their_status_and_leads_to_each():
 
     for order in orders:
         assert f'<a href="/orders/{order.id}">' in page
-    assert '<span class="badge waiting">pending</span>' in page
-    assert '<span class="badge bad">failed</span>' in page
+    assert '<span class="desk-badge desk-waiting">pending</span>' in page
+    assert '<span class="desk-badge desk-bad">failed</span>' in page
     assert 'href="/orders/batch"' in page
 
 

@@ -22,8 +22,8 @@ def test_the_list_shows_each_record_with_its_outcome_and_leads_to_it() -> None:
 
     for record in (completed, failed):
         assert f'<a href="/records/{record.order_id}">' in shown
-    assert '<span class="badge good">completed</span>' in shown
-    assert '<span class="badge bad">failed</span>' in shown
+    assert '<span class="desk-badge desk-good">completed</span>' in shown
+    assert '<span class="desk-badge desk-bad">failed</span>' in shown
     assert "Too much." in shown
     assert "That is all." in shown
     assert "<textarea" not in shown  # there is nothing to send
