@@ -1,7 +1,8 @@
 """The book of a service: all that it knows of each order, as entries that the other service can compare with its own.
 
 An entry says at which place a service has an order: `order` or `record` (what it keeps of it), `outbox` or
-`dead_letter` (a message about it that waits). One place per entry; an order may have several entries.
+`dead_letter` (a message about it that waits), `discarded` (a dead letter about it that somebody has discarded). One
+place per entry; an order may have several entries.
 """
 
 import re
@@ -19,6 +20,8 @@ from django.utils.module_loading import import_string
 from contracts.events import OrderCreated, OrderProcessed
 
 MAX_PAGE = 5000
+
+DEAD_LETTER, DISCARDED = "dead_letter", "discarded"
 
 CREATED, PROCESSED = "created", "processed"
 """The two ways of a message: from the order service to the processor, and back."""
@@ -84,7 +87,7 @@ class Book:
 
     @property
     def sources(self) -> tuple[Source, ...]:
-        return (self.source, _outbox(self.hears), _dead_letters(self.hears))
+        return (self.source, _outbox(self.hears), _dead_letters(self.hears), _discarded(self.hears))
 
     @property
     def places(self) -> str:
@@ -176,7 +179,19 @@ def _dead_letters(hears: str) -> Source:
     select = f"""
         SELECT id AS key, {_ORDER_ID} AS order_id, '{hears}' AS state, last_failed_at AS since, NULL::int AS lines
         FROM messaging_deadletter WHERE status = 'waiting' AND {_OURS}"""
-    return Source("dead_letter", select, int)
+    return Source(DEAD_LETTER, select, int)
+
+
+def _discarded(hears: str) -> Source:
+    """Told by what operators did, which no purge removes; unless the dead letter came again and was settled anew."""
+    select = f"""
+        SELECT id AS key, substring(subject FROM '^({_KEYS[UUID]})$')::uuid AS order_id, '{hears}' AS state,
+            at AS since, NULL::int AS lines
+        FROM messaging_operatoraction AS done
+        WHERE action = 'discard' AND NOT EXISTS (
+            SELECT FROM messaging_operatoraction AS later
+            WHERE later.dead_letter_id = done.dead_letter_id AND later.id > done.id)"""
+    return Source(DISCARDED, select, int)
 
 
 _OURS = f"type IN ('{OrderCreated.TYPE}', '{OrderProcessed.TYPE}', '')"

@@ -11,8 +11,11 @@ from django.db import connection
 
 from ledger.book import Book, Entry, Wrong, entries_sql
 
-PLACES = ("outbox", "broker", "dead_letter", "result_outbox", "result_broker", "result_dead_letter", "final")
-"""Where an order can be, from first to last. `result_…`: it is decided, and the result is under way."""
+STUCK = ("outbox", "broker", "dead_letter", "result_outbox", "result_broker", "result_dead_letter")
+DISCARDED = ("discarded", "result_discarded")
+PLACES = (*STUCK, *DISCARDED, "final")
+"""Where an order can be: on its way, from first to last, or at one of its ends. `result_…`: it is decided, and the
+result is meant."""
 
 _THEIRS = "order_id uuid, place text, state text, since timestamptz, lines integer"
 
@@ -59,8 +62,10 @@ _JUDGE = """
             max(lines) FILTER (WHERE place = 'record') AS record_lines,
             bool_or(place = 'outbox' AND state = 'created') AS outbox,
             bool_or(place = 'dead_letter' AND state = 'created') AS dead_letter,
+            bool_or(place = 'discarded' AND state = 'created') AS discarded,
             bool_or(place = 'outbox' AND state = 'processed') AS result_outbox,
-            bool_or(place = 'dead_letter' AND state = 'processed') AS result_dead_letter
+            bool_or(place = 'dead_letter' AND state = 'processed') AS result_dead_letter,
+            bool_or(place = 'discarded' AND state = 'processed') AS result_discarded
         FROM ({ours} UNION ALL SELECT order_id, place, state, since, lines FROM ledger_theirs) AS entry
         GROUP BY order_id
     ), judged AS (
@@ -72,9 +77,12 @@ _JUDGE = """
                 WHEN ordered IN ('completed', 'failed') THEN 'final'
                 WHEN result_outbox THEN 'result_outbox'
                 WHEN result_dead_letter THEN 'result_dead_letter'
+                WHEN recorded IS NOT NULL AND result_discarded THEN 'result_discarded'
                 WHEN recorded IS NOT NULL THEN 'result_broker'
                 WHEN dead_letter THEN 'dead_letter'
                 WHEN outbox THEN 'outbox'
+                WHEN discarded THEN 'discarded'
+                WHEN result_discarded THEN 'result_discarded'
                 ELSE 'broker'
             END AS place,
             CASE
@@ -147,10 +155,10 @@ def wrong(kinds: Sequence[Wrong], *, limit: int) -> Iterator[Finding]:
     return _findings("SELECT order_id, wrong, since FROM ledger_verdict WHERE wrong = ANY (%s)", [list(kinds)], limit)
 
 
-def stuck(*, limit: int) -> Iterator[Finding]:
-    """The orders that are in one place, have not moved for too long, and are not final; with a limit of 0 all."""
-    where = "place <> 'final' AND due AND wrong IS NULL"
-    return _findings(f"SELECT order_id, place, since FROM ledger_verdict WHERE {where}", [], limit)
+def staying(places: Sequence[str], *, limit: int) -> Iterator[Finding]:
+    """The orders that are in one of these places and have not moved for too long; with a limit of 0 all."""
+    where = "place = ANY (%s) AND due AND wrong IS NULL"
+    return _findings(f"SELECT order_id, place, since FROM ledger_verdict WHERE {where}", [list(places)], limit)
 
 
 def chunks(kind: Wrong, *, size: int = 100) -> Iterator[list[UUID]]:

@@ -17,6 +17,7 @@ _EXAMPLE = {
             "state": "completed",
             "since": "2026-11-22T12:00:00.350000Z",
             "lines": 2,
+            "discarded": False,
         }
     ],
 }

@@ -2,12 +2,11 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import IO, Any, Protocol
 from urllib.parse import parse_qs, urlencode, urlsplit
-from uuid import UUID
 
 import urllib3
 from django.conf import settings
@@ -15,6 +14,7 @@ from django.conf import settings
 from httpapi.peers import reason
 from httpapi.timestamps import timestamp
 from ledger.book import MAX_PAGE, Book, Entry
+from ledger.serializers import as_json, from_json
 from messaging.conf import config
 from messaging.database import database_time
 from messaging.depth import messages_on_the_broker
@@ -71,7 +71,7 @@ class HttpPeer:
                 raise PeerError(f"{self._url} has no /ledger: {self._variable} leads to something else.")
             try:
                 _must_be(self._book.peer, page["service"], f"{self._variable} ({self._url})")
-                yield [_entry(found) for found in page["results"]]
+                yield [from_json(found) for found in page["results"]]
                 if page["next"] is None:
                     self.queued = page["queued"]
                     return
@@ -139,7 +139,7 @@ class FilePeer:
                     yield chunk
                     self.queued = found["queued"]
                     return
-                chunk.append(_entry(found))
+                chunk.append(from_json(found))
                 count += 1
                 if len(chunk) == MAX_PAGE:
                     yield chunk
@@ -159,17 +159,10 @@ def export(book: Book, file: IO[str]) -> int:
     file.write(json.dumps(head) + "\n")
     for page in book.pages():
         for entry in page.entries:
-            written = {"order_id": str(entry.order_id), "since": timestamp(entry.since)}
-            file.write(json.dumps(entry._asdict() | written) + "\n")
+            file.write(json.dumps(as_json(entry)) + "\n")
         count += len(page.entries)
     file.write(json.dumps({"queued": messages_on_the_broker(config()), "entries": count}) + "\n")
     return count
-
-
-def _entry(found: Mapping[str, Any]) -> Entry:
-    return Entry(
-        UUID(found["order_id"]), found["place"], found["state"], datetime.fromisoformat(found["since"]), found["lines"]
-    )
 
 
 def _must_be(wanted: str, found: str, where: str) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 
 from ledger import comparison
 from ledger.book import Book, Fetch, Wrong
-from ledger.comparison import PLACES, Count, Finding
+from ledger.comparison import DISCARDED, PLACES, STUCK, Count, Finding
 from ledger.peer import Peer
 from messaging.conf import config
 from messaging.depth import messages_on_the_broker
@@ -45,13 +45,18 @@ class Result:
             for place in PLACES
         }
 
-    def stuck_in(self, place: str) -> int:
+    def staying(self, *places: str) -> int:
         due = [count for count in self.counts if count.due and count.wrong is None]
-        return sum(count.orders for count in due if count.place == place != "final")
+        return sum(count.orders for count in due if count.place in places)
 
     @property
     def stuck_count(self) -> int:
-        return sum(self.stuck_in(place) for place in PLACES)
+        return self.staying(*STUCK)
+
+    @property
+    def discarded_count(self) -> int:
+        """Orders that nothing happens to any more, because somebody has discarded the message."""
+        return self.staying(*DISCARDED)
 
     @property
     def moved(self) -> int:
@@ -62,7 +67,7 @@ class Result:
     def unknown(self) -> int:
         """Orders that are nowhere but, perhaps, on a broker that did not say how many messages it has."""
         ways = {"broker": "processor", "result_broker": "orders"}
-        return sum(self.stuck_in(place) for place, service in ways.items() if self.queued[service] is None)
+        return sum(self.staying(place) for place, service in ways.items() if self.queued[service] is None)
 
     def orders(self, *kinds: Wrong) -> int:
         return sum(count.orders for count in self.counts if count.wrong in kinds)
@@ -71,7 +76,10 @@ class Result:
         return comparison.wrong(kinds, limit=limit)
 
     def stuck(self, *, limit: int) -> Iterator[Finding]:
-        return comparison.stuck(limit=limit)
+        return comparison.staying(STUCK, limit=limit)
+
+    def discarded(self, *, limit: int) -> Iterator[Finding]:
+        return comparison.staying(DISCARDED, limit=limit)
 
 
 def look(

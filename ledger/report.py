@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from desk.display import number_of, table, to_the_second
 from httpapi.timestamps import timestamp
 from ledger.book import Book, Wrong
-from ledger.comparison import PLACES, Finding
+from ledger.comparison import PLACES, STUCK, Finding
 from ledger.reconciliation import DOUBLE, MISSING, Result
 
 _PLACES = {
@@ -16,6 +16,8 @@ _PLACES = {
     "result_outbox": "decided, the result not yet published",
     "result_broker": "decided, the result on the way back",
     "result_dead_letter": "decided, but the order service could not take the result; see its dead letters",
+    "discarded": "pending, and somebody has discarded its dead letter in the processor",
+    "result_discarded": "decided, and somebody has discarded the result in the order service",
     "final": "completed or failed, in both services",
 }
 _SERVICES = {"orders": "order service", "processor": "processor service"}
@@ -40,12 +42,14 @@ def as_json(result: Result, book: Book, *, limit: int, repaired: int) -> Iterato
         "missing_count": result.orders(*MISSING),
         "double_count": result.orders(*DOUBLE),
         "stuck_count": result.stuck_count,
+        "discarded_count": result.discarded_count,
         "repaired": repaired,
     }
     lists = {
         "missing": result.wrong(*MISSING, limit=limit),
         "double": result.wrong(*DOUBLE, limit=limit),
         "stuck": result.stuck(limit=limit),
+        "discarded": result.discarded(limit=limit),
     }
     yield json.dumps(head)[:-1]
     for name, findings in lists.items():
@@ -65,7 +69,7 @@ def as_text(result: Result, book: Book, *, older_than: str, limit: int, repaired
         (
             place,
             f"{result.places[place]:>9,}",
-            "" if place == "final" else f"{result.stuck_in(place):>9,}",
+            f"{result.staying(place):>9,}" if place in STUCK else "",
             _PLACES[place],
         )
         for place in PLACES
@@ -82,6 +86,11 @@ def as_text(result: Result, book: Book, *, older_than: str, limit: int, repaired
         yield f"STUCK  {number_of(number, 'order')}: in one place for longer than {older_than}."
         yield from _list(result.stuck(limit=limit), number, limit)
         yield "  What to look at: docs/operations.md, Orders stay pending."
+    if number := result.discarded_count:
+        yield ""
+        yield f"DISCARDED  {number_of(number, 'order')}: somebody has discarded its message, which nothing sends again."
+        yield from _list(result.discarded(limit=limit), number, limit)
+        yield "  Who did, and why: the order's timeline."
     yield ""
     yield _verdict(result)
     if result.moved:

@@ -1,10 +1,14 @@
 """The page of a book as JSON, and what may be asked for."""
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 
-from ledger.book import CREATED, MAX_PAGE, PROCESSED
+from httpapi.timestamps import timestamp
+from ledger.book import CREATED, DEAD_LETTER, DISCARDED, MAX_PAGE, PROCESSED, Entry
 
 
 class EntrySerializer(serializers.Serializer[Any]):
@@ -12,7 +16,7 @@ class EntrySerializer(serializers.Serializer[Any]):
 
     order_id = serializers.UUIDField()
     place = serializers.ChoiceField(
-        choices=["order", "record", "outbox", "dead_letter"],
+        choices=["order", "record", "outbox", DEAD_LETTER],
         help_text="`order` or `record`: kept by this service; else a message about the order that waits here.",
     )
     state = serializers.ChoiceField(
@@ -21,6 +25,7 @@ class EntrySerializer(serializers.Serializer[Any]):
     )
     since = serializers.DateTimeField()
     lines = serializers.IntegerField(allow_null=True, help_text="How many items the order has; null for a message.")
+    discarded = serializers.BooleanField(help_text="Of a dead letter: somebody has discarded it. Else false.")
 
 
 class LedgerSerializer(serializers.Serializer[Any]):
@@ -53,3 +58,24 @@ class LedgerParameters(serializers.Serializer[Any]):
         if not 1 <= int(value) <= MAX_PAGE:
             raise serializers.ValidationError(f"An integer from 1 to {MAX_PAGE} is required.")
         return int(value)
+
+
+def as_json(entry: Entry) -> dict[str, Any]:
+    """The entry as the other service reads it. To a release that does not know `discarded` it is a dead letter that
+    waits, so that it neither calls the order lost nor announces it again."""
+    is_discarded = entry.place == DISCARDED
+    return entry._asdict() | {
+        "order_id": str(entry.order_id),
+        "place": DEAD_LETTER if is_discarded else entry.place,
+        "since": timestamp(entry.since),
+        "discarded": is_discarded,
+    }
+
+
+def from_json(found: Mapping[str, Any]) -> Entry:
+    """The entry that `as_json` has made, here or in a release that knew no `discarded`.
+
+    Raises KeyError, TypeError or ValueError for what is none.
+    """
+    place = DISCARDED if found.get("discarded") else found["place"]
+    return Entry(UUID(found["order_id"]), place, found["state"], datetime.fromisoformat(found["since"]), found["lines"])

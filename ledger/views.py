@@ -7,10 +7,9 @@ from rest_framework.views import APIView
 
 from httpapi.problems import error, invalid
 from httpapi.query import parse_query
-from httpapi.timestamps import timestamp
 from ledger import openapi
 from ledger.book import book
-from ledger.serializers import LedgerParameters
+from ledger.serializers import LedgerParameters, as_json
 from messaging.conf import config
 from messaging.depth import messages_on_the_broker
 
@@ -34,6 +33,6 @@ class LedgerView(APIView):
                 "service": book().service,
                 "next": following,
                 "queued": None if following else messages_on_the_broker(config()),
-                "results": [{**entry._asdict(), "since": timestamp(entry.since)} for entry in page.entries],
+                "results": [as_json(entry) for entry in page.entries],
             }
         )

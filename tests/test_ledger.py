@@ -258,7 +258,7 @@ def test_what_waits_is_counted_where_it_waits_and_is_not_missing(system: System)
     found = reconciled(system, lambda found: found["stuck_count"] == len(where), "all of them are stuck")
 
     assert found["balanced"] is True
-    assert found["places"] == dict.fromkeys(where, 1) | {"result_dead_letter": 0, "final": final}
+    assert found["places"] == dict.fromkeys(found["places"], 0) | dict.fromkeys(where, 1) | {"final": final}
     assert {finding["what"]: finding["order_id"] for finding in found["stuck"]} == where
     other = reconcile(system, PROCESSOR, "--json", *DUE)
     assert (other.code, other.found["places"]) == (0, found["places"])
@@ -270,6 +270,28 @@ def test_what_waits_is_counted_where_it_waits_and_is_not_missing(system: System)
     for order_id in where.values():
         system.wait_for_status(order_id, "completed")
     assert reconcile(system, ORDER).code == 0
+
+
+def test_what_somebody_has_discarded_is_listed_and_not_sent_again(system: System) -> None:
+    system.restart("processor-consume", SIMULATED_FAILURE_RATE="1")
+    order_id = system.post_order(correlation_id="ledger-discarded")["id"]
+    letter = system.wait_for_dead_letter(PROCESSOR, correlation_id="ledger-discarded")
+    system.manage(PROCESSOR, "dead_letters", "discard", str(letter["id"]), "--by", "anna")
+
+    found = reconciled(system, lambda found: found["discarded_count"] == 1, "the order is discarded")
+
+    assert (found["balanced"], found["missing"], found["stuck"]) == (True, [], [])
+    assert [(finding["order_id"], finding["what"]) for finding in found["discarded"]] == [(order_id, "discarded")]
+    for service in (ORDER, PROCESSOR):
+        done = reconcile(system, service, *DUE, "--repair")
+        assert (done.code, done.out.startswith("Mended 0 orders.")) == (0, True)
+        assert "DISCARDED  1 order" in done.out
+        assert order_id in done.out
+    # Once nobody knows of the decision it is like any other order whose message is nowhere.
+    system.heal()
+    execute(system, PROCESSOR, "DELETE FROM messaging_operatoraction")
+    assert reconcile(system, ORDER, "--json", *DUE, "--repair").found["repaired"] == 1
+    system.wait_for_status(order_id, "completed")
 
 
 def test_two_repairs_at_once_mend_everything_and_decide_nothing_twice(system: System) -> None:

@@ -5,13 +5,14 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import transaction
+from django.utils import timezone
 
 from ledger.book import Entry
 from ledger.tests.books import BOOK
 from messaging import dead_letters, outbox
 from messaging.message import OutgoingMessage
-from messaging.models import DeadLetter
-from messaging.tests.letters import stored
+from messaging.models import DeadLetter, OperatorAction, OutboxMessage
+from messaging.tests.letters import again, failed, stored
 
 pytestmark = pytest.mark.django_db
 
@@ -113,11 +114,36 @@ def test_a_message_that_names_an_order_is_about_it_however_broken_the_rest(
     assert (entry.place, entry.order_id) == ("dead_letter", UUID("019ac5f2-8d0b-7c3e-9a51-6f2b8e4d7a10"))
 
 
-def test_dead_letters_that_are_settled_and_messages_of_other_types_are_no_entries(keep: Callable[..., UUID]) -> None:
+def test_dead_letters_that_are_replayed_and_messages_of_other_types_are_no_entries(keep: Callable[..., UUID]) -> None:
     stored(type="order.processed", body=naming(uuid4()))
-    dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="anna")
+    dead_letters.replay(dead_letters=DeadLetter.objects.all(), by="anna")
+    OutboxMessage.objects.all().delete()
     stored(type="shipment.planned", body=naming(uuid4()))
     announce(naming(uuid4()), "shipment.planned")
+
+    assert BOOK.page().entries == []
+
+
+def test_a_dead_letter_that_is_discarded_is_an_entry_until_it_comes_again(keep: Callable[..., UUID]) -> None:
+    order_id = uuid4()
+    message = failed(type="order.processed", body=naming(order_id), subject=str(order_id))
+    dead_letters.store([message])
+    dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="anna")
+    letter = DeadLetter.objects.get()
+
+    (entry,) = BOOK.page().entries
+
+    assert entry == Entry(order_id, "discarded", "processed", OperatorAction.objects.get().at, None)
+    dead_letters.store([again(message, type=message.type, subject=message.subject, failed_at=timezone.now())])
+    assert [entry.place for entry in all_entries(1)] == ["dead_letter", "discarded"]
+    dead_letters.replay(dead_letters=DeadLetter.objects.filter(pk=letter.pk), by="anna")
+    assert [entry.place for entry in all_entries(1)] == ["outbox"]
+
+
+@pytest.mark.parametrize("subject", ["", "order-7", "019ac5f2-8d0b-7c3e-9a51-6f2b8e4d7a10-1"])
+def test_what_is_discarded_and_names_no_order_is_no_entry(keep: Callable[..., UUID], subject: str) -> None:
+    stored(type="order.processed", body=b"{}", subject=subject)
+    dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="anna")
 
     assert BOOK.page().entries == []
 

@@ -12,6 +12,8 @@ from ledger.book import Entry, Wrong
 from ledger.reconciliation import Result
 from ledger.tests.books import BOOK
 from ledger.tests.test_book import announce, naming
+from messaging import dead_letters, retention
+from messaging.models import DeadLetter, OperatorAction
 from messaging.tests.letters import stored
 
 pytestmark = pytest.mark.django_db
@@ -23,6 +25,15 @@ def theirs(
     order_id: UUID, place: str = "record", state: str = "completed", *, lines: int | None = 1, age: float = 3600
 ) -> Entry:
     return Entry(order_id, place, state, timezone.now() - timedelta(seconds=age), lines)
+
+
+def discarded(order_id: UUID) -> None:
+    """A result that this service could not take, discarded an hour ago."""
+    letter = stored(type="order.processed", body=naming(order_id), subject=str(order_id))
+    dead_letters.discard(dead_letters=DeadLetter.objects.filter(pk=letter.pk), by="anna")
+    an_hour_ago = timezone.now() - timedelta(hours=1)
+    DeadLetter.objects.filter(pk=letter.pk).update(settled_at=an_hour_ago)
+    OperatorAction.objects.filter(dead_letter_id=letter.pk).update(at=an_hour_ago)
 
 
 def compare(*entries: Entry, created_queued: int | None = 0, processed_queued: int | None = 0) -> Result:
@@ -41,7 +52,7 @@ def wrong() -> dict[UUID, str]:
 
 
 def stuck() -> dict[UUID, str]:
-    return {finding.order_id: finding.what for finding in comparison.stuck(limit=0)}
+    return {finding.order_id: finding.what for finding in comparison.staying(comparison.STUCK, limit=0)}
 
 
 def test_what_both_know_alike_is_final(keep: Keep) -> None:
@@ -129,6 +140,8 @@ def test_an_order_is_where_its_message_is(keep: Keep) -> None:
         "result_outbox": 1,
         "result_broker": 0,
         "result_dead_letter": 1,
+        "discarded": 0,
+        "result_discarded": 0,
         "final": 0,
     }
 
@@ -140,6 +153,47 @@ def test_a_dead_letter_about_an_order_that_nobody_has_waits_and_is_not_missing(k
 
     assert result.balanced
     assert stuck() == {order_id: "dead_letter"}
+
+
+@pytest.mark.parametrize("is_purged", [False, True])
+def test_an_order_whose_message_somebody_has_discarded_is_neither_lost_nor_stuck(keep: Keep, is_purged: bool) -> None:
+    order, result, nobody_s = keep("pending"), keep("pending"), uuid4()
+    for order_id in (result, nobody_s):
+        discarded(order_id)
+    if is_purged:
+        retention.purge(before=timezone.now())
+        assert not DeadLetter.objects.exists()
+
+    found = compare(theirs(order, "discarded", "created", lines=None), theirs(result))
+
+    assert found.balanced
+    assert (wrong(), stuck(), found.stuck_count) == ({}, {}, 0)
+    assert {finding.order_id: finding.what for finding in found.discarded(limit=0)} == {
+        order: "discarded",
+        result: "result_discarded",
+        nobody_s: "result_discarded",
+    }
+    assert (found.discarded_count, found.places["discarded"], found.places["result_discarded"]) == (3, 1, 2)
+
+
+def test_what_has_come_of_an_order_after_all_or_stands_somewhere_counts_more_than_a_discarded_message(
+    keep: Keep,
+) -> None:
+    final, decided, announced, dead = keep("completed"), keep("pending"), keep("pending"), keep("pending")
+    missing = uuid4()
+    for order_id in (final, missing, dead):
+        discarded(order_id)
+    stored(type="order.processed", body=naming(dead))
+
+    found = compare(
+        *(theirs(order_id, "discarded", "created", lines=None) for order_id in (final, decided, announced)),
+        *(theirs(order_id) for order_id in (final, decided, missing)),
+        theirs(announced, "outbox", "created", lines=None),
+    )
+
+    assert wrong() == {decided: Wrong.PROCESSED, missing: Wrong.ORDER}
+    assert stuck() == {announced: "outbox", dead: "result_dead_letter"}
+    assert (found.places["final"], found.discarded_count) == (1, 0)
 
 
 def test_messages_left_over_of_a_final_order_change_nothing(keep: Keep) -> None:
@@ -214,8 +268,8 @@ def test_the_lists_end_at_their_limit_and_the_chunks_do_not(keep: Keep) -> None:
     compare(created_queued=3)
 
     assert len(list(comparison.wrong([Wrong.RECORD], limit=2))) == 2
-    assert len(list(comparison.stuck(limit=2))) == 2
-    assert len(list(comparison.stuck(limit=0))) == len(waiting)
+    assert len(list(comparison.staying(comparison.STUCK, limit=2))) == 2
+    assert len(list(comparison.staying(comparison.STUCK, limit=0))) == len(waiting)
     chunks = list(comparison.chunks(Wrong.RECORD, size=3))
     assert [len(chunk) for chunk in chunks] == [3, 3, 1]
     assert sorted(order_id for chunk in chunks for order_id in chunk) == sorted(ids)

@@ -9,10 +9,12 @@ from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from ledger.book import Entry
 from ledger.peer import FilePeer, HttpPeer, PeerError, export
+from ledger.serializers import as_json
 from ledger.tests.books import BOOK
 
 ENTRY = {
@@ -86,6 +88,14 @@ def test_it_turns_all_pages_at_the_address_it_was_given_and_shows_its_token(othe
     assert other.asked == ["/shop/ledger?limit=5000", "/shop/ledger?limit=5000&after=record%3A1"]
     assert other.tokens == {"Token t"}
     assert peer.queued == 7
+
+
+def test_a_discarded_dead_letter_is_one_that_waits_to_a_release_that_does_not_know_of_it(other: Other) -> None:
+    entry = Entry(uuid4(), "discarded", "created", timezone.now(), None)
+    sent = as_json(entry)
+    other.will_page(sent, {name: value for name, value in sent.items() if name != "discarded"})
+
+    assert read(HttpPeer(BOOK)) == [entry, entry._replace(place="dead_letter")]
 
 
 def test_it_asks_again_when_the_other_is_away_for_a_moment(other: Other) -> None:
