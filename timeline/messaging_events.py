@@ -76,7 +76,7 @@ def collect(
     if not is_handled and found.waits_for is None:
         letters = [letter for letter in rows.letters if letter.message_id not in rows.handled]
         tries = [attempt for attempt in rows.tries if attempt.message_id not in rows.handled]
-        found.waits_for = waiting.after_failure(letters, tries, rows.replayed)
+        found.waits_for = waiting.after_failure(letters, tries, rows.replayed, rows.actions)
     return found
 
 

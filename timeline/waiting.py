@@ -8,7 +8,7 @@ from django.utils import timezone
 from desk.display import duration, one_line, printable
 from messaging.conf import config, delay_seconds
 from messaging.errors import ConfigurationError
-from messaging.models import DeadLetter, FailedAttempt, OutboxMessage, Process, ReplayedMessage
+from messaging.models import DeadLetter, FailedAttempt, OperatorAction, OutboxMessage, Process, ReplayedMessage
 from timeline.event import SERVICES, Waiting, letter_page, outbox_page, replay_page
 
 
@@ -24,11 +24,15 @@ def in_outbox(row: OutboxMessage, now: datetime) -> Waiting:
 
 
 def after_failure(
-    letters: Sequence[DeadLetter], tries: Sequence[FailedAttempt], replayed: Sequence[ReplayedMessage]
+    letters: Sequence[DeadLetter],
+    tries: Sequence[FailedAttempt],
+    replayed: Sequence[ReplayedMessage],
+    actions: Sequence[OperatorAction],
 ) -> Waiting | None:
     """What a message that failed here waits for, from the newest that is known of it; None when nothing failed.
 
-    `letters` and `tries` are those of messages that have not taken effect, `letters` and `replayed` newest first.
+    `letters` and `tries` are those of messages that have not taken effect, all but `tries` newest first. The actions
+    tell of a dead letter that was discarded also when it is purged.
     """
     if waiting := [letter for letter in letters if letter.status == DeadLetter.Status.WAITING]:
         return _for_replay(waiting, replayed) or _for_somebody(waiting[0])
@@ -41,6 +45,8 @@ def after_failure(
     )
     if settled and not (last and last.at > settled[0]):
         return _after_decision(settled[1], duration((now - settled[0]).total_seconds()))
+    if last is None and actions and actions[0].action == "discard":
+        return _here(_discarded(actions[0].by, duration((now - actions[0].at).total_seconds())))
     if last is None:
         return None
     tried = f"The {_name()} has tried it {_times(last.attempt)} ({one_line(last.error_type, width=80)})"
@@ -62,12 +68,17 @@ def _for_somebody(letter: DeadLetter) -> Waiting:
 
 
 def _after_decision(letter: DeadLetter, ago: str) -> Waiting:
-    by = printable(letter.settled_by)
     if letter.status == DeadLetter.Status.DISCARDED:
-        text = f"A dead letter of the {_name()} was discarded by {by} {ago} ago: nothing happens by itself any more."
+        text = _discarded(letter.settled_by, ago)
     else:
+        by = printable(letter.settled_by)
         text = f"The {_name()} has sent it to itself again {ago} ago, for {by}; nothing has come of that yet."
     return _here(text, letter_page(letter.pk))
+
+
+def _discarded(by: str, ago: str) -> str:
+    by = printable(by)
+    return f"A dead letter of the {_name()} was discarded by {by} {ago} ago: nothing happens by itself any more."
 
 
 def _next(last: FailedAttempt, now: datetime) -> str:

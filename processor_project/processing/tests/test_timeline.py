@@ -280,6 +280,20 @@ def test_a_dead_letter_that_somebody_has_settled_says_what_came_of_it(client, st
     assert event(timeline, "settled")["title"].endswith(f"{status} by ada")
 
 
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [
+        ("discard", "A dead letter of the processor was discarded by ada "),
+        ("replay", "No consumer of the processor is running"),
+    ],
+)
+def test_what_an_operator_did_with_a_dead_letter_that_is_purged_counts_when_it_was_discarded(client, action, said):
+    order_id = uuid7()
+    OperatorAction.objects.create(action=action, by="ada", dead_letter_id=7, subject=str(order_id))
+
+    assert read(client, order_id)["summary"].startswith(said)
+
+
 def test_what_an_operator_did_is_told_once(client):
     order_id = uuid7()
     kept = letter(order_id, status="replayed", settled_at=timezone.now(), settled_by="ada")
