@@ -46,7 +46,7 @@ _NOT_PLACED = (services.IdempotencyKeyInUse, services.IdempotencyKeyReused, serv
 class OrderListView(ListAPIView[Order]):
     """Place an order, or read the orders newest first."""
 
-    queryset = Order.objects.prefetch_related("items")
+    queryset = Order.objects.all()
     serializer_class = OrderSerializer
     ordering = ("-created_at", "-id")
     page = pages.ORDERS
