@@ -37,12 +37,16 @@ class ManagementApi:
         self._virtual_host = virtual_host
 
     def exchanges(self) -> dict[str, dict[str, Any]]:
-        """By name: `type`, `durable`, `auto_delete`, `internal`."""
+        """By name: `type`, `durable`, `auto_delete`, `internal`, `arguments`, `policy`."""
         return {exchange["name"]: exchange for exchange in self._list("exchanges")}
 
     def queues(self) -> dict[str, dict[str, Any]]:
         """By name: `durable`, `arguments`, `policy`, `effective_policy_definition`, `messages` (when known)."""
         return {queue["name"]: queue for queue in self._list("queues")}
+
+    def policies(self) -> dict[str, dict[str, Any]]:
+        """The definitions, by name. Those of operators are not among them."""
+        return {policy["name"]: policy["definition"] for policy in self._list("policies")}
 
     def bindings(self) -> list[dict[str, Any]]:
         """Each with `source`, `destination`, `destination_type`, `routing_key`."""

@@ -18,8 +18,7 @@ _IMMUTABLE = (
     "Properties can never be changed: drain it, delete it and apply, or give the service a queue with a new version "
     "in its name."
 )
-# What a policy can put on a queue to make it drop messages or send them away.
-_HARMFUL_POLICY_KEYS = ("expires", "max-length", "max-length-bytes", "message-ttl")
+_ALTERNATE = "alternate-exchange"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +48,7 @@ def compare(config: MessagingConfig) -> Comparison:
     queues = api.queues()
     return Comparison(
         (
-            *_exchange_differences(wanted, api.exchanges()),
+            *_exchange_differences(wanted, api.exchanges(), api.policies()),
             *_queue_differences(wanted, queues),
             *_binding_differences(wanted, api.bindings()),
             *_left_over(config, wanted, queues),
@@ -57,7 +56,9 @@ def compare(config: MessagingConfig) -> Comparison:
     )
 
 
-def _exchange_differences(wanted: Topology, live: dict[str, dict[str, Any]]) -> Iterator[Difference]:
+def _exchange_differences(
+    wanted: Topology, live: dict[str, dict[str, Any]], policies: dict[str, dict[str, Any]]
+) -> Iterator[Difference]:
     for exchange in wanted.exchanges:
         what = f"exchange {exchange.name!r}"
         found = live.get(exchange.name)
@@ -68,6 +69,15 @@ def _exchange_differences(wanted: Topology, live: dict[str, dict[str, Any]]) -> 
         for name, value in properties.items():
             if found.get(name) != value:
                 yield Difference(f"{what}: {name} is {found.get(name)}, wanted is {value}", _IMMUTABLE)
+        # With one, the broker confirms what no queue takes, and it leaves the outbox for somebody else's queue.
+        if alternate := (found.get("arguments") or {}).get(_ALTERNATE):
+            yield Difference(f"{what}: {_ALTERNATE} is {alternate}, wanted is not set", _IMMUTABLE)
+        policy = policies.get(found.get("policy") or "", {})
+        if alternate := policy.get(_ALTERNATE):
+            remedy = (
+                f"Exempt the exchange from the policy {found['policy']!r}: what no queue takes counts as published."
+            )
+            yield Difference(f"{what}: a policy sets {_ALTERNATE} to {alternate}", remedy)
 
 
 def _queue_differences(wanted: Topology, live: dict[str, dict[str, Any]]) -> Iterator[Difference]:
@@ -85,11 +95,27 @@ def _queue_differences(wanted: Topology, live: dict[str, dict[str, Any]]) -> Ite
             if has != wants:
                 yield Difference(f"{what}: {name} is {has}, wanted is {wants}", _IMMUTABLE)
         policy = found.get("effective_policy_definition") or {}
-        for name in _HARMFUL_POLICY_KEYS:
-            if name in policy:
-                by = found.get("policy") or found.get("operator_policy")
-                remedy = f"Exempt the queue from the policy {by!r}: it drops messages or moves them on too early."
-                yield Difference(f"{what}: a policy sets {name} to {policy[name]}", remedy)
+        for name, value in sorted(policy.items()):
+            if _does_harm(name, value, queue.arguments.get(f"x-{name}")):
+                by = " and ".join(repr(found[kind]) for kind in ("policy", "operator_policy") if found.get(kind))
+                remedy = f"Exempt the queue from the policy {by}: it drops messages or moves them on too early."
+                yield Difference(f"{what}: a policy sets {name} to {value}", remedy)
+
+
+def _does_harm(name: str, value: Any, argument: Any) -> bool:
+    """Whether a policy with this makes a quorum queue, declared with this argument, drop messages or send them away.
+
+    How they dead-letter is not among it: there the broker takes the argument, and the dead-letter queue has nothing to
+    dead-letter.
+    """
+    match name:
+        case "expires" | "max-length" | "max-length-bytes" | "message-ttl":
+            return True
+        case "delivery-limit":  # the broker takes the smaller one; below 0 is none
+            return argument is not None and 0 <= value < argument
+        case "overflow":  # the broker takes the policy's, and then gives up dead-lettering at least once
+            return argument not in (None, value)
+    return False
 
 
 def _binding_differences(wanted: Topology, live: list[dict[str, Any]]) -> Iterator[Difference]:

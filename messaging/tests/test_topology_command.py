@@ -1,6 +1,6 @@
 import json
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from io import StringIO
 from typing import Any
@@ -14,6 +14,7 @@ from dev.servers.rabbitmq import manage
 from messaging import conf, topology
 from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
+from messaging.management_api import ManagementApi
 from messaging.tests.conftest import eventually
 
 # Names of its own: other tests leave queues behind.
@@ -39,6 +40,20 @@ def _diff_that_says(text: str) -> str:
     with suppress(SystemExit):
         call_command("topology", "diff", stdout=out)
     return out.getvalue() if text in out.getvalue() else ""
+
+
+@contextmanager
+def _policy(
+    config: MessagingConfig, name: str, definition: dict[str, Any], *, to: str = "queues", kind: str = "policies"
+) -> Iterator[None]:
+    """A policy on the queue or exchange of that name."""
+    path = f"/api/{kind}/{quote(urlsplit(config.url).path[1:], safe='')}/of%20a%20test"
+    policy = {"pattern": f"^{name}$", "apply-to": to, "definition": definition}
+    manage(config.management_url, "PUT", path, policy)
+    try:
+        yield
+    finally:
+        manage(config.management_url, "DELETE", path)
 
 
 @pytest.fixture
@@ -162,18 +177,53 @@ class TestDiff:
         channel.queue_declare(f"{WORK}.retry.30s", durable=True)
         assert f"queue '{WORK}.retry.30s' is there" in differences()
 
-    def test_it_names_a_policy_that_drops_messages(self, channel: Any, config: MessagingConfig) -> None:
+    @pytest.mark.parametrize(
+        ("kind", "queue", "key", "value"),
+        [
+            ("policies", DEAD, "max-length", 1000),
+            ("policies", DEAD, "delivery-limit", 999_999),
+            ("operator-policies", WORK, "delivery-limit", 19),
+            ("policies", WORK, "overflow", "drop-head"),
+        ],
+    )
+    def test_it_names_a_policy_that_drops_messages(
+        self, channel: Any, config: MessagingConfig, kind: str, queue: str, key: str, value: Any
+    ) -> None:
         run("apply")
-        virtual_host = urlsplit(config.url).path[1:]
-        path = f"/api/policies/{quote(virtual_host, safe='')}/short"
-        policy = {"pattern": f"^{DEAD}$", "apply-to": "queues", "definition": {"max-length": 1000}}
-        manage(config.management_url, "PUT", path, policy)
-        try:
-            found = eventually(lambda: _diff_that_says("max-length"), within=30)  # the API learns it every 5 s
-        finally:
-            manage(config.management_url, "DELETE", path)
-        assert f"queue '{DEAD}': a policy sets max-length to 1000" in found
-        assert "'short'" in found
+        with _policy(config, queue, {key: value}, kind=kind):
+            found = eventually(lambda: _diff_that_says(key), within=30)  # the API learns it every 5 s
+        assert f"queue '{queue}': a policy sets {key} to {value}" in found
+        assert "'of a test'" in found
+
+    def test_it_names_no_policy_that_drops_nothing(self, channel: Any, config: MessagingConfig) -> None:
+        run("apply")
+        harmless = {
+            "delivery-limit": topology.DELIVERY_LIMIT, "overflow": "reject-publish", "dead-letter-exchange": "else",
+            "dead-letter-strategy": "at-most-once",
+        }  # fmt: skip
+        api = ManagementApi(config.management_url, virtual_host=urlsplit(config.url).path[1:])
+        with _policy(config, WORK, harmless):
+            eventually(lambda: api.queues()[WORK].get("effective_policy_definition") == harmless)
+            assert run("diff") == "The broker has what this service needs.\n"
+
+    @pytest.mark.parametrize("exchange", ["parcels", "parcels.retry", "parcels.dlx"])
+    def test_it_names_a_policy_that_takes_what_no_queue_takes(
+        self, channel: Any, config: MessagingConfig, exchange: str
+    ) -> None:
+        run("apply")
+        with _policy(config, exchange, {"alternate-exchange": "somebody.elses"}, to="exchanges"):
+            found = differences()
+        assert f"exchange '{exchange}': a policy sets alternate-exchange to somebody.elses" in found
+        assert "'of a test'" in found
+        assert found.count("alternate-exchange") == 1
+
+    def test_it_names_an_exchange_that_was_declared_with_another_one_behind_it(
+        self, channel: Any, either_way: str
+    ) -> None:
+        channel.exchange_declare("parcels", "topic", durable=True, arguments={"alternate-exchange": "somebody.elses"})
+        found = next(line for line in differences().splitlines() if "exchange 'parcels'" in line)
+        for part in ("alternate-exchange", "somebody.elses"):
+            assert part in found
 
     def test_over_amqp_it_says_what_it_did_not_compare(self, channel: Any, settings: Settings) -> None:
         settings.MESSAGING = settings.MESSAGING | {"MANAGEMENT_URL": ""}
