@@ -269,10 +269,10 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
     if death.get("reason") == "delivery_limit":
         error_type = "DeliveryLimitExceeded"
         message = (
-            f"Delivered {DELIVERY_LIMIT + 1} times and never answered: "
+            f"Given up at its queue's delivery limit, {DELIVERY_LIMIT} unless a policy lowers it, and never answered: "
             "each time the process died or lost its connection while it had this message."
         )
-        attempts = DELIVERY_LIMIT + 1
+        attempts = delivery.failures + 1
         failed_at = _parse_time(death.get("time"), now)
     elif ERROR_TYPE in headers:
         error_type, message = str(headers[ERROR_TYPE]), str(headers.get(ERROR_MESSAGE, ""))

@@ -95,6 +95,14 @@ def test_each_rung_comes_after_the_last_and_then_none_does() -> None:
     assert keys == [f"{config.queue}.{delay}" for delay in config.retry_delays]
 
 
+def test_of_what_reached_the_delivery_limit_no_count_is_stated_that_a_policy_may_have_changed() -> None:
+    headers = {"x-attempt": 2, "x-death": [{"reason": "delivery_limit"}]}
+    kept = envelope.failed(delivery(headers=headers), conf.config())
+    assert kept.attempts == 3
+    assert "unless a policy lowers it" in kept.error_message
+    assert "21" not in kept.error_message
+
+
 def test_an_error_with_surrogates_and_a_huge_text_still_fits() -> None:
     error = ValueError("\ud800" + "x" * 1_000_000)
     dead = envelope.dead_letter(delivery(headers={"big": "y" * 100_000}), error, conf.config())
