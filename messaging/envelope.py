@@ -80,16 +80,19 @@ class Delivery(Struct, frozen=True):
 
     @property
     def message_id(self) -> uuid.UUID:
-        """The sender's id, or else one derived from what the sender did give: the same message, the same id."""
-        given = self.properties.message_id
-        if not given:
-            # With the type, if there is one: the same bytes sent as something else are another message.
-            type_ = self.properties.type
-            return uuid.uuid5(_DERIVED_IDS, f"{type_}\0".encode() + self.body if type_ else self.body)
-        try:
-            return _uuid(str(given))
-        except ValueError:
-            return uuid.uuid5(_DERIVED_IDS, str(given))
+        """The sender's id if it is a UUID, or else one derived from all that the sender did give.
+
+        The same message, the same id; and a sender that has one word for an id of all its messages loses none of them.
+        """
+        namespace = _DERIVED_IDS
+        if given := self.properties.message_id:
+            try:
+                return _uuid(str(given))
+            except ValueError:
+                namespace = uuid.uuid5(_DERIVED_IDS, str(given))
+        # With the type, if there is one: the same bytes sent as something else are another message.
+        type_ = self.properties.type
+        return uuid.uuid5(namespace, f"{type_}\0".encode() + self.body if type_ else self.body)
 
     @property
     def correlation_id(self) -> str:

@@ -78,8 +78,23 @@ def test_the_same_bytes_of_another_type_are_another_message() -> None:
     assert len({delivery(b"a", type=type_).message_id for type_ in (None, "x", "y")}) == 3
 
 
-def test_an_id_that_is_no_uuid_is_as_good_as_one() -> None:
-    assert delivery(b"a", message_id="order-1").message_id == delivery(b"b", message_id="order-1").message_id
+def test_an_id_that_is_no_uuid_is_one_together_with_type_and_body() -> None:
+    def id_of(body: bytes = b"a", message_id: str | None = "order", type_: str | None = "x") -> UUID:
+        return delivery(body, message_id=message_id, type=type_).message_id
+
+    assert id_of() == id_of()
+    different = {
+        id_of(), id_of(b"b"), id_of(type_="y"), id_of(type_=None), id_of(message_id="another"), id_of(message_id=None),
+    }  # fmt: skip
+    assert len(different) == 6
+
+
+def test_what_was_derived_from_an_id_stays_the_same_on_the_way() -> None:
+    config = conf.config()
+    sent = delivery(b"a", message_id="order")
+    for moved in (envelope.next_rung(sent, config), envelope.dead_letter(sent, ValueError(), config)):
+        assert moved is not None
+        assert Delivery(1, False, moved.routing_key, moved.properties, moved.body).message_id == sent.message_id
 
 
 def test_each_rung_comes_after_the_last_and_then_none_does() -> None:
