@@ -1,10 +1,17 @@
 """The inbox: the ids of the messages that have taken effect. The database decides, by its unique key, who is first."""
 
+import logging
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
+
+from django.db import transaction
 
 from database.statements import array, execute_prepared
 from messaging.message import Message
+from messaging.models import InboxMessage
+
+logger = logging.getLogger(__name__)
 
 _ADMIT = """
     INSERT INTO messaging_inboxmessage (message_id, type, correlation_id, published_at)
@@ -17,7 +24,8 @@ def admit(messages: Sequence[Message[Any]]) -> list[Message[Any]]:
     """Enters the messages and returns those that were not there yet, each id once, in the given order.
 
     Runs inside the transaction of their effect, before it. Another consumer that holds the same id makes this wait
-    until it commits (then the message is a duplicate) or rolls back (then it is ours).
+    until it commits (then the message is a duplicate) or rolls back (then it is ours). What is left out although its
+    id was that of a message of another type is a warning in the log.
     A crash before the commit leaves no row, and the broker delivers again.
     """
     # Sorted, so that two consumers with the same messages wait for each other instead of deadlocking.
@@ -28,10 +36,31 @@ def admit(messages: Sequence[Message[Any]]) -> list[Message[Any]]:
         array("text", [m.correlation_id for m in ordered]),
         array("timestamptz", [m.published_at for m in ordered]),
     ]
-    new = {message_id for (message_id,) in execute_prepared(_ADMIT, columns)}
-    fresh = []
+    admitted = {message_id for (message_id,) in execute_prepared(_ADMIT, columns)}
+    fresh, duplicates = [], []
     for message in messages:
-        if message.id in new:
-            new.discard(message.id)
+        if message.id in admitted:
+            admitted.discard(message.id)
             fresh.append(message)
+        else:
+            duplicates.append(message)
+    if duplicates:
+        _warn_of_other_types(duplicates)
     return fresh
+
+
+def _warn_of_other_types(duplicates: Sequence[Message[Any]]) -> None:
+    """Two messages with one id, of which the second is no duplicate and is lost: its sender must learn of it."""
+    ids = [message.id for message in duplicates]
+    known = dict(InboxMessage.objects.filter(message_id__in=ids).values_list("message_id", "type"))
+    for message in duplicates:
+        type_ = known.get(message.id, message.type)
+        if type_ != message.type:
+            extra = {
+                "message_id": str(message.id),
+                "type": message.type,
+                "correlation_id": message.correlation_id,
+                "reason": f"a message of type {type_!r} with the same id has taken effect",
+            }
+            # After the commit: a batch that fails is tried again, one by one.
+            transaction.on_commit(partial(logger.warning, "message ignored for its id", extra=extra))

@@ -1,3 +1,4 @@
+import logging
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
@@ -17,7 +18,7 @@ from messaging.models import DeadLetter, InboxMessage
 from messaging.relay import Relay
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, eventually
-from messaging.tests.handlers import Recorder
+from messaging.tests.handlers import HANDLERS, Recorder
 from messaging.tests.round_trips import round_trips
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -48,6 +49,35 @@ def test_it_does_not_handle_a_duplicate(broker: Broker, recorder: Recorder, star
     start()
     eventually(lambda: 2 in recorder.numbers)
     assert recorder.numbers == [1, 2]
+
+
+def test_a_sender_with_one_id_for_all_loses_none_of_its_messages(
+    broker: Broker, recorder: Recorder, start: Any
+) -> None:
+    for number in (1, 2, 1, 3):
+        broker.publish_thing(number, message_id="order")
+    start()
+    eventually(lambda: 3 in recorder.numbers)
+    assert recorder.numbers == [1, 2, 3]
+
+
+def test_an_id_that_took_effect_with_another_type_is_a_warning(
+    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(HANDLERS, "thing.else", HANDLERS["thing.happened"])
+    given = str(uuid.uuid4())
+    broker.publish_thing(1, message_id=given)
+    broker.publish_thing(1, message_id=given)
+    broker.publish(b'{"number": 2}', type="thing.else", message_id=given)
+    broker.publish_thing(3)
+    with caplog.at_level(logging.WARNING):
+        start()
+        eventually(lambda: InboxMessage.objects.count() == 2)
+        [warning] = eventually(lambda: [record for record in caplog.records if record.name == "messaging.inbox"])
+    assert recorder.numbers == [1, 3]
+    said = warning.__dict__
+    assert (said["message_id"], said["type"]) == (given, "thing.else")
+    assert "'thing.happened'" in said["reason"]
 
 
 def test_of_two_copies_in_one_batch_one_takes_effect() -> None:
