@@ -13,6 +13,7 @@ from typing import Any
 
 import pika
 from msgspec import Struct, ValidationError, convert
+from msgspec.structs import replace
 
 from messaging.amqp import UNREADABLE_HEADERS, AnyProperties
 from messaging.conf import MessagingConfig
@@ -265,6 +266,9 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
     headers = delivery.headers
     death = headers.get("x-death")
     death = death[0] if isinstance(death, list) and death and isinstance(death[0], dict) else {}
+    type_, came_by = str(delivery.properties.type or ""), _came_by(death)
+    if not type_ and came_by in config.handler_table:
+        type_, delivery = came_by, replace(delivery, routing_key=came_by)
     attempts = max(1, delivery.failures)
     now = datetime.now(UTC)
     place, release = "", config.release
@@ -287,7 +291,7 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
         failed_at = _parse_time(death.get("time"), now)
     return FailedMessage(
         message_id=delivery.message_id,
-        type=str(delivery.properties.type or ""),
+        type=type_,
         queue=config.queue,
         headers=_own_headers(delivery),
         body=delivery.body,
@@ -302,6 +306,12 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
         release=release,
         subject=delivery.subject_among(config.handler_table),
     )
+
+
+def _came_by(death: dict[str, Any]) -> str:
+    """The routing key of what the broker has dead-lettered, which now has that of the dead-letter queue."""
+    keys = death.get("routing-keys")
+    return str(keys[0]) if isinstance(keys, list) and keys else ""
 
 
 def _first_failed_at(delivery: Delivery, otherwise: datetime) -> datetime:

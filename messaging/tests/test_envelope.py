@@ -125,6 +125,28 @@ def test_an_error_with_surrogates_and_a_huge_text_still_fits() -> None:
     assert "too many" in dead.properties.headers["x-dropped-headers"]
 
 
+@pytest.mark.parametrize(
+    ("type_", "keys", "kept_type"),
+    [
+        (None, ["thing.happened", "cc"], "thing.happened"),
+        ("thing.else", ["thing.happened"], "thing.else"),
+        (None, ["things.events.v1"], ""),
+        (None, [], ""),
+        (None, [{}], ""),
+        (None, "thing.happened", ""),
+    ],
+)
+def test_what_came_without_a_type_has_that_of_the_key_by_which_it_came(
+    type_: str | None, keys: Any, kept_type: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(HANDLERS, "thing.else", HANDLERS["thing.happened"])
+    headers = {"x-death": [{"reason": "delivery_limit", "routing-keys": keys}]}
+    kept = envelope.failed(
+        delivery(b'{"thing": "t-1"}', "things.events.v1", type=type_, headers=headers), conf.config()
+    )
+    assert (kept.type, kept.subject) == (kept_type, "t-1" if kept_type else "")
+
+
 @pytest.mark.parametrize("time", [datetime(2026, 1, 2, tzinfo=UTC), "2026-01-02T00:00:00+00:00"])
 def test_the_time_of_the_failure_is_kept(time: Any) -> None:
     headers = {"x-error-type": "E", "x-failed-at": time, "x-first-failed-at": "2026-01-01T00:00:00"}
