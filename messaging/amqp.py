@@ -282,6 +282,13 @@ class Connection:
         return self._lost is None and connection is not None and connection.is_open
 
     @property
+    def frame_max(self) -> int:
+        """The longest frame in bytes, as agreed on with the broker. Raises BrokerUnavailableError before `open`."""
+        if self._connection is None:
+            raise self.error
+        return int(self._connection.params.frame_max)
+
+    @property
     def error(self) -> BrokerUnavailableError:
         """Why it is not open, as an error to raise."""
         return BrokerUnavailableError(f"The connection to RabbitMQ is lost: {_reason(self._lost)}")

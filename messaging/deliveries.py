@@ -82,6 +82,7 @@ class Subscription:
         self._queue = queue
         self._waiting: deque[Delivery] = deque()
         self._consumer_tag = ""
+        self._frame_max = connection.frame_max
         self.prefetch = 0
         self._consume(prefetch)
 
@@ -144,7 +145,14 @@ class Subscription:
 
     def _on_usual_message(self, content: Content) -> None:
         self._waiting.append(
-            Delivery(content.tag, content.redelivered, content.routing_key, content.properties, content.body)
+            Delivery(
+                content.tag,
+                content.redelivered,
+                content.routing_key,
+                content.properties,
+                content.body,
+                self._frame_max,
+            )
         )
 
     def _on_message(
@@ -154,4 +162,6 @@ class Subscription:
         properties: pika.BasicProperties,
         body: bytes,
     ) -> None:
-        self._waiting.append(Delivery(method.delivery_tag, method.redelivered, method.routing_key, properties, body))
+        self._waiting.append(
+            Delivery(method.delivery_tag, method.redelivered, method.routing_key, properties, body, self._frame_max)
+        )

@@ -4,7 +4,6 @@ The body is plain JSON and the envelope travels in properties and headers. A bod
 as well: its id is derived from its bytes, its type from the routing key.
 """
 
-import json
 import time
 import traceback
 import uuid
@@ -14,6 +13,7 @@ from typing import Any
 import pika
 from msgspec import Struct, ValidationError, convert
 from msgspec.structs import replace
+from pika.data import encode_table
 
 from messaging.amqp import UNREADABLE_HEADERS, AnyProperties
 from messaging.conf import MessagingConfig
@@ -49,8 +49,11 @@ _BROKERS = {
     "CC",  # sent on, it would have the broker copy each retry to where the message has been delivered already
 }  # fmt: skip
 
-# Headers travel in one frame of 128 KiB at most; whoever is above this loses them rather than the connection.
+# Headers travel in one frame, with so many bytes of other things: five texts of up to 255 bytes, some numbers, and what
+# a replay adds. At a frame that is too long the broker hangs up, each time it is sent: so what is too much gives way.
+_BESIDE_HEADERS = 1_600
 _MAX_HEADERS = 48_000
+_KEPT = ("schema-version", "traceparent")
 _MAX_TRACEBACK = 16_000
 MAX_ERROR_MESSAGE = 4_000
 
@@ -67,6 +70,8 @@ class Delivery(Struct, frozen=True):
     routing_key: str
     properties: AnyProperties
     body: bytes
+    frame_max: int = 131_072
+    """The longest frame, in bytes, that was agreed on with the broker it came from."""
 
     @property
     def headers(self) -> dict[str, Any]:
@@ -194,9 +199,9 @@ def dead_letter(delivery: Delivery, error: BaseException, config: MessagingConfi
     trace = "".join(traceback.format_exception(error))
     now = datetime.now(UTC)
     failure = {
-        ERROR_TYPE: type(error).__name__,
-        ERROR_MESSAGE: str(error)[:MAX_ERROR_MESSAGE],
-        ERROR_TRACEBACK: trace[-_MAX_TRACEBACK:],
+        ERROR_TYPE: type(error).__name__[:255],
+        ERROR_MESSAGE: _encodable(str(error))[:MAX_ERROR_MESSAGE],
+        ERROR_TRACEBACK: _encodable(trace)[-_MAX_TRACEBACK:],
         FAILED_AT: now.isoformat(),
         FIRST_FAILED_AT: _first_failed_at(delivery, now).isoformat(),
         SOURCE_QUEUE: config.queue,
@@ -209,7 +214,6 @@ def dead_letter(delivery: Delivery, error: BaseException, config: MessagingConfi
 def _again(delivery: Delivery, config: MessagingConfig, more: dict[str, Any]) -> pika.BasicProperties:
     """The delivery's own properties, once more: what was derived stands in them now, and the attempt is counted."""
     given = delivery.properties
-    more = {key: _encodable(value) for key, value in more.items()}
     return pika.BasicProperties(
         message_id=str(delivery.message_id),
         type=delivery.type_among(config.handler_table) or None,
@@ -218,17 +222,51 @@ def _again(delivery: Delivery, config: MessagingConfig, more: dict[str, Any]) ->
         correlation_id=delivery.correlation_id,
         content_type=given.content_type if isinstance(given.content_type, str) else "application/json",
         delivery_mode=2,
-        headers=_own_headers(delivery) | {ATTEMPT: delivery.failures + 1} | more,
+        headers=_in_one_frame(delivery, {ATTEMPT: delivery.failures + 1} | more),
     )
 
 
-def _own_headers(delivery: Delivery) -> dict[str, Any]:
-    """The sender's headers, as plain JSON types, without ours and the broker's."""
+def _in_one_frame(delivery: Delivery, ours: dict[str, Any]) -> dict[str, Any]:
+    """The sender's headers and ours. What does not fit gives way: the traceback, the sender's, then the message."""
+    ours = {key: _encodable(value) if isinstance(value, str) else value for key, value in ours.items()}
+    trace = ours.pop(ERROR_TRACEBACK, "").encode()
+    headers = _own_headers(delivery, beside=_size(ours)) | ours
+    room = delivery.frame_max - _BESIDE_HEADERS
+    if ERROR_MESSAGE in headers:
+        excess = max(0, _size(headers) - room)
+        headers[ERROR_MESSAGE] = _cut(headers[ERROR_MESSAGE], len(headers[ERROR_MESSAGE].encode()) - excess)
+    if trace:
+        room -= _size(headers | {ERROR_TRACEBACK: ""})
+        headers[ERROR_TRACEBACK] = trace[max(0, len(trace) - room) :].decode(errors="ignore")
+    return headers
+
+
+def _own_headers(delivery: Delivery, *, beside: int = 0) -> dict[str, Any]:
+    """The sender's headers, as plain JSON types, without ours and the broker's.
+
+    Too many of them, or more than fit into a frame with so many bytes beside them, are left out but for those without
+    which it would be another message.
+    """
     headers = {
         _key(key): _plain(value) for key, value in delivery.headers.items() if key not in _OURS and key not in _BROKERS
     }
-    size = len(json.dumps(headers))
-    return headers if size <= _MAX_HEADERS else {"x-dropped-headers": f"{size} bytes of headers were too many to keep"}
+    size = _size(headers)
+    if size <= min(_MAX_HEADERS, delivery.frame_max - _BESIDE_HEADERS - beside):
+        return headers
+    given = {key: headers[key] for key in _KEPT if key in headers}
+    kept = {key: value if isinstance(value, int) else _cut(str(value), 255) for key, value in given.items()}
+    return kept | {"x-dropped-headers": f"{size} bytes of headers were too many to keep"}
+
+
+def _size(headers: dict[str, Any]) -> int:
+    """In bytes, on the wire."""
+    size: int = encode_table([], headers)
+    return size
+
+
+def _cut(text: str, limit: int) -> str:
+    """At most so many bytes of it."""
+    return text.encode()[: max(0, limit)].decode(errors="ignore")
 
 
 def _plain(value: Any, depth: int = 0) -> Any:

@@ -253,6 +253,28 @@ def test_headers_that_cannot_be_decoded_cost_neither_the_connection_nor_another_
     assert letter.attempts == 1
 
 
+@pytest.mark.parametrize(
+    ("text", "header", "frame_max"),
+    [("\udcff", 20_000, ""), ("x", 10, "16384"), ("x", 40_000, "16384"), ("\U0001f600", 40_000, "8192")],
+)
+def test_what_is_too_much_for_a_frame_is_cut_and_stops_no_consumer(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig, text: str, header: int, frame_max: str
+) -> None:
+    def fail_at_13(messages: Sequence[Message[Any]]) -> None:
+        if any(message.payload["number"] == 13 for message in messages):
+            raise TransientError(text * 20_000)
+
+    recorder.before = fail_at_13
+    broker.publish_thing(13, headers={"own": "y" * header, "schema-version": 1})
+    broker.publish_thing(1)
+    start(url=f"{config.url}?frame_max={frame_max}" if frame_max else config.url)
+    letter = eventually(DeadLetter.objects.first)
+    assert (letter.error_type, letter.attempts) == ("TransientError", 3)
+    assert letter.headers["schema-version"] == 1
+    eventually(lambda: recorder.numbers == [1])
+    assert DeadLetter.objects.count() == 1
+
+
 def test_what_the_broker_dead_letters_is_kept_with_its_reason(
     broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
 ) -> None:

@@ -8,8 +8,10 @@ import pika
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from messaging import conf, envelope, topology
+from messaging.amqp import as_pika
 from messaging.envelope import Delivery
 from messaging.errors import InvalidMessageError
 from messaging.message import Message
@@ -40,8 +42,9 @@ def delivery(body: bytes = b"{}", routing_key: str = "thing.happened", **propert
     return Delivery(1, False, routing_key, pika.BasicProperties(**properties), body)
 
 
-def fits_into_a_frame(properties: pika.BasicProperties) -> bool:
-    return sum(map(len, properties.encode())) < 131_072
+def fits_into_a_frame(properties: pika.BasicProperties, frame_max: int = 131_072) -> bool:
+    """Beside the frame itself there are class, weight and size of the body in it."""
+    return sum(map(len, properties.encode())) + 8 + 12 <= frame_max
 
 
 @given(
@@ -123,6 +126,62 @@ def test_an_error_with_surrogates_and_a_huge_text_still_fits() -> None:
     dead = envelope.dead_letter(delivery(headers={"big": "y" * 100_000}), error, conf.config())
     assert fits_into_a_frame(dead.properties)
     assert "too many" in dead.properties.headers["x-dropped-headers"]
+
+
+@pytest.mark.parametrize("frame_max", [4_096, 8_192, 16_384, 131_072])
+@pytest.mark.parametrize("text", ["\ud800", "\U0001f600", "x"])
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"own": "y" * 20_000}, {"own": "y" * 47_000}, {"own": [0] * 15_000}],
+    ids=["no", "some", "many", "short"],
+)
+def test_whatever_fails_fits_into_the_frames_of_its_connection(headers: Any, text: str, frame_max: int) -> None:
+    config = conf.config()
+    texts: dict[str, Any] = dict.fromkeys(["type", "app_id", "content_type"], "t" * 255)
+    envelopes = {"headers": headers | {"schema-version": 2, "traceparent": "t"}, "correlation_id": "c" * 128}
+    arrived = structs.replace(delivery(**texts, **envelopes), frame_max=frame_max)
+    dead = envelope.dead_letter(arrived, ValueError(text * 20_000), config)
+    rung = envelope.next_rung(arrived, config)
+    assert rung is not None
+    for moved in (dead, rung):
+        assert fits_into_a_frame(as_pika(moved.properties), frame_max)
+        assert moved.properties.headers["schema-version"] == 2
+        assert moved.properties.headers["traceparent"] == "t"
+    assert dead.properties.headers["x-error-type"] == "ValueError"
+    assert dead.properties.headers["x-error-message"].startswith(text.encode("utf-8", "backslashreplace").decode())
+
+
+def test_the_traceback_gives_way_to_the_senders_headers_and_these_to_what_went_wrong() -> None:
+    def dead(headers: Any, frame_max: int = 131_072) -> Any:
+        arrived = structs.replace(delivery(headers=headers), frame_max=frame_max)
+        return envelope.dead_letter(arrived, ValueError("x" * 9_000), conf.config()).properties.headers
+
+    usual = dead({"own": "y" * 40_000})
+    assert len(usual["own"]) == 40_000
+    assert len(usual["x-error-traceback"]) > 9_000
+    narrow = dead({"own": "y" * 9_000}, frame_max=16_384)
+    assert len(narrow["own"]) == 9_000
+    assert len(narrow["x-error-message"]) == 4_000
+    assert set(narrow["x-error-traceback"]) <= {"x", "\n"}
+    narrower = dead({"own": "y" * 9_000}, frame_max=8_192)
+    assert "x-dropped-headers" in narrower
+    assert len(narrower["x-error-message"]) == 4_000
+
+
+@pytest.mark.parametrize("version", [2, "x" * 60_000, ["x" * 60_000]])
+def test_with_too_many_headers_a_message_keeps_its_version_and_trace(version: Any) -> None:
+    config = conf.config()
+    headers = {"own": "y" * 60_000, "schema-version": version, "traceparent": "t"}
+    arrived = delivery(type="thing.happened", headers=headers)
+    rung = envelope.next_rung(arrived, config)
+    assert rung is not None
+    kept = envelope.failed(arrived, config)
+    for left in (rung.properties.headers, kept.headers):
+        assert left["traceparent"] == "t"
+        assert "own" not in left
+        assert "bytes of headers were too many" in left["x-dropped-headers"]
+        with pytest.raises(InvalidMessageError, match="Unknown schema-version"):
+            envelope.read(delivery(type="thing.happened", headers=left), HANDLERS)
 
 
 @pytest.mark.parametrize(
