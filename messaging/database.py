@@ -18,6 +18,11 @@ _OUTDATED = "cached plan must not change result type"
 # While connecting there is no SQLSTATE, only the server's words.
 _REFUSALS = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
 
+# Whatever the role or the database has set. `pg_settings` has only those that this version of PostgreSQL knows.
+NEVER_HANG_UP = """
+    SELECT set_config(name, '0', false) FROM pg_settings
+    WHERE name IN ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')"""
+
 
 def database_time() -> datetime:
     """By the clock of this service's PostgreSQL."""

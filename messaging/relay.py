@@ -14,7 +14,7 @@ from messaging import envelope, failpoints, metrics, outbox, topology
 from messaging.batching import Pacer
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
-from messaging.database import database_is_away, database_time
+from messaging.database import NEVER_HANG_UP, database_is_away, database_time
 from messaging.errors import BrokerUnavailableError
 from messaging.heartbeat import Heartbeat
 from messaging.models import FailedAttempt
@@ -208,7 +208,7 @@ class Alarm:
             for django_only in ("cursor_factory", "context"):
                 parameters.pop(django_only, None)
             self._connection = psycopg.connect(**parameters, autocommit=True)
-            self._connection.execute(f"LISTEN {outbox.CHANNEL}")
+            self._connection.execute(f"{NEVER_HANG_UP}; LISTEN {outbox.CHANNEL}")
             return True  # something may have come before we listened
         # As `Connection.notifies` does, which takes four times as long for one call.
         link = self._connection.pgconn

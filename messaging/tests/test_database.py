@@ -6,6 +6,7 @@ from database.statements import execute_prepared
 from messaging.database import database_is_away
 from messaging.errors import ConfigurationError, InvalidMessageError
 from messaging.process import set_up_connection
+from messaging.relay import Alarm
 
 
 @pytest.mark.django_db(transaction=True)
@@ -42,6 +43,25 @@ def test_the_server_lets_go_of_a_process_whose_host_has_vanished_and_reads_by_in
         found = [execute_prepared(f"SELECT current_setting('{name}')", []) for name in (*names, "enable_seqscan")]
         assert found == [[("10",)], [("5",)], [("2",)], [("20000",)], [("off",)]]
     finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_server_never_hangs_up_on_a_process_that_takes_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = ["idle_in_transaction_session_timeout", "idle_session_timeout"]
+    given = " ".join(f"-c {name}=1h" for name in limits)
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict["OPTIONS"], "options", given)
+    alarm = Alarm()
+    try:
+        alarm.wait(0)
+        set_up_connection(connection=connection)
+        assert alarm._connection is not None
+        for name in limits:
+            assert execute_prepared(f"SELECT current_setting('{name}')", []) == [("0",)]
+            assert alarm._connection.execute(f"SHOW {name}").fetchone() == ("0",)
+    finally:
+        alarm.close()
         connection.close()
 
 
