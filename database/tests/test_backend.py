@@ -11,6 +11,9 @@ from database.backend.base import DatabaseWrapper
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
+SERIALIZABLE = "-c default_transaction_isolation=serializable -c TimeZone=Asia/Tokyo"
+
+
 @pytest.fixture
 def database() -> Iterator[DatabaseWrapper]:
     database = DatabaseWrapper(connection.settings_dict, "other")
@@ -22,6 +25,22 @@ def database() -> Iterator[DatabaseWrapper]:
 def asked(database: DatabaseWrapper, statement: str) -> None:
     with database.cursor() as cursor:
         cursor.execute(statement)
+
+
+def test_a_new_one_reads_what_is_committed_whatever_the_default_is_and_asks_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = connection.settings_dict
+    database = DatabaseWrapper(settings | {"OPTIONS": settings["OPTIONS"] | {"options": SERIALIZABLE}}, "other")
+    with monkeypatch.context() as patched:
+        patched.setattr(psycopg.Cursor, "execute", None)  # Django's own statements
+        database.connect()
+    try:
+        with database.cursor() as cursor:
+            cursor.execute("SELECT current_setting('transaction_isolation'), current_setting('TimeZone')")
+            assert cursor.fetchone() == ("read committed", "UTC")
+    finally:
+        database.close()
 
 
 def test_one_that_stands_can_be_used_and_nobody_is_asked(
