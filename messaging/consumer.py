@@ -7,10 +7,13 @@ What the end of a handler means is decided here, and nowhere else:
     raises PermanentError, or the body   it goes to the dead letters at once
       does not hold
     the database is away                 nothing is counted; the messages wait in hand until it is back
+    it looks so, and the database        the message is tried alone, five times; then it has failed, as by a bug
+      answers
 """
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -23,7 +26,7 @@ from messaging import dead_letters, envelope, failpoints, inbox, metrics, replay
 from messaging.batching import Pacer
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
-from messaging.database import database_is_away, ensure_committable
+from messaging.database import database_is_away, database_works, ensure_committable
 from messaging.deliveries import Source, Subscription
 from messaging.envelope import Delivery
 from messaging.errors import BrokerUnavailableError, PermanentError
@@ -45,6 +48,8 @@ _BATCH_SECONDS = 1.0
 # declared again so often (seconds); what was published meanwhile waits in the sender's outbox.
 TOPOLOGY_INTERVAL = 30.0
 _REPLAYS_INTERVAL = 1.0
+# Deadlocks and locks that are held pass by themselves; a bug in a handler may look the same, and does not.
+_TRIES_ALONE = 5
 
 
 type Failure = tuple[Delivery, Exception]
@@ -69,6 +74,8 @@ class Consumer:
         self._pacer = Pacer()
         self._seconds_per_message = 0.0
         self._replays_due = 0.0
+        self._handlers_began = False
+        """The handlers had their turn in the last transaction."""
 
     def run(self) -> None:
         """Runs until asked to stop. Waits, for ever, for a broker or a database that is away.
@@ -145,8 +152,8 @@ class Consumer:
                 readable.append((delivery, envelope.read(delivery, self._handlers)))
             except Exception as error:  # a `decode` may have bugs as any handler
                 failed.append((delivery, error))
-        settled = self._while_database_away(lambda: failed.extend(self._handle(readable)))
-        if not settled:
+        tries: Counter[int] = Counter()
+        if not self._while_database_away(lambda: self._handle(readable, failed, tries)):
             return  # asked to stop: unacknowledged, they go back to the queue
         seconds = time.monotonic() - started
         self._heartbeat.progress(len(batch), seconds)
@@ -158,28 +165,48 @@ class Consumer:
         # Each error's traceback leads back here: without this the bodies would stay until the garbage is collected.
         failed.clear()
 
-    def _handle(self, batch: Sequence[tuple[Delivery, Message[Any]]]) -> list[Failure]:
-        """Has the messages take effect, together or else one by one, and returns those that failed, with the error."""
-        if not batch:
-            return []
-        try:
-            self._take_effect([message for _, message in batch])
-            return []
-        except Exception as error:
-            # A message that takes too long must not hold up the others for ever.
-            if database_is_away(error) and not statement_took_too_long(error):
-                raise
-            if len(batch) == 1:
-                return [(batch[0][0], error)]
-        failed = []
-        for one in batch:
-            failed += self._handle([one])
-        return failed
+    def _handle(self, batch: list[tuple[Delivery, Message[Any]]], failed: list[Failure], tries: Counter[int]) -> None:
+        """Has the messages take effect, together or else one by one, and adds those that failed, with the error.
+
+        Raises what says that the database is away, or may be: then what is left in the batch is to be tried again, with
+        the same `tries`.
+        """
+        if len(batch) > 1:
+            try:
+                self._take_effect([message for _, message in batch])
+                return
+            except Exception as error:
+                if self._must_wait(error):
+                    raise
+        unclear: Exception | None = None
+        for one in batch.copy():
+            delivery, message = one
+            try:
+                self._take_effect([message])
+            except Exception as error:
+                if self._must_wait(error):
+                    raise
+                tries[delivery.tag] += 1
+                # One that takes too long would hold up the others each time.
+                may_pass = database_is_away(error) and not statement_took_too_long(error)
+                if may_pass and tries[delivery.tag] < _TRIES_ALONE:
+                    unclear = error
+                    continue
+                failed.append((delivery, error))
+            batch.remove(one)
+        if unclear:
+            raise unclear
+
+    def _must_wait(self, error: Exception) -> bool:
+        """Whether it is the database and no message: before the handlers began, or when it does not work now."""
+        return database_is_away(error) and not (self._handlers_began and database_works(error))
 
     def _take_effect(self, messages: list[Message[Any]]) -> None:
         """Inbox and handlers in one transaction. On any error nothing of it has happened."""
+        self._handlers_began = False
         with transaction.atomic():
             fresh = inbox.admit(messages)
+            self._handlers_began = True
             by_type: dict[str, list[Message[Any]]] = {}
             for message in fresh:
                 by_type.setdefault(message.type, []).append(message)

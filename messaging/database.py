@@ -4,15 +4,19 @@ from datetime import datetime
 
 import psycopg
 from django.db import Error, InterfaceError, OperationalError, connection, transaction
+from django.db.migrations.executor import MigrationExecutor
 from psycopg.pq import TransactionStatus
 
 from database.errors import sqlstate
 from messaging.errors import ConfigurationError
 
+# A table or column that the migration under way has yet to bring.
+_MISSING = ("42P01", "42703")
+_DISK_FULL = "53100"
 # SQLSTATE classes: 08 connection, 40 rollback (deadlock, serialization), 53 resources, 57P shutdown, 58 system,
 # 25006 read-only, as a standby is, 55P03 lock timeout, 57014 statement timeout, 25P03 and 25P04 timeouts of
-# transactions, 42P01 and 42703 a table or column that the migration under way has yet to bring.
-_AWAY = ("08", "40", "53", "57014", "57P", "58", "25006", "25P03", "25P04", "55P03", "42P01", "42703")
+# transactions.
+_AWAY = ("08", "40", "53", "57014", "57P", "58", "25006", "25P03", "25P04", "55P03", *_MISSING)
 # A migration has altered a column that a prepared statement gives; the next connection prepares it anew.
 _OUTDATED = "cached plan must not change result type"
 # While connecting there is no SQLSTATE, only the server's words.
@@ -59,3 +63,23 @@ def database_is_away(error: BaseException) -> bool:
     if any(refusal in str(error) for refusal in _REFUSALS):
         raise ConfigurationError(f"PostgreSQL refuses the credentials of DATABASE_URL: {str(error).strip()}") from error
     return isinstance(error, InterfaceError | OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
+
+
+def database_works(error: BaseException) -> bool:
+    """Whether the database works although the error of a handler says that it is away: then the handler may be wrong.
+
+    Asks it over a new connection. What a migration has yet to bring is missing only as long as one is pending; of a
+    full disk it says nothing that there is an answer.
+    """
+    connection.close()
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        return not (sqlstate(error) == _DISK_FULL or (sqlstate(error) in _MISSING and _migrations_are_pending()))
+    except Error:
+        return False
+
+
+def _migrations_are_pending() -> bool:
+    executor = MigrationExecutor(connection)
+    return bool(executor.migration_plan(executor.loader.graph.leaf_nodes()))

@@ -206,8 +206,10 @@ def test_a_topology_conflict_ends_it_with_a_sentence(broker: Broker, config: Mes
 
 
 def test_it_puts_back_what_it_holds_when_it_is_stopped(
-    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("messaging.consumer._TRIES_ALONE", 1_000)
+
     def gone(messages: Sequence[Message[Any]]) -> None:
         raise OperationalError("gone")
 

@@ -7,11 +7,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection
 from prometheus_client import REGISTRY
 
-from messaging import dead_letters, topology
+from messaging import dead_letters, inbox, topology
 from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, PermanentError, TransientError
@@ -22,6 +23,13 @@ from messaging.tests.conftest import Broker, eventually
 from messaging.tests.handlers import Recorder
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def another_connection() -> psycopg.Connection:
+    parameters = connection.get_connection_params()
+    for django_only in ("cursor_factory", "context"):
+        parameters.pop(django_only, None)
+    return psycopg.connect(**parameters)
 
 
 def test_a_bad_message_costs_only_itself(broker: Broker, recorder: Recorder, start: Any) -> None:
@@ -109,6 +117,96 @@ def test_a_statement_that_takes_too_long_fails_its_message_and_holds_up_no_other
     letter = eventually(DeadLetter.objects.first)
     assert "statement timeout" in letter.error_message
     eventually(lambda: sorted(recorder.numbers) == [12, 14])
+
+
+def _ask_a_closed_cursor() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+    cursor.fetchone()
+
+
+def _ask_for_a_column_that_no_migration_brings() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT nothing FROM messaging_inboxmessage")
+
+
+def _refuse_to_wait_for_a_lock() -> None:
+    with another_connection() as other, connection.cursor() as cursor:
+        other.execute("SELECT FROM messaging_operatoraction")
+        cursor.execute("LOCK TABLE messaging_operatoraction NOWAIT")
+
+
+@pytest.mark.parametrize(
+    "fail", [_ask_a_closed_cursor, _ask_for_a_column_that_no_migration_brings, _refuse_to_wait_for_a_lock]
+)
+def test_a_bug_that_looks_like_a_database_that_is_away_costs_only_its_message(
+    broker: Broker, recorder: Recorder, start: Any, fail: Callable[[], None]
+) -> None:
+    alone: list[int] = []
+
+    def fail_at_13(messages: Sequence[Message[Any]]) -> None:
+        if any(message.payload["number"] == 13 for message in messages):
+            alone.extend(message.attempt for message in messages if len(messages) == 1)
+            fail()
+
+    recorder.before = fail_at_13
+    for number in range(10, 20):
+        broker.publish_thing(number)
+    start(retry_delays=("100ms",))
+    letter = eventually(DeadLetter.objects.first)
+    assert (b"13" in bytes(letter.body), letter.attempts) == (True, 2)
+    assert alone == [1] * 5 + [2] * 5
+    assert sorted(recorder.numbers) == [n for n in range(10, 20) if n != 13]
+    assert all(message.attempt == 1 for batch in recorder.batches for message in batch)
+    assert InboxMessage.objects.count() == 9
+
+
+def test_a_database_that_goes_away_under_a_handler_counts_nothing(
+    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("messaging.consumer._TRIES_ALONE", 1)
+    connection.ensure_connection()  # this thread keeps it
+    reachable = connection.settings_dict["PORT"]
+
+    def lose_it(messages: Sequence[Message[Any]]) -> None:
+        recorder.before = lambda messages: None
+        connection.settings_dict["PORT"] = 1
+        connection.connection.close()
+        InboxMessage.objects.count()
+
+    recorder.before = lose_it
+    try:
+        broker.publish_thing(1)
+        start()
+        eventually(lambda: REGISTRY.get_sample_value("messaging_circuit_open", {"dependency": "database"}))
+    finally:
+        connection.settings_dict["PORT"] = reachable
+    eventually(lambda: recorder.numbers == [1])
+    assert recorder.batches[0][0].attempt == 1
+    assert not FailedAttempt.objects.exists()
+
+
+def test_an_inbox_that_is_locked_for_longer_than_a_statement_may_take_counts_nothing(
+    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+    admit = inbox.admit
+
+    def counted(messages: Sequence[Message[Any]]) -> list[Message[Any]]:
+        tries.append(len(messages))
+        return admit(messages)
+
+    monkeypatch.setattr(inbox, "admit", counted)
+    connection.ensure_connection()  # this thread keeps it
+    with another_connection() as locker:
+        locker.execute("LOCK TABLE messaging_inboxmessage")
+        monkeypatch.setitem(connection.settings_dict["OPTIONS"], "options", "-c statement_timeout=50")
+        broker.publish_thing(1)
+        start()
+        eventually(lambda: len(tries) > 5)
+    eventually(lambda: recorder.numbers == [1])
+    assert recorder.batches[0][0].attempt == 1
+    assert not FailedAttempt.objects.exists()
 
 
 @pytest.mark.parametrize("error", [TransientError("not yet"), KeyError("a bug")])

@@ -1,9 +1,10 @@
 import psycopg
 import pytest
-from django.db import InternalError, OperationalError, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
+from django.db.migrations.recorder import MigrationRecorder
 
 from database.statements import execute_prepared
-from messaging.database import database_is_away
+from messaging.database import database_is_away, database_works
 from messaging.errors import ConfigurationError, InvalidMessageError
 from messaging.process import set_up_connection
 from messaging.relay import Alarm
@@ -33,6 +34,29 @@ def test_a_time_limit_of_the_database_is_nobodys_fault(state: str) -> None:
 def test_a_statement_that_a_migration_has_outdated_is_nobodys_fault_but_what_is_not_supported_is() -> None:
     assert database_is_away(psycopg.errors.FeatureNotSupported("cached plan must not change result type"))
     assert not database_is_away(psycopg.errors.FeatureNotSupported("cannot do that"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_answers_works_unless_it_waits_for_a_migration_or_for_room() -> None:
+    assert database_works(InterfaceError("the cursor is closed"))
+    assert not database_works(psycopg.errors.DiskFull("could not extend file"))
+    assert database_works(psycopg.errors.UndefinedColumn("column does not exist"))
+    recorder = MigrationRecorder(connection)
+    recorder.record_unapplied("messaging", "0004_replayed_message_group")
+    try:
+        assert not database_works(psycopg.errors.UndefinedColumn("column does not exist"))
+        assert not database_works(psycopg.errors.UndefinedTable("relation does not exist"))
+        assert database_works(psycopg.errors.LockNotAvailable("could not obtain lock"))
+    finally:
+        recorder.record_applied("messaging", "0004_replayed_message_group")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_database_that_cannot_be_reached_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setitem(connection.settings_dict, "PORT", 1)
+        assert not database_works(InterfaceError("the connection is closed"))
+    assert database_works(InterfaceError("the connection is closed"))
 
 
 @pytest.mark.django_db(transaction=True)
