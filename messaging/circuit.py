@@ -10,6 +10,7 @@ Each change between open and closed is one log line, however many attempts lie b
 import logging
 
 from messaging import metrics
+from messaging.errors import text_of
 from messaging.stopping import Backoff, Stop
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Circuit:
     def failed(self, error: BaseException) -> None:
         """An attempt has failed: opens the circuit, or keeps it open."""
         if not self.is_open:
-            extra = {"dependency": self.dependency, "reason": str(error).strip()}
+            extra = {"dependency": self.dependency, "reason": text_of(error).strip()}
             logger.warning("circuit open: the %s is away", self.dependency, extra=extra)
             metrics.CIRCUIT_OPEN.labels(self.dependency).set(1)
         self.is_open = True

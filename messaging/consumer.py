@@ -29,7 +29,7 @@ from messaging.conf import MessagingConfig
 from messaging.database import database_is_away, database_works, ensure_committable
 from messaging.deliveries import Source, Subscription
 from messaging.envelope import Delivery
-from messaging.errors import BrokerUnavailableError, PermanentError
+from messaging.errors import FAILURES, BrokerUnavailableError, PermanentError, text_of
 from messaging.fingerprints import fingerprint_of, place_of
 from messaging.heartbeat import Heartbeat
 from messaging.message import Message
@@ -52,8 +52,8 @@ _REPLAYS_INTERVAL = 1.0
 _TRIES_ALONE = 5
 
 
-type Failure = tuple[Delivery, Exception]
-type Move = tuple[Delivery, Exception, Publication]
+type Failure = tuple[Delivery, BaseException]
+type Move = tuple[Delivery, BaseException, Publication]
 
 
 class Consumer:
@@ -150,7 +150,7 @@ class Consumer:
         for delivery in batch:
             try:
                 readable.append((delivery, envelope.read(delivery, self._handlers)))
-            except Exception as error:  # a `decode` may have bugs as any handler
+            except FAILURES as error:  # a `decode` may have bugs as any handler
                 failed.append((delivery, error))
         tries: Counter[int] = Counter()
         if not self._while_database_away(lambda: self._handle(readable, failed, tries)):
@@ -175,15 +175,15 @@ class Consumer:
             try:
                 self._take_effect([message for _, message in batch])
                 return
-            except Exception as error:
+            except FAILURES as error:
                 if self._must_wait(error):
                     raise
-        unclear: Exception | None = None
+        unclear: BaseException | None = None
         for one in batch.copy():
             delivery, message = one
             try:
                 self._take_effect([message])
-            except Exception as error:
+            except FAILURES as error:
                 if self._must_wait(error):
                     raise
                 tries[delivery.tag] += 1
@@ -197,7 +197,7 @@ class Consumer:
         if unclear:
             raise unclear
 
-    def _must_wait(self, error: Exception) -> bool:
+    def _must_wait(self, error: BaseException) -> bool:
         """Whether it is the database and no message: before the handlers began, or when it does not work now."""
         return database_is_away(error) and not (self._handlers_began and database_works(error))
 
@@ -282,7 +282,7 @@ class Consumer:
         except DatabaseFailure:
             logger.exception("failed attempts could not be recorded", extra={"attempts": len(rows)})
 
-    def _attempt(self, delivery: Delivery, error: Exception) -> FailedAttempt:
+    def _attempt(self, delivery: Delivery, error: BaseException) -> FailedAttempt:
         type_ = delivery.type_among(self._handlers)
         place = place_of(error)
         error_type = storable_text(type(error).__name__, 255)
@@ -294,27 +294,27 @@ class Consumer:
             correlation_id=delivery.correlation_id,
             attempt=delivery.failures + 1,
             error_type=error_type,
-            error_message=storable_text(str(error), envelope.MAX_ERROR_MESSAGE),
+            error_message=storable_text(text_of(error), envelope.MAX_ERROR_MESSAGE),
             place=place,
             fingerprint=fingerprint_of(error_type, place, type_),
             retry_in="" if self._is_given_up(delivery, error) else self._config.retry_delays[delivery.failures],
         )
 
-    def _is_given_up(self, delivery: Delivery, error: Exception) -> bool:
+    def _is_given_up(self, delivery: Delivery, error: BaseException) -> bool:
         return isinstance(error, PermanentError) or delivery.failures >= len(self._config.retry_delays)
 
-    def _destination(self, delivery: Delivery, error: Exception) -> Publication:
+    def _destination(self, delivery: Delivery, error: BaseException) -> Publication:
         rung = None if isinstance(error, PermanentError) else envelope.next_rung(delivery, self._config)
         return rung or envelope.dead_letter(delivery, error, self._config)
 
-    def _note_failure(self, delivery: Delivery, error: Exception) -> None:
+    def _note_failure(self, delivery: Delivery, error: BaseException) -> None:
         type_ = delivery.type_among(self._handlers)
         extra = {
             "message_id": str(delivery.message_id),
             "type": type_,
             "correlation_id": delivery.correlation_id,
             "attempt": delivery.failures + 1,
-            "error": f"{type(error).__name__}: {error}",
+            "error": f"{type(error).__name__}: {text_of(error)}",
         }
         if self._is_given_up(delivery, error):
             metrics.DEAD_LETTERED.labels(type(error).__name__).inc()

@@ -15,7 +15,7 @@ from messaging import dead_letters, envelope, inbox, outbox
 from messaging.conf import config
 from messaging.database import database_is_away, ensure_committable
 from messaging.envelope import Delivery
-from messaging.errors import PermanentError
+from messaging.errors import FAILURES, PermanentError, text_of
 from messaging.fingerprints import place_of
 from messaging.message import Message
 from messaging.models import DeadLetter
@@ -92,14 +92,14 @@ class _Undo(Exception):
 
 
 def _try(dead_letter: DeadLetter) -> DryRun:
-    def found(verdict: Verdict, error: Exception | None = None) -> DryRun:
+    def found(verdict: Verdict, error: BaseException | None = None) -> DryRun:
         return DryRun(
             dead_letter_id=dead_letter.pk,
             message_id=dead_letter.message_id,
             subject=dead_letter.subject,
             verdict=verdict,
             error_type="" if error is None else type(error).__name__,
-            error_message="" if error is None else str(error),
+            error_message="" if error is None else text_of(error),
             place="" if error is None else place_of(error),
             is_permanent=isinstance(error, PermanentError),
         )
@@ -109,7 +109,7 @@ def _try(dead_letter: DeadLetter) -> DryRun:
             _handle(dead_letter)
     except _Undo as undone:
         return found(undone.verdict)
-    except Exception as error:
+    except FAILURES as error:
         if _is_held(error):
             return found(Verdict.UNKNOWN, error)
         if database_is_away(error):

@@ -18,7 +18,7 @@ from pika.data import encode_table
 from messaging.amqp import UNREADABLE_HEADERS, AnyProperties
 from messaging.conf import MessagingConfig
 from messaging.dead_letters import FailedMessage
-from messaging.errors import InvalidMessageError
+from messaging.errors import InvalidMessageError, text_of
 from messaging.fingerprints import place_of
 from messaging.frames import Properties
 from messaging.message import Handler, Message
@@ -200,7 +200,7 @@ def dead_letter(delivery: Delivery, error: BaseException, config: MessagingConfi
     now = datetime.now(UTC)
     failure = {
         ERROR_TYPE: type(error).__name__[:255],
-        ERROR_MESSAGE: _encodable(str(error))[:MAX_ERROR_MESSAGE],
+        ERROR_MESSAGE: _encodable(text_of(error))[:MAX_ERROR_MESSAGE],
         ERROR_TRACEBACK: _encodable(trace)[-_MAX_TRACEBACK:],
         FAILED_AT: now.isoformat(),
         FIRST_FAILED_AT: _first_failed_at(delivery, now).isoformat(),

@@ -5,6 +5,19 @@ A handler that returns has succeeded. One that raises decides by the class what 
 `PermanentError` to the dead letters at once.
 """
 
+from asyncio import CancelledError
+
+FAILURES = (Exception, CancelledError)
+"""What a handler may end with that is no end of the process: asyncio's own is no `Exception`."""
+
+
+def text_of(error: BaseException) -> str:
+    """What the error says, or that it says nothing: a class of somebody else's may fail at that too."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its text could not be had)"
+
 
 class MessagingError(Exception):
     """Root of this app's errors."""

@@ -1,5 +1,6 @@
 """What becomes of messages that fail: one by one, along the ladder, and safe before they are acknowledged."""
 
+import asyncio
 import json
 import threading
 import uuid
@@ -15,6 +16,7 @@ from prometheus_client import REGISTRY
 from messaging import dead_letters, inbox, topology
 from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
+from messaging.dry_run import Verdict, dry_run
 from messaging.errors import BrokerUnavailableError, PermanentError, TransientError
 from messaging.message import Handler, Message
 from messaging.models import DeadLetter, FailedAttempt, FailureGroup, InboxMessage
@@ -117,6 +119,30 @@ def test_a_statement_that_takes_too_long_fails_its_message_and_holds_up_no_other
     letter = eventually(DeadLetter.objects.first)
     assert "statement timeout" in letter.error_message
     eventually(lambda: sorted(recorder.numbers) == [12, 14])
+
+
+class _SpeechlessError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("it cannot say what it is")
+
+
+@pytest.mark.parametrize("error", [_SpeechlessError(), asyncio.CancelledError()])
+def test_an_error_of_an_odd_kind_costs_only_its_message(
+    broker: Broker, recorder: Recorder, start: Any, error: BaseException
+) -> None:
+    def fail_at_13(messages: Sequence[Message[Any]]) -> None:
+        if any(message.payload["number"] == 13 for message in messages):
+            raise error
+
+    recorder.before = fail_at_13
+    for number in (12, 13, 14):
+        broker.publish_thing(number)
+    start()
+    letter = eventually(DeadLetter.objects.first)
+    assert (letter.error_type, letter.attempts) == (type(error).__name__, 3)
+    eventually(lambda: sorted(recorder.numbers) == [12, 14])
+    [dry] = dry_run([letter])
+    assert (dry.verdict, dry.error_type) == (Verdict.FAILS, type(error).__name__)
 
 
 def _ask_a_closed_cursor() -> None:
