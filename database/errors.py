@@ -9,3 +9,12 @@ def sqlstate(error: BaseException) -> str:
 def statement_took_too_long(error: BaseException) -> bool:
     """Whether the database has ended a statement at its time limit, which may be the fault of what it was to do."""
     return sqlstate(error) == "57014"
+
+
+def plan_is_outdated(error: BaseException) -> bool:
+    """Whether a migration has altered what a prepared statement gives; another connection prepares it anew.
+
+    By the server's function that says so: the SQLSTATE is that of all that is not supported, the words may be German.
+    """
+    diagnostic = getattr(error, "diag", None) or getattr(error.__cause__, "diag", None)
+    return sqlstate(error) == "0A000" and getattr(diagnostic, "source_function", None) == "RevalidateCachedQuery"

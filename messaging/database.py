@@ -7,7 +7,7 @@ from django.db import Error, InterfaceError, OperationalError, connection, trans
 from django.db.migrations.executor import MigrationExecutor
 from psycopg.pq import TransactionStatus
 
-from database.errors import sqlstate
+from database.errors import plan_is_outdated, sqlstate
 from messaging.errors import ConfigurationError
 
 # A table or column that the migration under way has yet to bring.
@@ -17,9 +17,7 @@ _DISK_FULL = "53100"
 # 25006 read-only, as a standby is, 55P03 lock timeout, 57014 statement timeout, 25P03 and 25P04 timeouts of
 # transactions.
 _AWAY = ("08", "40", "53", "57014", "57P", "58", "25006", "25P03", "25P04", "55P03", *_MISSING)
-# A migration has altered a column that a prepared statement gives; the next connection prepares it anew.
-_OUTDATED = "cached plan must not change result type"
-# While connecting there is no SQLSTATE, only the server's words.
+# While connecting there is no SQLSTATE, only the server's words, in the language of its `lc_messages`.
 _REFUSALS = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
 
 # Whatever the role or the database has set. `pg_settings` has only those that this version of PostgreSQL knows.
@@ -59,7 +57,7 @@ def database_is_away(error: BaseException) -> bool:
     if not isinstance(error, Error | psycopg.Error):
         return False
     if code := sqlstate(error):
-        return code.startswith(_AWAY) or _OUTDATED in str(error)
+        return code.startswith(_AWAY) or plan_is_outdated(error)
     if any(refusal in str(error) for refusal in _REFUSALS):
         raise ConfigurationError(f"PostgreSQL refuses the credentials of DATABASE_URL: {str(error).strip()}") from error
     return isinstance(error, InterfaceError | OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
