@@ -19,10 +19,13 @@ _STEPS_HINT = 'Dotted paths of functions that take an order, such as "processing
 
 @register
 def check_steps(**kwargs: Any) -> list[CheckMessage]:
-    """`PROCESSING_STEPS` names functions that can be imported."""
+    """`PROCESSING_STEPS` names functions that can be imported, one at least."""
     steps = settings.PROCESSING_STEPS
     if not isinstance(steps, list | tuple) or not all(isinstance(path, str) for path in steps):
         return [Error("PROCESSING_STEPS is not a list of dotted paths.", hint=_STEPS_HINT, id="processing.E001")]
+    if not steps:
+        text = "PROCESSING_STEPS is empty: every order would be completed, whatever is wrong with it."
+        return [Error(text, hint=_STEPS_HINT, id="processing.E001")]
     try:
         load_steps(tuple(steps))
     except ImproperlyConfigured as error:

@@ -118,6 +118,7 @@ def test_what_is_malformed_is_named(variable: str, value: str) -> None:
         ("PROCESSING_STEPS", "processing.steps.validate", "processing.E001"),
         ("PROCESSING_STEPS", ["processing.steps.validate", 1], "processing.E001"),
         ("PROCESSING_STEPS", None, "processing.E001"),
+        ("PROCESSING_STEPS", [], "processing.E001"),
         ("PROCESSING_MAX_ORDER_TOTAL", Decimal("NaN"), "processing.E002"),
         ("PROCESSING_MAX_ORDER_TOTAL", Decimal(-1), "processing.E002"),
         ("PROCESSING_MAX_ORDER_TOTAL", 0.5, "processing.E002"),
@@ -146,6 +147,13 @@ def test_the_consumer_does_not_start_with_a_step_that_leads_nowhere() -> None:
     assert result.returncode == 1
     assert "(processing.E001) PROCESSING_STEPS names 'processing.steps.validat'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_no_rule_at_all_is_refused_in_words() -> None:
+    result = manage("check", PROCESSING_STEPS="")
+
+    assert result.returncode == 1
+    assert "(processing.E001) PROCESSING_STEPS is empty: " in result.stderr
 
 
 def test_the_settings_under_test_pass_all_checks() -> None:
