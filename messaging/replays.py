@@ -215,6 +215,13 @@ def progress(replay: Replay) -> Progress:
     return Progress(**counts, step=_step(replay))
 
 
+def standing(replay: Replay) -> str:
+    """How many messages have which outcome now, and why it is in its state; in one line, for lists."""
+    if replay.state == State.FINISHED:  # which says it already
+        return replay.state_reason
+    return f"{progress(replay)}. {replay.state_reason}".rstrip()
+
+
 def page(replay: Replay, counts: Mapping[str, int], *, start: int = 0, limit: int) -> list[ReplayedMessage]:
     """Messages of these outcomes, those of one after those of the other, each part read by the index.
 
@@ -338,9 +345,9 @@ def _note_outcomes(replay: Replay) -> _Failure | None:
 
 def _stop(replay: Replay, failure: _Failure) -> None:
     what = "The same failure came back" if failure.is_same else "Another failure came during the canary"
-    counts = progress(replay)
     replay.state = State.STOPPED
-    replay.state_reason = f"{what} with message {failure.message_id}: {failure.said}. So far: {counts}."
+    # Without the counts: what is on its way goes on changing them.
+    replay.state_reason = f"{what} with message {failure.message_id}: {failure.said}."
     Replay.objects.filter(pk=replay.pk).update(state=replay.state, state_reason=replay.state_reason, changed_at=Now())
     extra = {"replay": replay.pk, "message_id": str(failure.message_id), "error": failure.said}
     transaction.on_commit(partial(logger.warning, "replay stopped", extra=extra))

@@ -80,7 +80,7 @@ class ReplayAdmin(ReadOnlyAdmin):
 
     @admin.display(description="how it stands")
     def how(self, row: Replay) -> str:
-        return one_line(row.state_reason, width=200) or "–"
+        return one_line(replays.standing(row), width=200)
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         term = search_term.strip()

@@ -47,7 +47,7 @@ def watch(replay: Replay, *, say: Callable[[str], object], pause: Callable[[floa
 def show(replay: Replay, *, as_json: bool, limit: int, out: OutputWrapper) -> None:
     """The replay, how many messages have which outcome, and up to `limit` of those that matter most; 0 for all."""
     progress = replays.progress(replay)
-    counts = {outcome: getattr(progress, outcome) for outcome in _PROBLEMS_FIRST}
+    counts = outcomes(progress)
     rows = replays.page(replay, counts, limit=limit or replay.total)
     if as_json:
         content = as_dict(replay) | {"outcomes": counts, "step": progress.step}
@@ -85,6 +85,11 @@ def raise_unless_handled(replay: Replay) -> None:
         return
     what = replay.get_state_display() if replay.state != Replay.State.FINISHED else f"finished, {failed} failed again"
     raise CommandError(f"Replay {replay.pk} is {what}. {printable(replay.state_reason)}")
+
+
+def outcomes(progress: replays.Progress) -> dict[str, int]:
+    """How many messages have which outcome, problems first."""
+    return {outcome: getattr(progress, outcome) for outcome in _PROBLEMS_FIRST}
 
 
 def as_dict(replay: Replay) -> dict[str, Any]:

@@ -217,6 +217,15 @@ class TestReplays:
             second.pk,
         ]
 
+    def test_the_list_counts_what_became_of_the_messages(self) -> None:
+        for _ in range(2):
+            stored()
+        replay = replays.start(dead_letters=DeadLetter.objects.all(), by="anna")
+        Replay.objects.update(state="stopped", state_reason="The same failure came back.")
+        replay.messages.filter(position=0).update(outcome="failed")
+        assert "1 failed again, 1 not sent. The same failure came back." in run("replays", "list")
+        assert json.loads(run("replays", "list", "--json"))["outcomes"]["failed"] == 1
+
     def test_one_is_shown_with_its_messages(self) -> None:
         row = stored(body=b'{"thing": "a1"}')
         replay = replays.start(dead_letters=DeadLetter.objects.all(), by="anna", reason="repaired")

@@ -7,7 +7,7 @@ from django.core.management.base import BaseCommand, CommandError
 from desk.display import one_line, table, to_the_second
 from messaging import replays
 from messaging.management.operator import operator
-from messaging.management.replay_output import as_dict, raise_unless_handled, show, watch
+from messaging.management.replay_output import as_dict, outcomes, raise_unless_handled, show, watch
 from messaging.models import Replay
 
 _VERBS = {
@@ -59,7 +59,7 @@ class Command(BaseCommand):
         found = list(rows[: max(options["limit"], 0) or None])
         if options["json"]:
             for row in found:
-                self.stdout.write(json.dumps(as_dict(row)))
+                self.stdout.write(json.dumps(as_dict(row) | {"outcomes": outcomes(replays.progress(row))}))
         elif not found:
             self.stdout.write("No such replay." if options["state"] != "all" else "Nothing has been replayed yet.")
         else:
@@ -101,5 +101,5 @@ def _cells(row: Replay) -> tuple[str, ...]:
         f"{row.total:,}",
         to_the_second(row.created_at),
         one_line(row.created_by, width=40),
-        one_line(row.state_reason or row.reason, width=500),
+        one_line(f"{replays.standing(row)} {'' if row.state_reason else row.reason}", width=500),
     )
