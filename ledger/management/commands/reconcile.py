@@ -4,17 +4,14 @@ from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
-import psycopg
-from django.core.management.base import BaseCommand, CommandError
-from django.db import InterfaceError, OperationalError
+from django.core.management.base import CommandError
 from tqdm import tqdm
 
-from desk.commands import HelpFormatter
+from desk.commands import DatabaseCommand, HelpFormatter
 from ledger import report
 from ledger.book import Book, book
 from ledger.peer import FilePeer, HttpPeer, Peer, PeerError, export
 from ledger.reconciliation import DOUBLE, MISSING, Result, look, repair
-from observability.errors import in_one_line
 
 _HELP = """\
 Compares the books of the two services: every accepted order must be in one place.
@@ -26,7 +23,7 @@ Ends with 0 when the books balance, with 1 when something is missing or double, 
 """
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = _HELP
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -61,10 +58,6 @@ class Command(BaseCommand):
                 self._reconcile(options)
         except (PeerError, OSError) as error:
             raise CommandError(str(error), returncode=2) from error
-        except (OperationalError, InterfaceError, psycopg.OperationalError) as error:  # COPY raises the driver's own
-            raise CommandError(
-                f"This service's database cannot be asked: {in_one_line(error)}", returncode=2
-            ) from error
 
     def _export(self, name: str) -> None:
         with open(name, "w", encoding="utf-8") as file:

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db.models import QuerySet
 from tqdm import tqdm
 
+from desk.commands import DatabaseCommand
 from desk.display import facts, number_of, one_line, printable, readable_size, table, to_the_second
 from messaging import dead_letters, dry_run, editing, replays
 from messaging.display import readable_body
@@ -26,8 +27,8 @@ _FILTERS = {"type": "type", "error": "error_type", "queue": "queue", "group": "g
 _SHOWN_MESSAGES = 20
 
 
-class Command(BaseCommand):
-    """Ends with 0, with 1 when something asked for could not be done, with 2 for wrong arguments."""
+class Command(DatabaseCommand):
+    """Ends with 0, with 1 when something asked for could not be done, with 2 for wrong arguments or no database."""
 
     help = "Lists and shows the messages that could not be handled, and tries, replays, edits or discards them."
 

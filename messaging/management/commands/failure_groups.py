@@ -3,8 +3,9 @@ from argparse import ArgumentParser
 from collections.abc import Callable
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from desk.commands import DatabaseCommand
 from desk.display import facts, one_line, printable, table, to_the_second
 from messaging import failure_groups
 from messaging.management.operator import operator
@@ -18,8 +19,8 @@ _DECISIONS: dict[str, tuple[str, Callable[..., FailureGroup]]] = {
 _STATES = ["unresolved", *FailureGroup.State.values, "all"]
 
 
-class Command(BaseCommand):
-    """Ends with 0, with 1 when something asked for could not be done, with 2 for wrong arguments."""
+class Command(DatabaseCommand):
+    """Ends with 0, with 1 when something asked for could not be done, with 2 for wrong arguments or no database."""
 
     help = "Lists and shows what fails, by error, place in the code and type of message, and says who looks at it."
 

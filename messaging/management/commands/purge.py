@@ -2,10 +2,11 @@ from argparse import ArgumentParser
 from datetime import timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from tqdm import tqdm
 
+from desk.commands import DatabaseCommand
 from messaging import retention
 from messaging.conf import config
 from messaging.errors import ConfigurationError
@@ -13,8 +14,11 @@ from messaging.errors import ConfigurationError
 _CENTURY = 36_500
 
 
-class Command(BaseCommand):
-    """Ends with 0, or with 1 when the retention is too short. Safe to run beside everything else, and twice."""
+class Command(DatabaseCommand):
+    """Ends with 0, or with 1 when the retention is too short, with 2 without a database.
+
+    Safe to run beside everything else, and twice.
+    """
 
     help = (
         "Removes inbox rows, settled dead letters, failed attempts, resolved failure groups and replays that are over, "

@@ -2,8 +2,9 @@ import json
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from desk.commands import DatabaseCommand
 from desk.display import one_line, table, to_the_second
 from messaging import replays
 from messaging.management.operator import operator
@@ -17,8 +18,8 @@ _VERBS = {
 }
 
 
-class Command(BaseCommand):
-    """Ends with 0, with 1 when something asked for could not be done, with 2 for wrong arguments."""
+class Command(DatabaseCommand):
+    """Ends with 0, with 1 when something asked for could not be done, with 2 for wrong arguments or no database."""
 
     help = "Lists, shows and holds the replays of dead letters, which the consumers carry out."
 

@@ -7,6 +7,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
@@ -47,6 +48,19 @@ def test_the_command_fails_for_an_order_that_there_is_not(processor, order_id):
         call_command("trace", order_id)
 
     assert failure.value.returncode == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_a_database_the_command_does_not_say_that_there_is_no_such_order(monkeypatch):
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "PORT", 1)
+    try:
+        with pytest.raises(CommandError, match=r"^This service's database cannot be asked: ") as caught:
+            call_command("trace", str(uuid4()))
+    finally:
+        connection.close()
+
+    assert caught.value.returncode == 2
 
 
 def page(admin: Client, order: Order) -> str:

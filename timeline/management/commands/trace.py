@@ -4,8 +4,9 @@ from uuid import UUID
 
 import orjson
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from desk.commands import DatabaseCommand
 from desk.display import duration, printable, table, to_the_millisecond
 from timeline.assembly import Step, Timeline, as_json, timeline_of
 from timeline.event import SERVICES
@@ -14,10 +15,11 @@ _SHOWN = ("error", "place", "reason", "why", "last_error", "next_try_at", "took_
 """What a line shows of an event's detail; all of it is in the JSON."""
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = (
         "Tells what happened to an order, step by step, with the time between. The order service asks the processor "
-        "for its half; the processor tells its own alone. Ends with 1 when this service does not know the order."
+        "for its half; the processor tells its own alone. Ends with 1 when this service does not know the order, with "
+        "2 when its database cannot be asked."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:

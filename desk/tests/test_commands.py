@@ -1,0 +1,46 @@
+"""What a command says that asks the database, when that is away."""
+
+from collections.abc import Iterator
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def no_database(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    connection.close()
+    monkeypatch.setitem(connection.settings_dict, "PORT", 1)
+    yield
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("dead_letters", "list"),
+        ("dead_letters", "replay", "--all", "--yes"),
+        ("failure_groups", "list"),
+        ("replays", "list"),
+        ("purge",),
+        ("reconcile", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_without_a_database_a_command_ends_with_a_sentence(no_database: None, command: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError) as caught:
+        call_command(*command)
+
+    assert str(caught.value).startswith("This service's database cannot be asked: ")
+    assert "\n" not in str(caught.value)
+    assert caught.value.returncode == 2
+
+
+def test_the_overview_shows_that_it_could_not_ask(no_database: None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        call_command("overview")
+
+    assert caught.value.code == 1
+    assert "The database did not answer all that was asked" in capsys.readouterr().out
