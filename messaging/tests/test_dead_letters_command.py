@@ -33,6 +33,15 @@ class TestList:
         assert run("list") == "No dead letter waits.\n"
         assert run("list", "--status", "replayed") == "No such dead letter.\n"
 
+    def test_a_filter_that_nothing_matches_does_not_hide_what_waits(self) -> None:
+        rows = [stored(), stored()]
+        for what in (["list"], ["dry-run", "--all"]):
+            assert run(*what, "--type", "other") == "None matches; 2 dead letters wait.\n"
+        run("discard", rows[0].pk)
+        assert run("list", "--error", "Other") == "None matches; 1 dead letter waits.\n"
+        run("discard", rows[1].pk)
+        assert run("list", "--type", "other") == run("dry-run", "--all") == "No dead letter waits.\n"
+
     def test_it_filters(self) -> None:
         wanted = stored(type="a", error_type="E", queue="q")
         for other in ({"type": "b"}, {"type": "a", "error_type": "F"}, {"type": "a", "error_type": "E", "queue": "p"}):

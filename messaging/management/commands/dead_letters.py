@@ -98,7 +98,7 @@ class Command(DatabaseCommand):
             return
         found = list(rows[: limit and limit + 1])
         if not found:
-            self.stdout.write("No dead letter waits." if options["status"] == "waiting" else "No such dead letter.")
+            self.stdout.write(_none_waits() if options["status"] == "waiting" else "No such dead letter.")
             return
         header = ("ID", "STATUS", "TYPE", "TRIED", "SEEN", "LAST FAILURE", "ERROR")
         for line in table(header, [_cells(row) for row in found[:limit]]):
@@ -206,7 +206,7 @@ class Command(DatabaseCommand):
             for line in table(("ID", "ABOUT", "OUTCOME", "WHY"), lines):
                 self.stdout.write(line)
         elif not options["json"]:
-            self.stdout.write("No dead letter waits.")
+            self.stdout.write("None of them waits." if options["ids"] else _none_waits())
         if failed:
             raise CommandError(f"{failed} of {total} would fail or could not be tried. Nothing was changed.")
         _raise_if_left(settled_before, 0)
@@ -267,6 +267,13 @@ def _add_filters(parser: ArgumentParser) -> None:
 def _filtered(options: dict[str, Any]) -> QuerySet[DeadLetter]:
     given = {field: options[option] for option, field in _FILTERS.items() if options[option] is not None}
     return DeadLetter.objects.filter(**given)
+
+
+def _none_waits() -> str:
+    """That none was found, without hiding those that a filter has left out."""
+    others = DeadLetter.objects.filter(status=DeadLetter.Status.WAITING).count()
+    waiting = f"{number_of(others, 'dead letter')} {'waits' if others == 1 else 'wait'}"
+    return f"None matches; {waiting}." if others else "No dead letter waits."
 
 
 def _ask(verb: str, done: str, total: int) -> None:
