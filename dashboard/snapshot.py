@@ -19,6 +19,7 @@ from dashboard.histogram import percentile
 from dashboard.pipeline import Pipeline
 from database.errors import statement_took_too_long
 from messaging import health
+from messaging.failure_groups import type_in_words
 from messaging.models import DeadLetter, FailureGroup, Replay, ReplayedMessage
 from observability.errors import in_one_line
 
@@ -40,7 +41,9 @@ _MESSAGING = """
            (SELECT count(*) FROM (
                SELECT FROM messaging_deadletter WHERE status = %(waiting)s LIMIT %(cap)s) AS waiting)"""
 _GROUPS = """
-    SELECT seen.id, seen.error_type, seen.place, seen.type, seen.state, seen.owner, letters.waiting
+    SELECT seen.id, seen.error_type, seen.place, seen.type, seen.state, seen.owner, letters.waiting,
+           (SELECT type FROM messaging_deadletter WHERE group_id = seen.id AND status = %(waiting)s
+            ORDER BY last_failed_at DESC LIMIT 1)
     FROM (SELECT * FROM messaging_failuregroup WHERE state = ANY (%(states)s)
           ORDER BY last_seen_at DESC LIMIT %(looked_at)s) AS seen
     CROSS JOIN LATERAL (
@@ -67,10 +70,16 @@ class Group:
     error_type: str
     place: str
     type: str
-    """Of the messages; may be empty."""
+    """What it is counted by; may be empty."""
     state: str
     owner: str
     waiting: int
+    newest_type: str
+    """Of the newest message; may be empty."""
+
+    @property
+    def shown_type(self) -> str:
+        return type_in_words(self.newest_type)
 
 
 @dataclass(frozen=True, slots=True)

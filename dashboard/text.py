@@ -109,7 +109,7 @@ def as_text(snapshot: Snapshot, verdict: Verdict, *, width: int = 100) -> Iterat
                 str(group.id),
                 capped(group.waiting, GROUP_CAP),
                 one_line(f"{group.state} {group.owner}".strip(), width=40),
-                one_line(group.type, width=40),
+                group.shown_type,
                 one_line(f"{group.error_type} in {group.place or 'unknown place'}", width=100),
             )
             for group in snapshot.groups

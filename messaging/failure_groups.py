@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from datetime import UTC, timedelta
 
 from django.db import transaction
-from django.db.models import Count
-from django.db.models.functions import Now
+from django.db.models import Count, OuterRef, Subquery
+from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
+from desk.display import one_line
 from messaging import actions
+from messaging.conf import config
 from messaging.errors import MessagingError
 from messaging.models import DeadLetter, FailureGroup, FailureHour, OperatorAction
 from messaging.storable import storable_text
@@ -110,6 +112,32 @@ def waiting(group_ids: Iterable[int]) -> dict[int, int]:
     """How many dead letters of these groups wait now; a group without any is left out."""
     rows = DeadLetter.objects.filter(group__in=list(group_ids), status=DeadLetter.Status.WAITING)
     return dict(rows.values_list("group").annotate(number=Count("pk")).order_by())
+
+
+def newest_types(group_ids: Iterable[int]) -> dict[int, str]:
+    """The type of the newest dead letter of each of these groups, one that waits before one that is settled.
+
+    The group's own type is what it is counted by (`fingerprints.known_type`), which is another for a message without
+    one. A group without dead letters is left out. Takes one look into an index for each group and status.
+    """
+    newest = (
+        Subquery(
+            DeadLetter.objects.filter(group=OuterRef("pk"), status=status)
+            .order_by("-last_failed_at")
+            .values("type")[:1]
+        )
+        for status in DeadLetter.Status
+    )
+    rows = FailureGroup.objects.filter(pk__in=list(group_ids)).order_by().values_list("pk", Coalesce(*newest))
+    return {pk: type_ for pk, type_ in rows if type_ is not None}
+
+
+def type_in_words(type: str) -> str:
+    """What a message says of its type, in one line, and whether this service takes it."""
+    if not type:
+        return "untyped"
+    shown = one_line(type, width=60)
+    return shown if type in config().handler_table else f"{shown}, not taken by this service"
 
 
 def trends(group_ids: Iterable[int], *, hours: int) -> dict[int, list[int]]:

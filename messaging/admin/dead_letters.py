@@ -21,6 +21,7 @@ from messaging.admin.bodies import BodyAdmin
 from messaging.admin.editing import EditingAdmin
 from messaging.admin.filters import ErrorTypeFilter, TypeFilter
 from messaging.admin.settling import SettlingAdmin
+from messaging.failure_groups import type_in_words
 from messaging.models import DeadLetter, FailureGroup, OperatorAction, ReplayedMessage
 
 SEARCHED_TEXTS = 10_000
@@ -168,7 +169,8 @@ class DeadLetterAdmin(SettlingAdmin, EditingAdmin, BodyAdmin):
     def shown_group(self, row: Any) -> SafeString | str:
         if row.group is None:
             return "none"
-        name = one_line(str(row.group), width=200)
+        place = row.group.place or "unknown place"
+        name = one_line(f"{row.group.error_type} in {place}, {type_in_words(row.type)}", width=200)
         if not row.may_see_group:
             return name
         url = reverse("admin:messaging_failuregroup_change", args=[row.group.pk], current_app=self.admin_site.name)

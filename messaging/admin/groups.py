@@ -79,9 +79,11 @@ class GroupChangeList(LightChangeList):
         rows: list[Any] = list(self.result_list)
         ids = [row.pk for row in rows]
         waiting, trends = failure_groups.waiting(ids), failure_groups.trends(ids, hours=LIST_HOURS)
+        types = failure_groups.newest_types(ids)
         for row in rows:
             row.waiting_now = waiting.get(row.pk, 0)
             row.trend = trends[row.pk]
+            row.newest_type = types.get(row.pk, row.type)
         self.result_list = rows
 
 
@@ -98,7 +100,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         "last_day",
         "last_seen",
         "since",
-        "type",
+        "shown_type",
     )
     sortable_by = ("occurrences", "last_seen", "since")
     list_filter = (StateFilter, TypeFilter, ErrorTypeFilter)
@@ -149,6 +151,10 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     def since(self, row: FailureGroup) -> SafeString | str:
         time, release = _to_the_minute(row.first_seen_at), one_line(row.first_release, width=40)
         return format_html("{}<br>{}", time, release) if release else time
+
+    @admin.display(description="type")
+    def shown_type(self, row: Any) -> str:
+        return failure_groups.type_in_words(row.newest_type)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[FailureGroup], search_term: str
@@ -234,6 +240,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "title": f"{group.error_type} in {group.place or 'an unknown place'}",
             "opts": self.opts,
             "group": group,
+            "type": failure_groups.type_in_words(newest[0].type if newest else group.type),
             "sample": printable(group.sample),
             "state_kind": STATE_KINDS[State(group.state)],
             "expected": failure_groups.seen_state(group),

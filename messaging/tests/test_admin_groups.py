@@ -111,6 +111,16 @@ class TestPage:
         assert f"?group__id__exact={row.group_id}" in page
         assert f"/admin/messaging/deadletter/{row.pk}/change/" in page
 
+    def test_it_tells_the_type_that_its_newest_letter_has(self, client: Client) -> None:
+        unknown = group_of(stored(type="thing.exploded"))
+        words = "thing.exploded, not taken by this service"
+        assert words in text(client, page_of(unknown))
+        assert words in text(client, GROUPS)
+        stored(type="", failed_at=LATER, error_type="InvalidMessageError")
+        assert "untyped" in text(client, GROUPS)
+        dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="anna")
+        assert words in text(client, GROUPS), "also of those that are settled"
+
     def test_it_tells_when_nothing_waits(self, client: Client) -> None:
         row = stored()
         dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="anna")

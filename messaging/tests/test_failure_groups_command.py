@@ -38,6 +38,18 @@ class TestList:
         assert "1.4" in second
         assert "InvalidMessageError in shop.stock.take: number is missing" in second
 
+    def test_it_shows_the_type_that_its_newest_letter_has(self) -> None:
+        stored(type="thing.happened")
+        untyped = group(type="", failed_at=LATER)
+        unknown = group(type="thing.exploded")
+        first, second = run("list").splitlines()[1:]
+        assert first.split()[0] == str(untyped.pk)
+        assert " untyped " in first
+        assert second.split()[0] == str(unknown.pk)
+        assert " thing.exploded, not taken by this service " in second
+        assert "untyped" in run("show", untyped.pk)
+        assert "thing.exploded, not taken by this service" in run("show", unknown.pk)
+
     def test_it_shows_one_state_or_all(self) -> None:
         group()
         resolved = group(error_type="OSError")

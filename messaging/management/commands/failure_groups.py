@@ -72,6 +72,7 @@ class Command(DatabaseCommand):
         limit = max(options["limit"], 0) or None
         found = list(rows[: limit and limit + 1])
         waiting = failure_groups.waiting(group.pk for group in found)
+        types = failure_groups.newest_types(group.pk for group in found)
         if options["json"]:
             for group in found[:limit]:
                 self.stdout.write(json.dumps(_as_json(group, waiting.get(group.pk, 0))))
@@ -80,7 +81,8 @@ class Command(DatabaseCommand):
             self.stdout.write("No failure is open." if options["state"] == "unresolved" else "No such failure group.")
             return
         header = ("ID", "STATE", "WAITING", "SEEN", "LAST SEEN", "FIRST SEEN", "RELEASE", "TYPE", "FAILURE")
-        for line in table(header, [_cells(group, waiting.get(group.pk, 0)) for group in found[:limit]]):
+        cells = [_cells(group, waiting.get(group.pk, 0), types.get(group.pk, group.type)) for group in found[:limit]]
+        for line in table(header, cells):
             self.stdout.write(line)
         if limit and len(found) > limit:
             self.stdout.write(f"There are more than {limit}: raise --limit, or choose a --state.")
@@ -107,7 +109,7 @@ class Command(DatabaseCommand):
             "state": _state(group),
             "error": group.error_type,
             "place": group.place or "unknown",
-            "type": group.type,
+            "type": failure_groups.type_in_words(newest.type if newest else group.type),
             "said": group.sample,
             "waiting now": f"{waiting} dead letters (manage.py dead_letters list --group {group.pk})",
             "occurrences": group.occurrences,
@@ -147,7 +149,7 @@ def _state(group: FailureGroup) -> str:
             return "open"
 
 
-def _cells(group: FailureGroup, waiting: int) -> tuple[str, ...]:
+def _cells(group: FailureGroup, waiting: int, newest_type: str) -> tuple[str, ...]:
     return (
         str(group.pk),
         group.state + (f" by {one_line(group.owner, width=20)}" if group.state == FailureGroup.State.TAKEN else ""),
@@ -156,7 +158,7 @@ def _cells(group: FailureGroup, waiting: int) -> tuple[str, ...]:
         to_the_second(group.last_seen_at),
         to_the_second(group.first_seen_at),
         one_line(group.first_release, width=20) or "-",
-        one_line(group.type, width=40),
+        failure_groups.type_in_words(newest_type),
         one_line(f"{group.error_type} in {group.place or 'unknown place'}: {group.sample}", width=500),
     )
 
