@@ -49,6 +49,16 @@ def check(dead_letter: DeadLetter, body: bytes) -> None:
         )
 
 
+def why_no_body_helps(dead_letter: DeadLetter) -> str:
+    """What is wrong with the message beside its body: its type, its version or its headers. Empty when nothing is."""
+    try:
+        dry_run.read(dead_letter)
+    except InvalidMessageError as error:
+        if error.__cause__ is None:  # else it is what the decoder said of the body
+            return str(error)
+    return ""
+
+
 def edited(dead_letter: DeadLetter, body: bytes) -> DeadLetter:
     """The dead letter as it would be with this body; not to be saved."""
     copy = DeadLetter(**{field.attname: getattr(dead_letter, field.attname) for field in DeadLetter._meta.fields})

@@ -47,6 +47,10 @@ class EditingAdmin(ReadOnlyAdmin):
                 request, f"It was {row.status} by {row.settled_by}: there is nothing to edit.", messages.WARNING
             )
             return HttpResponseRedirect(page)
+        if wrong := editing.why_no_body_helps(row):
+            mend = "Replay it when a release runs that takes it, or discard it"
+            self.message_user(request, f"{wrong}. No edit of the body mends that. {mend}.", messages.WARNING)
+            return HttpResponseRedirect(page)
         body = bytes(row.body)
         text = editing.editable(body) if len(body) <= SHOWN_IN_FULL else None
         if text is None:

@@ -309,6 +309,23 @@ class TestEdit:
         assert answer.status_code == 302
         assert OutboxMessage.objects.count() == 1
 
+    @pytest.mark.parametrize(
+        ("wrong", "said"),
+        [
+            ({"type": "thing.exploded"}, "Unknown type 'thing.exploded'"),
+            ({"headers": {"schema-version": 99}}, "Unknown schema-version 99"),
+            ({"headers": {"x-unreadable-headers": "too deep"}}, "The headers cannot be decoded"),
+        ],
+    )
+    def test_what_no_body_mends_has_no_form(self, wrong: dict[str, Any], said: str, client: Client) -> None:
+        row = stored(body=self.BODY, **wrong)
+        page = text(client.get(f"{LETTERS}{row.pk}/edit/", follow=True)).replace("&#x27;", "'")
+        assert said in page
+        assert "No edit of the body mends that." in page
+        assert "Check it" not in page
+        self.post(client, row, "send", reason="a digit")
+        assert not OutboxMessage.objects.exists()
+
     def test_what_cannot_be_edited_in_a_form_is_a_matter_for_the_command(self, client: Client) -> None:
         for body, said in ((b"\xff", "no text"), (b"x" * 300_000, "too long for a form")):
             page = text(client.get(f"{LETTERS}{stored(body=body).pk}/edit/", follow=True))
