@@ -9,6 +9,7 @@ from messaging.amqp import parameters
 from messaging.backpressure import MODES
 from messaging.conf import MessagingConfig, config, delay_seconds
 from messaging.errors import ConfigurationError
+from messaging.management_api import ManagementApi
 from messaging.message import Handler
 from messaging.retention import check_retention
 
@@ -18,7 +19,7 @@ def check_messaging(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
     """The `MESSAGING` setting.
 
     E001 its keys, E002 the URL, E003 the batch size, E004 the retry delays, E005 the handlers, E006 the retention,
-    E007 the back-pressure.
+    E007 the back-pressure, E008 the management API's URL.
     """
     try:
         settings = config()
@@ -33,6 +34,11 @@ def _check_values(settings: MessagingConfig) -> list[CheckMessage]:
         parameters(settings, name="check")
     except ConfigurationError as error:
         found.append(Error(str(error), id="messaging.E002"))
+    if settings.management_url:
+        try:
+            ManagementApi(settings.management_url, virtual_host="/")
+        except ConfigurationError as error:
+            found.append(Error(str(error), id="messaging.E008"))
     if not 1 <= settings.batch_size <= 10_000:
         found.append(Error(f"MESSAGING_BATCH_SIZE is {settings.batch_size}, not 1 to 10000", id="messaging.E003"))
     if settings.backpressure not in MODES:

@@ -14,6 +14,8 @@ from messaging.errors import ConfigurationError
 from messaging.models import DeadLetter, FailureGroup, FailureHour, Replay, ReplayedMessage
 
 BATCH_SIZE = 1000
+LONGEST = 36_500
+"""Days: a century."""
 TREND = timedelta(days=30)
 """How long the hours of a failure group's trend are kept."""
 
@@ -70,7 +72,9 @@ def shortest_retention(config: MessagingConfig) -> timedelta:
 
 
 def check_retention(config: MessagingConfig, *, days: int) -> None:
-    """Raises ConfigurationError when the retention is not longer than the retry ladder."""
+    """Raises ConfigurationError when the retention is not longer than the retry ladder, or longer than a century."""
+    if days > LONGEST:
+        raise ConfigurationError(f"A retention of {days} days is longer than a century: it is at most {LONGEST} days.")
     ladder = shortest_retention(config)
     if timedelta(days=days) <= ladder:
         raise ConfigurationError(

@@ -29,6 +29,10 @@ def test_the_settings_of_the_tests_hold(settings: Settings) -> None:
         ({"HANDLERS": "nowhere.HANDLERS"}, "messaging.E005"),
         ({"HANDLERS": "messaging.tests.handlers.recorder"}, "messaging.E005"),
         ({"RETENTION_DAYS": 0}, "messaging.E006"),
+        ({"RETENTION_DAYS": 99_999_999}, "messaging.E006"),
+        ({"RETENTION_DAYS": 10**12}, "messaging.E006"),
+        ({"MANAGEMENT_URL": "foo"}, "messaging.E008"),
+        ({"MANAGEMENT_URL": "http://guest:guest@broker:port"}, "messaging.E008"),
         ({"RETENTION_DAYS": 1, "RETRY_DELAYS": ("1h", "48h")}, "messaging.E006"),
     ],
 )

@@ -11,11 +11,9 @@ from messaging import retention
 from messaging.conf import config
 from messaging.errors import ConfigurationError
 
-_CENTURY = 36_500
-
 
 class Command(DatabaseCommand):
-    """Ends with 0, or with 1 when the retention is too short, with 2 without a database.
+    """Ends with 0, or with 1 when the retention is too short or too long, with 2 without a database.
 
     Safe to run beside everything else, and twice.
     """
@@ -33,8 +31,8 @@ class Command(DatabaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         settings = config()
         days: int = settings.retention_days if options["days"] is None else options["days"]
-        if options["batch"] < 1 or days > _CENTURY:
-            raise CommandError(f"--batch is 1 or more, --days at most {_CENTURY}.", returncode=2)
+        if options["batch"] < 1 or (options["days"] or 0) > retention.LONGEST:
+            raise CommandError(f"--batch is 1 or more, --days at most {retention.LONGEST}.", returncode=2)
         try:
             retention.check_retention(settings, days=days)
         except ConfigurationError as error:
