@@ -138,7 +138,9 @@ def _actions(found: Found, subject: str, letter_ids: Sequence[int]) -> list[Oper
 def _events(rows: _Rows, subject: str, sender: str) -> Iterable[Event]:
     yield from _attempts(rows.attempts, subject)
     yield from _letters(rows.letters, rows.actions, _given_up(rows.tries), subject)
-    yield from _done(rows.actions)
+    # What a replay has sent is told by the replay, with who asked for it.
+    sent = {(row.replay_id, row.dead_letter_id) for row in rows.replayed if row.sent_at}
+    yield from _done([action for action in rows.actions if (action.replay_id, action.dead_letter_id) not in sent])
     yield from _replays(rows.replayed)
     yield from _arrivals(rows, sender)
 
@@ -224,10 +226,13 @@ def _done(actions: Sequence[OperatorAction]) -> Iterable[Event]:
 def _replays(replayed: Sequence[ReplayedMessage]) -> Iterable[Event]:
     severities: dict[str, Severity] = {"handled": "good", "failed": "error", "skipped": "warning"}
     for row in replayed:
-        detail = {"asked_for_by": printable(row.replay.created_by), "message_id": str(row.message_id)}
+        by = printable(row.replay.created_by)
+        detail = {"asked_for_by": by, "message_id": str(row.message_id), "dead_letter": row.dead_letter_id}
         link = replay_page(row.replay_id)
         if row.sent_at:
-            yield _event(row.sent_at, "replay", f"Sent again by replay {row.replay_id}", detail=detail, link=link)
+            title = f"Sent again by replay {row.replay_id} ({by})"
+            why = {"reason": printable(row.replay.reason)}
+            yield _event(row.sent_at, "replay", title, detail=detail | why, link=link)
         elif row.outcome == ReplayedMessage.Outcome.WAITING:
             title = f"In replay {row.replay_id}, not sent yet"
             yield _event(row.replay.created_at, "replay", title, detail=detail, link=link)

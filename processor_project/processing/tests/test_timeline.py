@@ -13,6 +13,7 @@ from django.utils import timezone
 from rest_framework.permissions import IsAuthenticated
 from uuid_utils.compat import uuid7
 
+from messaging import replays
 from messaging.models import (
     DeadLetter,
     FailedAttempt,
@@ -322,10 +323,24 @@ def test_a_replay_tells_when_it_sent_the_message_and_how_that_went(client):
 
     sent, settled = read(client, order_id)["events"]
 
-    assert sent["title"] == f"Sent again by replay {row.replay_id}"
+    assert sent["title"] == f"Sent again by replay {row.replay_id} (ada)"
     assert (settled["title"], settled["severity"]) == (f"Replay {row.replay_id}: failed again", "error")
     assert settled["detail"]["why"] == "RuntimeError again"
     assert sent["link"] == f"messaging/replay/{row.replay_id}/change/"
+
+
+def test_what_a_replay_has_sent_is_told_once_with_who_asked_for_it_and_why(client):
+    order_id = uuid7()
+    kept = letter(order_id)
+    replay = replays.start(dead_letters=DeadLetter.objects.all(), by="ada", reason="mended")
+    replays.advance()
+
+    timeline = read(client, order_id)
+
+    assert OperatorAction.objects.filter(action="replay", dead_letter_id=kept.pk, replay_id=replay.pk).exists()
+    assert kinds(timeline) == ["dead_letter", "replay"]
+    assert event(timeline, "replay")["title"] == f"Sent again by replay {replay.pk} (ada)"
+    assert event(timeline, "replay")["detail"]["reason"] == "mended"
 
 
 def test_a_replay_that_has_not_sent_it_yet_is_what_the_order_waits_for(client):
