@@ -40,6 +40,8 @@ _LOOK_IN_EVERY = 0.25
 # So many bytes pika takes in in one round of its loop.
 _AT_ONCE = _AsyncPlaintextTransport._MAX_CONSUME_BYTES
 _REFUSALS = {403: "refuses the user or password", 530: "does not let this user into the virtual host"}
+# What pika says when the time is over after the connect; the rest of it is the address as Python writes it.
+_SILENCE = re.compile("Timeout (during AMQP handshake|while setting up)")
 
 type AnyProperties = frames.Properties | pika.BasicProperties
 """Those of the usual message, or pika's own, in which any may be missing."""
@@ -201,7 +203,7 @@ def parameters(config: MessagingConfig, *, name: str) -> list[pika.URLParameters
     return result
 
 
-def _unavailable(error: BaseException | None) -> BrokerUnavailableError | ConfigurationError:
+def _unavailable(error: BaseException | None, where: pika.URLParameters) -> BrokerUnavailableError | ConfigurationError:
     """Says in one sentence what a failure to connect means; a wrong password or virtual host is for a human."""
     code = getattr(error, "reply_code", None)
     # pika guesses at a refusal whenever a connection ends at this stage, as it does when the broker goes down just
@@ -214,6 +216,10 @@ def _unavailable(error: BaseException | None) -> BrokerUnavailableError | Config
     # 530 is also what a virtual host says that has as many connections as it may have.
     if code in _REFUSALS and "limit" not in str(error):
         return ConfigurationError(f"RabbitMQ {_REFUSALS[code]} of RABBITMQ_URL: {_reason(error)}")
+    if error is None or _SILENCE.search(_reason(error)):
+        return BrokerUnavailableError(
+            f"RabbitMQ at {where.host}:{where.port} accepted the connection and did not answer"
+        )
     return BrokerUnavailableError(f"RabbitMQ cannot be reached: {_reason(error)}")
 
 
@@ -244,7 +250,7 @@ def open_blocking(config: MessagingConfig, *, name: str, timeout: float = 5.0) -
             connection = BlockingConnection(one)
             break
         except Exception as error:  # pika hands over whatever its connector met
-            failure = _unavailable(error)
+            failure = _unavailable(error, one)
     if connection is None:
         raise failure or BrokerUnavailableError("RABBITMQ_URL names no broker")
     try:
@@ -301,9 +307,7 @@ class Connection:
             self._begin(candidate)
             if self.wait(lambda: self.is_open, 3 * _ANSWER_TIMEOUT):
                 return
-            failure = _unavailable(self._lost)
-            if self._lost is None:
-                failure = BrokerUnavailableError("RabbitMQ accepts the connection but does not answer")
+            failure = _unavailable(self._lost, candidate)
         raise failure or BrokerUnavailableError("RABBITMQ_URL names no broker")
 
     def open_channel(self) -> pika.channel.Channel:

@@ -42,9 +42,16 @@ def test_what_we_report_ourselves_pika_does_not_report_too(
 
 def test_a_broker_that_accepts_and_says_nothing_is_away(config: MessagingConfig) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        silent = replace(config, url=f"amqp://127.0.0.1:{listener.getsockname()[1]}/")
-        with pytest.raises(BrokerUnavailableError), open_blocking(silent, name="test", timeout=0.3):
+        where = f"127.0.0.1:{listener.getsockname()[1]}"
+        silent = replace(config, url=f"amqp://{where}/")
+        said = f"^RabbitMQ at {where} accepted the connection and did not answer$"
+        with pytest.raises(BrokerUnavailableError, match=said), open_blocking(silent, name="test", timeout=0.3):
             pytest.fail("connected")
+        connection = Connection(silent, name="test")
+        for candidate in connection._candidates:
+            candidate.stack_timeout = 0.3
+        with pytest.raises(BrokerUnavailableError, match=said):
+            connection.open()
 
 
 @pytest.fixture
