@@ -14,7 +14,7 @@ from orders.models import Order, OrderItem
 from orders.new_order import NewOrder
 from orders.services import IdempotencyKeyInUse
 from orders.tests.factories import NEW_ORDER, ONE_LINE, body, item, outbox_without_room, verdict
-from orders.tests.threads import at_once, in_thread
+from orders.tests.threads import at_once, in_another_thread, in_thread
 
 
 def post(data: Any = None, key: str | None = "key-1") -> Any:
@@ -185,6 +185,21 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     assert answer.headers["Retry-After"] == "1"
     assert not Order.objects.exists()
     assert post().status_code == 201
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_key_of_a_request_that_is_under_way_is_free_for_other_users(operator):
+    signed_in = APIClient()
+    signed_in.force_authenticate(operator)
+    with transaction.atomic():
+        with connection.cursor() as cursor:  # as somebody's first request does before anything else
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.claim("orders", None, "key-1")])
+        answer = in_another_thread(
+            lambda: signed_in.post("/orders", body(), headers={"Idempotency-Key": "key-1"}),
+        )
+
+    assert answer.status_code == 201
+    assert Order.objects.get().placed_by == operator
 
 
 @pytest.mark.django_db(transaction=True)
