@@ -19,7 +19,7 @@ from orders.tests.batching import (
     post_raw,
 )
 from orders.tests.factories import body, item, verdict
-from orders.tests.threads import at_once, in_thread
+from orders.tests.threads import at_once, in_another_thread, in_thread
 
 
 @pytest.mark.django_db(transaction=True)
@@ -168,6 +168,22 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     assert answer.headers["Retry-After"] == "1"
     assert_nothing_was_written()
     assert post(key="key-1").status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_key_of_a_batch_that_is_under_way_is_free_for_single_orders_and_other_users(operator):
+    signed_in = APIClient()
+    signed_in.force_authenticate(operator)
+    headers = {"Idempotency-Key": "key-1"}
+    with transaction.atomic():
+        with connection.cursor() as cursor:  # as somebody's first request does before anything else
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.claim("batches", None, "key-1")])
+        of_one = in_another_thread(lambda: APIClient().post("/orders", body(), headers=headers))
+        of_operator = in_another_thread(lambda: signed_in.post("/orders/batch", {"orders": THREE}, headers=headers))
+
+    assert (of_one.status_code, of_operator.status_code) == (201, 200)
+    assert Order.objects.filter(placed_by=operator).count() == 3
+    assert Order.objects.count() == 4
 
 
 @pytest.mark.django_db(transaction=True)
