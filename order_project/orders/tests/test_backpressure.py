@@ -52,6 +52,16 @@ def test_a_known_key_gets_its_first_answer_all_the_same(stuck: None) -> None:
     assert Order.objects.count() == 1
 
 
+def test_a_key_that_only_another_user_has_sent_is_not_known(stuck: None, operator: Any) -> None:
+    signed_in = APIClient()
+    signed_in.force_authenticate(operator)
+
+    answer = signed_in.post("/orders", body(), headers={"Idempotency-Key": "key-1"})
+
+    assert answer.status_code == 503
+    assert "no new ones are taken" in answer.json()["detail"]
+
+
 def test_a_bad_order_hears_what_is_wrong_with_it(stuck: None) -> None:
     assert post(body(items=[])).status_code == 422
 

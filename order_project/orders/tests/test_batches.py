@@ -319,6 +319,15 @@ def test_a_known_key_gets_its_first_answer_all_the_same(stuck: None) -> None:
     assert_placed_once(3)
 
 
+def test_a_key_that_only_another_user_has_sent_is_not_known(stuck: None, operator: Any) -> None:
+    signed_in = APIClient()
+    signed_in.force_authenticate(operator)
+
+    answer = signed_in.post("/orders/batch", {"orders": THREE}, headers={"Idempotency-Key": "key-1"})
+
+    assert "no new ones are taken" in assert_problem(answer, 503)["detail"]
+
+
 def test_what_does_not_hold_hears_what_is_wrong_with_it_all_the_same(stuck: None) -> None:
     assert post([]).status_code == 422
     assert post([{}]).json()["refused"] == 1
