@@ -3,8 +3,9 @@
 import logging
 import os
 import socket
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -15,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from django.db import connection
 from django.test import RequestFactory
 from gunicorn.config import Config  # type: ignore[import-untyped]
 from gunicorn.workers.gthread import PollableMethodQueue, TConn  # type: ignore[import-untyped]
@@ -346,3 +348,34 @@ def test_a_client_that_stirs_in_the_very_moment_it_is_woken_harms_nobody(leaves:
     assert worker.enqueued == [conn]
     ours.close()
     theirs.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_who_asks_connects_again_after_the_database_was_away() -> None:
+    asked: list[int] = []
+    enough = threading.Event()
+
+    def keys() -> tuple[str, ...]:
+        if enough.is_set():
+            connection.close()
+            raise KeyboardInterrupt  # nothing else ends it
+        return ("key",)
+
+    def ready(keys: Collection[Hashable]) -> Collection[Hashable]:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            asked.append(cursor.fetchone()[0])
+        return ()
+
+    asker = _Asker(ready=ready, keys=keys, found=lambda keys: None)
+    asker.somebody_waits.set()
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(asker.run)
+        try:
+            eventually(lambda: bool(asked))
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_terminate_backend(%s)", asked[:1])
+            eventually(lambda: asked[-1] != asked[0])
+        finally:
+            enough.set()
+    assert isinstance(ended.exception(), KeyboardInterrupt)
