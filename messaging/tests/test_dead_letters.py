@@ -227,6 +227,17 @@ class TestReplay:
         assert set(OutboxMessage.objects.values_list("message_id", flat=True)) == set(seen)
         assert every("waiting").count() == 2
 
+    def test_what_somebody_else_settles_meanwhile_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dead_letters, "CHUNK_ROWS", 1)
+        dead_letters.store([failed(), failed()])
+
+        def discard_the_other(chunk: Sequence[DeadLetter]) -> None:
+            every("waiting").exclude(pk__in=[row.pk for row in chunk]).update(status="discarded", settled_by="bert")
+
+        assert dead_letters.replay(dead_letters=every(), by="anna", on_settled=discard_the_other) == 1
+        assert OutboxMessage.objects.get().message_id == every("replayed").get().message_id
+        assert every("discarded").get().settled_by == "bert"
+
     def test_what_fails_again_meanwhile_is_not_sent_a_second_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(dead_letters, "CHUNK_ROWS", 1)
         first, second = failed(), failed()
