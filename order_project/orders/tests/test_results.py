@@ -16,12 +16,13 @@ from prometheus_client import REGISTRY
 from contracts.events import InvalidEvent, OrderProcessed
 from messaging.errors import PermanentError
 from messaging.message import Message
+from messaging.tests.locks import wait_until_somebody_waits_for_us
 from messaging.tests.round_trips import round_trips
 from orders import services
 from orders.handlers import HANDLERS
 from orders.models import Order
 from orders.tests.factories import make_order, verdict
-from orders.tests.threads import in_thread, wait_until_somebody_waits_for_us
+from orders.tests.threads import in_thread
 
 HANDLER = HANDLERS["order.processed"]
 

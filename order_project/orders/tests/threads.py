@@ -31,17 +31,3 @@ def at_once[T](count: int, work: Callable[[], T]) -> list[T]:
 
     with ThreadPoolExecutor(count) as pool:
         return list(pool.map(one, range(count)))
-
-
-def wait_until_somebody_waits_for_us() -> None:
-    """Returns once another connection waits for a lock that this thread's connection holds."""
-    pause = threading.Event()
-    for _ in range(3000):
-        with connection.cursor() as cursor:
-            cursor.execute("""
-                SELECT EXISTS (SELECT FROM pg_locks
-                               WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid)))""")
-            if cursor.fetchone()[0]:
-                return
-        pause.wait(0.01)
-    raise AssertionError("nobody waits")
