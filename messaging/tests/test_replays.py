@@ -92,6 +92,15 @@ class TestStart:
         second = replays.start(dead_letters=every(), by="bert")
         assert [row.dead_letter_id for row in second.messages.all()] == [late.pk]
 
+    def test_what_a_paused_replay_has_yet_to_send_is_not_replayed_by_another(self) -> None:
+        letters(3)
+        replay = started()
+        replays.pause(replay_id=replay.pk, by="anna")
+        with pytest.raises(AlreadyReplayingError) as caught:
+            replays.start(dead_letters=every(), by="bert")
+        assert caught.value.replay == replay
+        assert Replay.objects.count() == 1
+
     def test_what_a_stopped_replay_has_left_can_be_part_of_another(self) -> None:
         letters(3)
         Replay.objects.filter(pk=started().pk).update(state="stopped")
