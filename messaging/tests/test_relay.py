@@ -267,6 +267,27 @@ def test_running_it_waits_for_a_database_that_comes_back(broker: Broker, config:
     running.stop()
 
 
+def who_listens() -> int:
+    """The process of PostgreSQL that waits to call a relay of this database; 0 when there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE datname = current_database() AND query = %s",
+            [f"LISTEN {outbox.CHANNEL}"],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def test_running_it_listens_again_when_it_has_lost_the_connection_it_listens_on(
+    broker: Broker, config: MessagingConfig, request: pytest.FixtureRequest
+) -> None:
+    stop = Stop()
+    request.addfinalizer(Running(Relay(config, stop).run, stop.request).stop)
+    listener = eventually(who_listens)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s)", [listener])
+    eventually(lambda: who_listens() not in (0, listener))
+
+
 def test_a_message_too_large_for_the_broker_holds_back_no_other(
     broker: Broker, relay: Relay, config: MessagingConfig
 ) -> None:
