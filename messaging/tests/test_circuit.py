@@ -24,6 +24,19 @@ def test_it_logs_one_line_for_each_change_of_state_however_many_attempts(caplog:
     assert caplog.records[0].__dict__["reason"] == "refused"
 
 
+def test_once_it_has_worked_the_pauses_begin_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(Stop, "wait", lambda stop, seconds: pauses.append(seconds))
+    circuit = Circuit("broker", Stop())
+    for _ in range(10):
+        circuit.failed(OSError("refused"))
+        circuit.pause()
+    circuit.worked()
+    circuit.failed(OSError("refused"))
+    circuit.pause()
+    assert pauses[-1] < pauses[1] < pauses[-2]
+
+
 def test_a_pause_ends_at_once_when_the_process_is_asked_to_stop() -> None:
     stop = Stop()
     circuit = Circuit("broker", stop)
