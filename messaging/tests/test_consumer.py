@@ -1,8 +1,10 @@
 import logging
+import time
 import uuid
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pika.exceptions
@@ -95,6 +97,26 @@ def test_many_messages_share_a_transaction(broker: Broker, recorder: Recorder, s
     eventually(lambda: len(recorder.numbers) == 300)
     assert sorted(recorder.numbers) == list(range(300))
     assert max(len(batch) for batch in recorder.batches) > 10
+
+
+def test_where_messages_take_long_a_batch_is_of_few(
+    broker: Broker, recorder: Recorder, start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled = 0
+
+    def take_half_a_second_each(messages: Sequence[Message[Any]]) -> None:
+        nonlocal handled
+        handled += len(messages)
+
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + handled / 2, sleep=time.sleep)
+    monkeypatch.setattr("messaging.consumer.time", clock)
+    recorder.before = take_half_a_second_each
+    for number in range(40):
+        broker.publish_thing(number)
+    start()
+    eventually(lambda: len(recorder.numbers) == 40)
+    # The first one alone says that they take long; how long, the next few say.
+    assert max(len(batch) for batch in recorder.batches) <= 10
 
 
 def test_a_batch_costs_two_round_trips_and_those_of_its_handler(config: MessagingConfig) -> None:
