@@ -106,6 +106,16 @@ def test_running_relays_and_consumers_are_seen_and_leave_no_row(
     assert not Process.objects.exists()
 
 
+def test_running_relays_and_consumers_tell_of_their_progress(
+    broker: Broker, recorder: Recorder, config: MessagingConfig, request: pytest.FixtureRequest
+) -> None:
+    add()
+    stop = Stop()
+    for run in (Relay(config, stop).run, Consumer(config, stop).run):
+        request.addfinalizer(Running(run, stop.request).stop)
+    eventually(lambda: Process.objects.filter(progressed_at__isnull=False, rate__gt=0).count() == 2)
+
+
 def test_a_consumer_that_finds_no_broker_says_so_and_that_it_lives(config: MessagingConfig, recorder: Recorder) -> None:
     stop = Stop()
     consumer = Running(Consumer(replace(config, url="amqp://guest:guest@127.0.0.1:1/"), stop).run, stop.request)
