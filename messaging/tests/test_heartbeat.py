@@ -128,6 +128,16 @@ def test_a_consumer_that_finds_no_broker_says_so_and_that_it_lives(config: Messa
         consumer.stop()
 
 
+def test_a_relay_that_finds_no_broker_says_so_too(config: MessagingConfig) -> None:
+    stop = Stop()
+    relay = Running(Relay(replace(config, url="amqp://guest:guest@127.0.0.1:1/"), stop).run, stop.request)
+    try:
+        eventually(lambda: Process.objects.filter(role="relay").exists())
+        eventually(lambda: health.relay()["processes"][0]["circuit"] == "open: the broker is away")
+    finally:
+        relay.stop()
+
+
 def test_health_warns_of_a_process_that_waits_and_of_none_that_is_alive() -> None:
     Process.objects.create(name="relay a:1", role="relay", circuit="broker")
     Process.objects.create(name="relay b:2", role="relay")
