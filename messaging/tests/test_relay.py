@@ -218,6 +218,13 @@ def test_two_relays_do_not_publish_the_same_message(broker: Broker, relay: Relay
     assert broker.count(config.queue) == 4
 
 
+def test_what_has_been_due_for_longest_goes_first() -> None:
+    _, second = add(2)
+    OutboxMessage.objects.filter(message_id=second.message_id).update(available_at=timezone.now() - timedelta(hours=1))
+    with transaction.atomic():
+        assert [row.message_id for row in outbox.claim(1)] == [str(second.message_id)]
+
+
 def test_running_it_wakes_up_for_each_commit(broker: Broker, config: MessagingConfig) -> None:
     stop = Stop()
     # The poll alone would take a minute: what is published now was announced by the commit.
