@@ -10,6 +10,7 @@ from functools import partial
 import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
+from django.db.models import F
 from django.utils import timezone
 from msgspec.structs import asdict
 from prometheus_client import REGISTRY
@@ -223,6 +224,13 @@ def test_what_has_been_due_for_longest_goes_first() -> None:
     OutboxMessage.objects.filter(message_id=second.message_id).update(available_at=timezone.now() - timedelta(hours=1))
     with transaction.atomic():
         assert [row.message_id for row in outbox.claim(1)] == [str(second.message_id)]
+
+
+def test_a_batch_is_in_the_order_in_which_it_was_written_wherever_its_rows_lie() -> None:
+    messages = add(3)
+    OutboxMessage.objects.filter(message_id=messages[0].message_id).update(type=F("type"))  # now behind the others
+    with transaction.atomic():
+        assert [row.message_id for row in outbox.claim(3)] == [str(message.message_id) for message in messages]
 
 
 def test_running_it_wakes_up_for_each_commit(broker: Broker, config: MessagingConfig) -> None:
