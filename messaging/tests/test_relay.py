@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
+from types import SimpleNamespace
 
 import psycopg
 import pytest
@@ -231,6 +232,26 @@ def test_a_batch_is_in_the_order_in_which_it_was_written_wherever_its_rows_lie()
     OutboxMessage.objects.filter(message_id=messages[0].message_id).update(type=F("type"))  # now behind the others
     with transaction.atomic():
         assert [row.message_id for row in outbox.claim(3)] == [str(message.message_id) for message in messages]
+
+
+def test_who_commits_often_calls_no_more_than_a_hundred_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    clock = SimpleNamespace(now=1000.0)
+    monkeypatch.setattr(outbox, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(outbox, "_counted_at", clock.now)
+    monkeypatch.setattr(outbox, "_wakes_left", 10.0)
+    monkeypatch.setattr(outbox, "execute_alone", calls.append)
+    for _ in range(50):
+        outbox.wake_relay()
+    assert len(calls) == 10
+    clock.now += 0.0525
+    for _ in range(50):
+        outbox.wake_relay()
+    assert len(calls) == 15
+    clock.now += 3600
+    for _ in range(50):
+        outbox.wake_relay()
+    assert len(calls) == 25
 
 
 def test_running_it_wakes_up_for_each_commit(broker: Broker, config: MessagingConfig) -> None:
