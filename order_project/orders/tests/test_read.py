@@ -6,9 +6,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.db.models import F
 from rest_framework.test import APIClient
 
 from messaging.tests.round_trips import round_trips
+from orders.models import OrderItem
 from orders.serializers import OrderSerializer
 from orders.tests.factories import make_order
 
@@ -40,6 +43,17 @@ def test_one_order_is_read_with_its_items_in_one_round_trip(client):
         str(order.id), "failed", "The total is above the limit.",
     )  # fmt: skip
     assert [line["product_id"] for line in data["items"]] == ["product-0", "product-1", "product-2"]
+
+
+@pytest.mark.django_db
+def test_the_items_of_an_order_are_in_their_order_wherever_their_rows_lie(client):
+    order = make_order(items=3)
+    OrderItem.objects.filter(position=0).update(quantity=F("quantity"))  # its row is now behind the others
+    with connection.cursor() as cursor:  # an index might have them in order by chance
+        cursor.execute("DISCARD PLANS; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
+
+    for data in (client.get(f"/orders/{order.id}").json(), client.get("/orders").json()["results"][0]):
+        assert [line["product_id"] for line in data["items"]] == ["product-0", "product-1", "product-2"]
 
 
 @pytest.mark.django_db
