@@ -4,10 +4,11 @@ import threading
 
 import pytest
 from django.db import connection, transaction
+from django.db.models import F
 from rest_framework.test import APIClient
 
 from orders import batches, services
-from orders.models import Order, OrderBatch
+from orders.models import Order, OrderBatch, OrderItem
 from orders.tests.batching import (
     GOOD_AND_BAD,
     THREE,
@@ -44,6 +45,14 @@ def test_the_first_answer_stays_the_same_when_orders_have_become_final():
 
     assert post(key="key-1").content == first.content
     assert Order.objects.get(id=failed.id).status == "failed"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_first_answer_stays_the_same_wherever_the_rows_of_items_lie():
+    first = post(key="key-1")
+    OrderItem.objects.filter(position=0).update(quantity=F("quantity"))  # their rows are now behind the others
+
+    assert post(key="key-1").content == first.content
 
 
 @pytest.mark.django_db(transaction=True)
