@@ -115,6 +115,18 @@ def test_a_later_event_that_contradicts_changes_nothing_and_is_logged_as_a_warni
 
 
 @pytest.mark.django_db(transaction=True)
+def test_a_later_event_with_another_reason_changes_nothing_and_is_logged_as_a_warning(caplog):
+    order = make_order()
+    handle(verdict(order.id, "failed", "too much"))
+
+    handle(verdict(order.id, "failed", "too little"))
+
+    assert state(order) == ("failed", "too much")
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert (record.order_id, record.kept_status, record.ignored_status) == (order.id, "failed", "failed")
+
+
+@pytest.mark.django_db(transaction=True)
 def test_what_is_undone_warns_of_no_event_that_was_ignored(caplog):
     order = make_order(status="completed")
 
