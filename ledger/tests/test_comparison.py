@@ -235,6 +235,16 @@ def test_orders_that_have_just_been_placed_need_no_message_in_the_queues(keep: K
     assert stuck() == {old: "broker"}
 
 
+def test_what_has_just_moved_is_not_lost_beside_what_is(keep: Keep) -> None:
+    lost = keep("pending")
+    keep("pending", age=1)
+
+    result = compare()
+
+    assert wrong() == {lost: Wrong.CREATED}
+    assert result.moved == 1
+
+
 def test_nothing_is_lost_nor_balanced_when_the_broker_cannot_be_asked(keep: Keep) -> None:
     order_id = keep("pending")
 
