@@ -177,6 +177,16 @@ def test_a_database_that_takes_no_writes_is_none_that_is_there(client, problem, 
     assert response.headers["Retry-After"] == "5"
 
 
+@pytest.mark.parametrize("path", ["/failing/standby", "/plain/standby"])
+def test_operators_read_in_one_line_what_clients_are_not_told_of_the_database(client, path, caplog):
+    told = client.get(path).json()["detail"]
+    (record,) = [record for record in caplog.records if record.name == "httpapi.problems"]
+    assert (record.levelname, record.message) == ("WARNING", "database unavailable")
+    assert record.error
+    assert record.error not in told
+    assert "\n" not in record.error
+
+
 @pytest.mark.parametrize("path", ["/failing/otherwise", "/plain/otherwise"])
 def test_a_fault_of_ours_is_logged_and_not_shown(client, problem, path, caplog):
     response = client.get(path, headers={"X-Request-ID": "abc"})
