@@ -109,6 +109,14 @@ def test_an_order_is_restored_from_its_record() -> None:
     assert not OutboxMessage.objects.exists(), "it is decided already"
 
 
+def test_an_order_is_restored_with_as_much_of_its_correlation_id_as_is_kept_of_any() -> None:
+    order_id = uuid4()
+
+    assert restore_orders([order_id], Processor(record_of(order_id, correlation_id="c" * 255))) == 1
+
+    assert Order.objects.get(id=order_id).correlation_id == "c" * 128
+
+
 def test_an_order_that_is_there_is_not_restored_over() -> None:
     order = make_order()
 
