@@ -152,6 +152,15 @@ def test_an_order_that_was_sent_again_says_so(client, processor):
     assert "key-1" not in json.dumps(timeline)
 
 
+@pytest.mark.django_db(transaction=True)
+def test_an_order_that_somebody_has_placed_says_who(client, processor, operator):
+    order = place(placed_by=operator)
+
+    accepted = read(client, order.id)["events"][0]
+
+    assert (accepted["kind"], accepted["detail"]["placed_by"]) == ("accepted", operator.get_username())
+
+
 def test_failures_of_the_result_and_what_operators_did_are_told_without_bodies_and_tracebacks(client, processor):
     order = make_order(correlation_id="request-1")
     attempt(order)
