@@ -311,8 +311,8 @@ def who_listens() -> int:
     """The process of PostgreSQL that waits to call a relay of this database; 0 when there is none."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE datname = current_database() AND query = %s",
-            [f"LISTEN {outbox.CHANNEL}"],
+            "SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE %s",
+            [f"%; LISTEN {outbox.CHANNEL}"],
         )
         return int(cursor.fetchone()[0])
 
