@@ -20,7 +20,7 @@ from dashboard.pipeline import Pipeline
 from database.errors import statement_took_too_long
 from messaging import health
 from messaging.failure_groups import type_in_words
-from messaging.models import DeadLetter, FailureGroup, Replay, ReplayedMessage
+from messaging.models import DeadLetter, Replay, ReplayedMessage
 from observability.errors import in_one_line
 
 logger = logging.getLogger(__name__)
@@ -40,17 +40,18 @@ _MESSAGING = """
             FROM messaging_outboxmessage ORDER BY id LIMIT 1),
            (SELECT count(*) FROM (
                SELECT FROM messaging_deadletter WHERE status = %(waiting)s LIMIT %(cap)s) AS waiting)"""
+# No EXISTS: the planner would join all that wait, which takes minutes when its statistics are old.
 _GROUPS = """
     SELECT seen.id, seen.error_type, seen.place, seen.type, seen.state, seen.owner, letters.waiting,
            (SELECT type FROM messaging_deadletter WHERE group_id = seen.id AND status = %(waiting)s
             ORDER BY last_failed_at DESC LIMIT 1)
-    FROM (SELECT * FROM messaging_failuregroup WHERE state = ANY (%(states)s)
+    FROM (SELECT * FROM messaging_failuregroup AS one
+          WHERE (SELECT true FROM messaging_deadletter WHERE group_id = one.id AND status = %(waiting)s LIMIT 1)
           ORDER BY last_seen_at DESC LIMIT %(looked_at)s) AS seen
     CROSS JOIN LATERAL (
         SELECT count(*) AS waiting FROM (
             SELECT FROM messaging_deadletter
             WHERE group_id = seen.id AND status = %(waiting)s LIMIT %(cap)s) AS waiting) AS letters
-    WHERE letters.waiting > 0
     ORDER BY letters.waiting DESC, seen.last_seen_at DESC LIMIT %(shown)s"""
 # They are sent in the order of their position: the first that waits says how many were sent.
 _REPLAYS = """
@@ -64,7 +65,7 @@ _REPLAYS = """
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """An open failure group, and how many of its dead letters wait."""
+    """A failure group, also a resolved one, and how many of its dead letters wait."""
 
     id: int
     error_type: str
@@ -199,7 +200,6 @@ def _ask_messaging(snapshot: Snapshot) -> None:
             cursor.execute(
                 _GROUPS,
                 {
-                    "states": [FailureGroup.State.OPEN, FailureGroup.State.TAKEN],
                     "looked_at": _GROUPS_LOOKED_AT,
                     "waiting": DeadLetter.Status.WAITING,
                     "cap": GROUP_CAP + 1,

@@ -10,7 +10,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -24,7 +24,7 @@ from desk.display import one_line, printable
 from messaging import failure_groups
 from messaging.admin.filters import ErrorTypeFilter, TypeFilter
 from messaging.failure_groups import GroupChangedError
-from messaging.models import FailureGroup, OperatorAction
+from messaging.models import DeadLetter, FailureGroup, OperatorAction
 
 State = FailureGroup.State
 
@@ -42,13 +42,13 @@ _DO: dict[str, tuple[Callable[..., FailureGroup], str]] = {
 
 
 class StateFilter(admin.SimpleListFilter):
-    """What is not resolved, unless something else is chosen; a search looks at all."""
+    """What is not resolved or has dead letters that wait, unless something else is chosen; a search looks at all."""
 
     title = "state"
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [("unresolved", "Not resolved"), *State.choices, ("all", "All")]
+        return [("unresolved", "Not resolved, or dead letters wait"), *State.choices, ("all", "All")]
 
     def value(self) -> str:
         return super().value() or ("all" if self.request.GET.get(SEARCH_VAR) else "unresolved")
@@ -66,7 +66,8 @@ class StateFilter(admin.SimpleListFilter):
             case "all":
                 return queryset
             case "unresolved":
-                return queryset.filter(state__in=[State.OPEN, State.TAKEN])
+                waiting = DeadLetter.objects.filter(group=OuterRef("pk"), status=DeadLetter.Status.WAITING)
+                return queryset.filter(Q(state__in=[State.OPEN, State.TAKEN]) | Exists(waiting))
             case state:
                 return queryset.filter(state=state)
 
@@ -90,7 +91,7 @@ class GroupChangeList(LightChangeList):
 @admin.register(FailureGroup)
 class FailureGroupAdmin(ReadOnlyAdmin):
     list_title = "Failure groups: dead letters of one kind, by error, place in the code and type of message"
-    empty_list = "No failure is open: nothing was given up, or somebody has resolved it."
+    empty_list = "No failure is open: nothing was given up, or it is resolved and none of its dead letters waits."
     newest_first = ("-last_seen_at",)
     list_display = (
         "failure",

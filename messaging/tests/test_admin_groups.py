@@ -59,10 +59,18 @@ class TestList:
         resolved = group_of(stored(error_type="OSError"))
         failure_groups.take(group_id=taken.pk, by="bert")
         failure_groups.resolve(group_id=resolved.pk, by="bert")
+        dead_letters.discard(dead_letters=DeadLetter.objects.filter(group=resolved), by="bert")
         assert listed(client) == [taken.pk, new.pk, old.pk]
         assert listed(client, f"{GROUPS}?state=resolved") == [resolved.pk]
         assert len(listed(client, f"{GROUPS}?state=all")) == 4
         assert "bert" in text(client, GROUPS)
+
+    def test_a_resolved_one_stays_until_none_of_its_dead_letters_waits(self, client: Client) -> None:
+        resolved = group_of(stored())
+        failure_groups.resolve(group_id=resolved.pk, by="bert")
+        assert listed(client) == [resolved.pk]
+        dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="bert")
+        assert listed(client) == []
 
     def test_an_empty_list_is_good_news(self, client: Client) -> None:
         assert "No failure is open" in text(client, GROUPS)
