@@ -99,7 +99,9 @@ class OrderAdmin(TimelineAdmin):
         return format_html('<a class="desk-link" href="{}">Timeline</a>', self.timeline_page(order.pk))
 
     @admin.display(description="processing record")
-    def processing_record(self, order: Order) -> SafeString:
+    def processing_record(self, order: Order) -> SafeString | str:
+        if order.status == Order.Status.PENDING:
+            return "not decided yet"
         url = f"{settings.PROCESSOR_ADMIN_URL}processing/processingrecord/?q={order.id}"
         return format_html('<a class="desk-link" href="{}">How the processor decided it</a>', url)
 

@@ -61,9 +61,16 @@ def test_a_pending_order_is_shown_as_not_yet_final(admin):
     assert shown.count("not yet") == 2
 
 
+def test_a_pending_order_leads_to_no_processing_record(admin):
+    shown = page(admin, change(make_order()))
+
+    assert "not decided yet" in shown
+    assert "/processing/processingrecord/?q=" not in shown
+
+
 def test_an_order_leads_to_its_processing_record(admin, settings):
     settings.PROCESSOR_ADMIN_URL = "https://processor.example.com/admin/"
-    order = make_order()
+    order = make_order(status="completed")
 
     shown = page(admin, change(order))
 
