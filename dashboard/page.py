@@ -121,7 +121,11 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
     if shown is None:
         return []
     cards = []
-    hour = _span(shown, snapshot.hour.minutes[0], minutes=MINUTES) if snapshot.hour else {}
+
+    def since(minutes: int) -> dict[str, str]:
+        return _span(shown, snapshot.hour.minutes[-minutes], minutes=minutes) if snapshot.hour else {}
+
+    hour = since(MINUTES)
     counts = snapshot.counts
     by_status = (
         Figure(
@@ -135,9 +139,9 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
     total = f"{counts.total():,}" if snapshot.hour else UNKNOWN
     everything = Figure(f"{shown.many} {shown.happened}", total, links.rows(shown.model, hour))
     cards.append(Card("The last hour", (everything, *by_status)))
-    cards.append(_times(shown.took, snapshot.took, links.rows(shown.model, hour)))
+    cards.append(_times(shown.took, snapshot.took, lambda minutes: links.rows(shown.model, since(minutes))))
     if shown.waits:
-        cards.append(_times(shown.waited, snapshot.waited, links.rows("messaging.inboxmessage")))
+        cards.append(_times(shown.waited, snapshot.waited, lambda _: links.rows("messaging.inboxmessage")))
     if shown.count_open:
         count, oldest = snapshot.open_count, snapshot.oldest_open
         waiting = links.rows(shown.model, {f"{shown.status}__exact": shown.open_label})
@@ -158,9 +162,9 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
     return cards
 
 
-def _times(title: str, within: Callable[..., float | None], url: str) -> Card:
+def _times(title: str, within: Callable[..., float | None], url: Callable[[int], str]) -> Card:
     figures = [
-        Figure(f"p{share * 100:.0f}, last {label}", duration_ms(time), url if time is not None else "")
+        Figure(f"p{share * 100:.0f}, last {label}", duration_ms(time), url(minutes) if time is not None else "")
         for minutes, label in ((MINUTES, "hour"), (5, "5 min"))
         for share in (0.5, 0.95)
         for time in [within(share, minutes=minutes)]

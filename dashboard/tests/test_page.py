@@ -2,7 +2,8 @@
 
 import html
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
+from urllib.parse import unquote_plus
 from uuid import uuid4
 
 import pytest
@@ -80,6 +81,20 @@ def test_figures_lead_to_the_rows_behind_them(admin, make, broker, processes):
     assert (f"{things}?type__exact=waiting", "1 waiting things") in links
     for model in ("outboxmessage", "deadletter", "process"):
         assert any(url.startswith(reverse(f"admin:messaging_{model}_changelist")) for url, _ in links), model
+
+
+def test_the_times_of_five_minutes_lead_to_the_rows_of_five_minutes(admin, make, broker, processes):
+    make(took=1)
+
+    shown = page(admin, FRAGMENT)
+
+    things = re.escape(reverse("admin:messaging_inboxmessage_changelist"))
+    query = rf'href="{things}\?processed_at__gte=([^&"]*)&processed_at__lt=([^"]*)" aria-label="[^"]* p95, last '
+    for label, minutes in (("hour", 60), ("5 min", 5)):
+        ((start, end),) = re.findall(query + label, shown)
+        start, end = (datetime.fromisoformat(unquote_plus(time)) for time in (start, end))
+        assert end - start == timedelta(minutes=minutes), label
+        assert start < timezone.now() <= end, label
 
 
 def test_the_links_show_those_rows_and_no_error(admin, make, broker, processes):
