@@ -79,9 +79,8 @@ def context(request: HttpRequest) -> dict[str, Any]:
     shown = snapshot.pipeline
     if shown is not None and snapshot.hour is not None:
         found |= _plots(snapshot, shown, links)
-        stale = snapshot.hour.oldest_count_at
-        if stale is not None and snapshot.at - stale > timedelta(minutes=1):
-            found["stale"] = duration((snapshot.at - stale).total_seconds())
+        if snapshot.stale is not None:
+            found["stale"] = duration(snapshot.stale)
     if shown is not None and snapshot.is_empty:
         found["empty"] = shown.empty(request)
     return found

@@ -81,10 +81,11 @@ def question() -> Iterator[Any]:
         yield cursor
 
 
-def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> None:
+def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> bool:
     """Counts what is most worth counting, within the budget; at least some of what is missing.
 
-    Leaves it to others when others are counting just now. A crash loses at most what was not counted yet.
+    Says whether that leaves something to count. Leaves it to others when others are counting just now, and says that
+    there is nothing. A crash loses at most what was not counted yet.
     """
     now = now or timezone.now()
     window = _window(now)
@@ -93,19 +94,20 @@ def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> None:
         known = {start: _Known(is_open, computed_at) for start, is_open, computed_at in slots}
     under_way, rest = _due(window, known, now)
     if under_way and _count(pipeline, under_way, now) is None:
-        return
+        return False
     size, left, chunks = _FIRST_CHUNK, BUDGET, 0
     while rest and left > 0 and chunks < _MOST_CHUNKS:
         chunks += 1
         chunk, rest = _first_run(rest, size)
         spent = _count(pipeline, chunk, now)
         if spent is None:
-            return
+            return False
         left -= spent
         # Twice as many as long as that fits: an idle hour takes a few statements, a busy one never takes too long.
         size = max(1, min(2 * size, int(left / (spent / len(chunk)))))
     with question():
         PipelineSlot.objects.filter(start__lt=now - _KEPT).delete()
+    return bool(rest)
 
 
 def read(pipeline: Pipeline, *, now: datetime | None = None) -> Hour:

@@ -5,10 +5,12 @@ that the database does not answer in time is said to be unanswered, and holds ba
 """
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from django.db import Error, connection
@@ -32,6 +34,7 @@ GROUP_CAP = 1_000
 
 _GROUPS_SHOWN = 5
 _GROUPS_LOOKED_AT = 30
+_LONG_AGO = 60.0
 
 # The counts stop at the cap: an outbox that nobody empties may hold millions.
 _MESSAGING = """
@@ -121,6 +124,14 @@ class Snapshot:
     """What could not be asked, and why."""
 
     @property
+    def stale(self) -> float | None:
+        """For how many seconds the stalest minute with rows that are not final was not counted, if that is long."""
+        if self.hour is None or self.hour.oldest_count_at is None:
+            return None
+        seconds = (self.at - self.hour.oldest_count_at).total_seconds()
+        return seconds if seconds > _LONG_AGO else None
+
+    @property
     def retrying(self) -> int:
         """Messages on the rungs of the retry ladder."""
         return sum(queue.messages or 0 for queue in self.broker.queues[1:-1])
@@ -143,8 +154,11 @@ class Snapshot:
         return percentile(sum((minute.waited for minute in self.hour.minutes[-minutes:]), Counter()), share)
 
 
-def take(pipeline: Pipeline | None, *, now: datetime | None = None) -> Snapshot:
-    """Asks everything. Waits about a second for a broker that is away. Raises nothing that a part can say instead."""
+def take(pipeline: Pipeline | None, *, now: datetime | None = None, patience: float = 0.0) -> Snapshot:
+    """Asks everything. Waits about a second for a broker that is away. Raises nothing that a part can say instead.
+
+    Counts a little of what is not counted yet, or for up to `patience` seconds all of it.
+    """
     snapshot = Snapshot(at=now or timezone.now(), pipeline=pipeline)
     queues.asker.ask()  # it answers while the database is asked
     parts: dict[str, Callable[[Snapshot], None]] = {
@@ -153,7 +167,12 @@ def take(pipeline: Pipeline | None, *, now: datetime | None = None) -> Snapshot:
     }
     if pipeline is not None:
         minutes = f"{pipeline.many} per minute"
-        parts = {f"counting {minutes}": _count, minutes: _ask_hour, pipeline.many: _ask_pipeline, **parts}
+        parts = {
+            f"counting {minutes}": partial(_count, patience=patience),
+            minutes: _ask_hour,
+            pipeline.many: _ask_pipeline,
+            **parts,
+        }
     for what, ask in parts.items():
         try:
             ask(snapshot)
@@ -166,9 +185,11 @@ def take(pipeline: Pipeline | None, *, now: datetime | None = None) -> Snapshot:
     return snapshot
 
 
-def _count(snapshot: Snapshot) -> None:
+def _count(snapshot: Snapshot, *, patience: float) -> None:
     assert snapshot.pipeline is not None
-    rollup.refresh(snapshot.pipeline, now=snapshot.at)
+    end = time.monotonic() + patience
+    while rollup.refresh(snapshot.pipeline, now=snapshot.at) and time.monotonic() < end:
+        pass
 
 
 def _ask_hour(snapshot: Snapshot) -> None:

@@ -131,7 +131,9 @@ def _figures(snapshot: Snapshot) -> Iterator[tuple[str, str]]:
     if pipeline is not None:
         counts = snapshot.counts
         said = ", ".join(f"{counts[status.name]:,} {status.label}" for status in pipeline.statuses)
-        note = "" if snapshot.hour is None or snapshot.hour.is_counted else " (still being counted)"
+        note = "" if snapshot.stale is None else f" (some of them last counted {duration(snapshot.stale)} ago)"
+        if snapshot.hour is not None and not snapshot.hour.is_counted:
+            note = " (still being counted)"
         yield f"{pipeline.many} {pipeline.happened}, last hour", said + note if snapshot.hour else "unknown"
         yield pipeline.took, f"p50 {duration_ms(snapshot.took(0.5))}, p95 {duration_ms(snapshot.took(0.95))}"
         if pipeline.waits:

@@ -3,12 +3,22 @@
 import json
 import re
 import time
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
+from django.utils import timezone
 
+from dashboard import rollup, text
+from dashboard.management.commands import overview
+from dashboard.models import PipelineSlot
+from dashboard.snapshot import take
+from dashboard.tests.conftest import NOW
+from dashboard.tests.pipelines import PIPELINE
+from dashboard.verdict import judge
 from messaging.tests.letters import stored
 
 pytestmark = pytest.mark.django_db
@@ -60,6 +70,32 @@ def test_groups_that_differ_only_in_the_type_are_told_apart(broker, processes):
         assert re.search(rf"open +{type_} +KeyError in things\.handle\n", said)
     # It is counted with all others that no handler takes.
     assert {group["type"] for group in json.loads(found)["dead_letters"]["groups"]} == {"thing.happened", "unknown"}
+
+
+def test_one_look_after_a_pause_counts_all_that_has_changed(make, broker, processes, monkeypatch):
+    now = timezone.now()
+    make("waiting", at=now - timedelta(minutes=6), number=2)
+    make("waiting", at=now - timedelta(minutes=40))
+    take(PIPELINE, now=now - timedelta(minutes=5), patience=1000.0)
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE dashboard_test_thing SET status = 'done', took = '1 s'")
+    monkeypatch.setattr(rollup, "BUDGET", 0.0000001)
+    monkeypatch.setattr(overview, "PATIENCE", 1000.0)
+
+    _, said = run()
+
+    assert re.search("3 done, 0 broken, 0 waiting$", said, re.MULTILINE)
+
+
+def test_it_says_what_it_had_no_time_to_count(make, broker, processes, monkeypatch):
+    make("waiting", at=NOW - timedelta(minutes=40))
+    take(PIPELINE, now=NOW, patience=1000.0)
+    PipelineSlot.objects.filter(is_open=True).update(computed_at=NOW - timedelta(minutes=5))
+    monkeypatch.setattr(rollup, "refresh", lambda *_, **__: False)
+    stale, new = take(PIPELINE, now=NOW), take(PIPELINE, now=NOW + timedelta(minutes=1))
+
+    assert "1 waiting (some of them last counted 5 min ago)" in "\n".join(text.as_text(stale, judge(stale)))
+    assert "1 waiting (still being counted)" in "\n".join(text.as_text(new, judge(new)))
 
 
 def test_json_is_one_object_with_the_same_figures(make, broker, processes):

@@ -9,11 +9,14 @@ from django.core.management.base import BaseCommand
 
 from dashboard import text
 from dashboard.pipeline import pipeline
-from dashboard.snapshot import take
+from dashboard.snapshot import Snapshot, take
 from dashboard.verdict import judge
 
 EVERY = 5.0
 """Seconds between two looks of --watch."""
+
+PATIENCE = 1.0
+"""Seconds that the only look may spend on counting; those of --watch count a little each, as those of the page do."""
 
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
@@ -30,7 +33,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             while True:
-                is_well = self._look(as_json=options["json"], clear=options["watch"] and sys.stdout.isatty())
+                snapshot = take(pipeline(), patience=0.0 if options["watch"] else PATIENCE)
+                is_well = self._show(snapshot, as_json=options["json"], clear=options["watch"] and sys.stdout.isatty())
                 if not options["watch"]:
                     break
                 time.sleep(EVERY)
@@ -39,8 +43,7 @@ class Command(BaseCommand):
         if not is_well:
             raise SystemExit(1)
 
-    def _look(self, *, as_json: bool, clear: bool) -> bool:
-        snapshot = take(pipeline())
+    def _show(self, snapshot: Snapshot, *, as_json: bool, clear: bool) -> bool:
         verdict = judge(snapshot)
         if as_json:
             self.stdout.write(json.dumps(text.as_json(snapshot, verdict)))
