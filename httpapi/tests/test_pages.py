@@ -51,6 +51,13 @@ def test_every_door_opens(client, door):
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("page_of_scripts", ["/docs", "/redoc"])
+def test_without_javascript_the_documents_lead_to_the_schema(page, page_of_scripts):
+    (said,) = re.findall("<noscript>(.*?)</noscript>", page(page_of_scripts))
+    assert "needs JavaScript" in said
+    assert 'href="/schema"' in said
+
+
 @pytest.mark.parametrize("path", ["/", "/docs", "/redoc", "/things", "/admin/login/", "/no/such/page"])
 def test_every_page_comes_from_this_service_alone(client, path):
     html = client.get(path, headers=PEOPLE).content.decode()
