@@ -74,6 +74,14 @@ def test_a_replay_stops_by_itself_and_goes_on_when_the_step_is_mended(system: Sy
         system.wait_for_status(order, "completed")
     assert not [letter for letter in system.dead_letters(PROCESSOR) if letter["subject"] in orders]
 
+    # On a phone there is room for words in the columns that have sentences and names.
+    browser.driver.set_window_size(NARROW, 1000)
+    lists = (("replay", "how why"), ("failedattempt", "about error"), ("operatoraction", "about message"))
+    for model, columns in lists:
+        browser.open(f"{system.admin(PROCESSOR)}messaging/{model}/")
+        for column in columns.split():
+            assert browser.find(f"#result_list td.field-{column}").rect["width"] >= 250, (model, column)
+
 
 def test_the_page_of_a_replay_refreshes_around_what_somebody_does_until_they_are_logged_out(
     system: System, browser: Browser
