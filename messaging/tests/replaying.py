@@ -1,12 +1,10 @@
 """Replays of dead letters for tests, and what the relay and the consumer would make of them."""
 
-import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import connection
 from django.db.models.functions import Now
 from django.utils import timezone
 
@@ -79,28 +77,6 @@ def outcomes(replay: Replay) -> dict[str, int]:
 
 def fresh(replay: Replay) -> Replay:
     return Replay.objects.get(pk=replay.pk)
-
-
-def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """What each returned or raised, each in a thread and a database connection of its own."""
-    ready = threading.Barrier(len(calls))
-    answers: list[Any] = []
-
-    def run(call: Callable[[], Any]) -> None:
-        ready.wait()
-        try:
-            answers.append(call())
-        except Exception as error:
-            answers.append(error)
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=run, args=[call]) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return answers
 
 
 def try_again(message_id: UUID, group: FailureGroup, *, attempt: int = 1) -> None:

@@ -1,17 +1,18 @@
 import math
-import threading
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from messaging import dead_letters
 from messaging.conf import config
 from messaging.models import DeadLetter, OutboxMessage
 from messaging.tests.letters import LATER, NOON, again, failed, stored
+from messaging.tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -176,19 +177,8 @@ class TestReplay:
 
     def test_two_people_at_once_send_it_once(self) -> None:
         dead_letters.store([failed() for _ in range(200)])
-        ready = threading.Barrier(4)
-        counts: list[int] = []
-
-        def click(by: str) -> None:
-            ready.wait()
-            counts.append(dead_letters.replay(dead_letters=every(), by=by))
-            connection.close()
-
-        threads = [threading.Thread(target=click, args=[name]) for name in ("anna", "bert", "carl", "dora")]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        people = ("anna", "bert", "carl", "dora")
+        counts = at_once(*(partial(dead_letters.replay, dead_letters=every(), by=by) for by in people))
         sent = list(OutboxMessage.objects.values_list("message_id", flat=True))
         assert len(sent) == len(set(sent)) == sum(counts) == every("replayed").count() == 200
 

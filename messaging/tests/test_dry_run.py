@@ -23,6 +23,7 @@ from messaging.models import DeadLetter, InboxMessage, OutboxMessage
 from messaging.tests.conftest import Broker
 from messaging.tests.handlers import Recorder
 from messaging.tests.letters import failed, stored
+from messaging.tests.threads import BOUND, begun
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -210,17 +211,15 @@ class TestLimits:
             with transaction.atomic():
                 inbox.admit([Message(row.message_id, "thing.happened", {}, "", "", 1)])
                 holds.set()
-                let_go.wait(30)
-            connection.close()
+                let_go.wait(BOUND)
 
-        consumer = threading.Thread(target=consume)
-        consumer.start()
-        holds.wait(30)
+        consumer = begun(consume)
+        assert holds.wait(BOUND)
         try:
             [run] = dry_run.dry_run(every())
         finally:
             let_go.set()
-            consumer.join()
+            consumer.result(BOUND)
         assert run.verdict == Verdict.UNKNOWN
         assert recorder.batches == []
 

@@ -1,10 +1,9 @@
 import json
-import threading
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
 
 from messaging import dead_letters, editing
 from messaging.conf import MessagingConfig
@@ -17,6 +16,7 @@ from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
 from messaging.tests.handlers import Recorder
 from messaging.tests.letters import LATER, again, failed, stored
+from messaging.tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -133,24 +133,9 @@ def test_one_that_is_gone_is_named() -> None:
 
 def test_two_people_at_once_send_one() -> None:
     row = stored(body=BODY)
-    ready = threading.Barrier(4)
-    answers: list[str] = []
-
-    def press(number: int) -> None:
-        ready.wait()
-        try:
-            edit(row, json.dumps({"thing": "a1", "number": number}).encode(), by=f"number {number}")
-            answers.append("sent")
-        except ChangedMeanwhileError as error:
-            answers.append(type(error).__name__)
-        connection.close()
-
-    threads = [threading.Thread(target=press, args=[number]) for number in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(answers) == ["ChangedMeanwhileError", "ChangedMeanwhileError", "ChangedMeanwhileError", "sent"]
+    bodies = [json.dumps({"thing": "a1", "number": number}).encode() for number in range(4)]
+    answers = at_once(*(partial(edit, row, body) for body in bodies))
+    assert sum(isinstance(answer, ChangedMeanwhileError) for answer in answers) == 3
     assert OutboxMessage.objects.count() == 1
     assert OperatorAction.objects.count() == 1
 

@@ -1,4 +1,3 @@
-import threading
 from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
@@ -7,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from messaging import conf, retention
@@ -25,6 +24,7 @@ from messaging.models import (
 )
 from messaging.retention import Purge
 from messaging.tests.letters import stored
+from messaging.tests.threads import BOUND, begun
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -124,18 +124,11 @@ def test_rows_of_one_and_the_same_time_do_not_stop_it() -> None:
 
 def test_it_does_not_wait_for_rows_somebody_else_holds() -> None:
     held, free = processed(40), processed(41)
-    done: list[Purge] = []
-
-    def purge() -> None:
-        done.append(retention.purge(before=days_ago(30)))
-        connection.close()
 
     with transaction.atomic():
         InboxMessage.objects.select_for_update().get(pk=held.pk)
-        thread = threading.Thread(target=purge)
-        thread.start()
-        thread.join(timeout=30)
-    assert done == [Purge(1, 0)]
+        done = begun(lambda: retention.purge(before=days_ago(30))).result(BOUND)
+    assert done == Purge(1, 0)
     assert not InboxMessage.objects.filter(pk=free.pk).exists()
     assert InboxMessage.objects.filter(pk=held.pk).exists()
 
@@ -229,18 +222,11 @@ def test_a_group_that_gets_a_dead_letter_at_that_moment_is_kept_or_made_anew() -
     stored()
     FailureGroup.objects.update(state="resolved", changed_at=days_ago(31), last_seen_at=days_ago(31))
     DeadLetter.objects.all().delete()
-    done: list[Purge] = []
-
-    def purge() -> None:
-        done.append(retention.purge(before=days_ago(30)))
-        connection.close()
 
     with transaction.atomic():
         stored(failed_at=timezone.now())
-        thread = threading.Thread(target=purge)
-        thread.start()
-        thread.join()
-    assert done[0].failure_groups == 0
+        done = begun(lambda: retention.purge(before=days_ago(30))).result(BOUND)
+    assert done.failure_groups == 0
     assert DeadLetter.objects.get().group == FailureGroup.objects.get()
 
 

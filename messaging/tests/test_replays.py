@@ -19,7 +19,6 @@ from messaging.tests.handlers import Recorder
 from messaging.tests.letters import stored
 from messaging.tests.replaying import (
     a_second_later,
-    at_once,
     every,
     fresh,
     letters,
@@ -28,6 +27,7 @@ from messaging.tests.replaying import (
     started,
     take_effect,
 )
+from messaging.tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,6 @@ from messaging.replays import ReplayError
 from messaging.tests.letters import stored
 from messaging.tests.replaying import (
     a_second_later,
-    at_once,
     every,
     fail_again,
     fresh,
@@ -22,6 +21,7 @@ from messaging.tests.replaying import (
     take_effect,
     try_again,
 )
+from messaging.tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

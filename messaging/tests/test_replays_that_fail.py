@@ -11,7 +11,6 @@ from messaging.models import OperatorAction, Replay
 from messaging.tests.letters import stored
 from messaging.tests.replaying import (
     a_second_later,
-    at_once,
     every,
     fail_again,
     fresh,
@@ -23,6 +22,7 @@ from messaging.tests.replaying import (
     take_effect,
     try_again,
 )
+from messaging.tests.threads import at_once
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -1,15 +1,16 @@
-import threading
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.utils import timezone
 
 from messaging import dead_letters, failure_groups
 from messaging.models import DeadLetter, FailureGroup, FailureHour, OperatorAction
 from messaging.tally import Tally
 from messaging.tests.letters import LATER, NOON, again, failed, group, stored
+from messaging.tests.threads import at_once
 
 
 def counted() -> tuple[list[Any], list[Any]]:
@@ -108,31 +109,18 @@ class TestCounting:
 
     def test_consumers_that_store_at_once_neither_deadlock_nor_lose_count(self) -> None:
         messages = [failed(error_type=f"E{n % 7}", failed_at=NOON + timedelta(hours=n % 3)) for n in range(210)]
-        ready = threading.Barrier(4)
-        errors: list[BaseException] = []
 
         def consume(number: int) -> None:
             mine = [
                 again(m, error_type=m.error_type, failed_at=m.failed_at + timedelta(minutes=number)) for m in messages
             ]
-            ready.wait()
-            try:
-                for start in range(0, 210, 30):
-                    # Each in another order, and the first half of them once more.
-                    batch = mine[start : start + 30][:: -1 if number % 2 else 1]
-                    dead_letters.store(batch)
-                    dead_letters.store(batch[:15])
-            except BaseException as error:
-                errors.append(error)
-            finally:
-                connection.close()
+            for start in range(0, 210, 30):
+                # Each in another order, and the first half of them once more.
+                batch = mine[start : start + 30][:: -1 if number % 2 else 1]
+                dead_letters.store(batch)
+                dead_letters.store(batch[:15])
 
-        threads = [threading.Thread(target=consume, args=[number]) for number in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert errors == []
+        assert at_once(*(partial(consume, number) for number in range(4))) == [None] * 4
         groups = FailureGroup.objects.all()
         assert {group.error_type for group in groups} == {f"E{n}" for n in range(7)}
         # A message that is stored with a newer time first is not counted for an older one.
