@@ -18,7 +18,7 @@ _DISK_FULL = "53100"
 # transactions.
 _AWAY = ("08", "40", "53", "57014", "57P", "58", "25006", "25P03", "25P04", "55P03", *_MISSING)
 # While connecting there is no SQLSTATE, only the server's words, in the language of its `lc_messages`.
-_REFUSALS = ("password authentication failed", "no password supplied", "no pg_hba.conf entry")
+_REFUSALS = ("password authentication failed", "no password supplied", "no pg_hba.conf entry", '" does not exist')
 
 # Whatever the role or the database has set. `pg_settings` has only those that this version of PostgreSQL knows.
 NEVER_HANG_UP = """
@@ -51,15 +51,15 @@ def ensure_committable() -> None:
 def database_is_away(error: BaseException) -> bool:
     """Whether to wait and try again, whatever the message: nothing is the message's fault.
 
-    Takes Django's and psycopg's errors. Raises ConfigurationError when the database refuses the credentials, which no
-    waiting mends.
+    Takes Django's and psycopg's errors. Raises ConfigurationError when the server refuses the user, or has no such
+    database: no waiting mends that.
     """
     if not isinstance(error, Error | psycopg.Error):
         return False
     if code := sqlstate(error):
         return code.startswith(_AWAY) or plan_is_outdated(error)
     if any(refusal in str(error) for refusal in _REFUSALS):
-        raise ConfigurationError(f"PostgreSQL refuses the credentials of DATABASE_URL: {str(error).strip()}") from error
+        raise ConfigurationError(f"PostgreSQL refuses DATABASE_URL: {str(error).strip()}") from error
     return isinstance(error, InterfaceError | OperationalError | psycopg.OperationalError | psycopg.InterfaceError)
 
 

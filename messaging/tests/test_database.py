@@ -101,6 +101,14 @@ def test_the_server_never_hangs_up_on_a_process_that_takes_its_time(monkeypatch:
         connection.close()
 
 
+def test_a_database_that_does_not_exist_is_not_waited_for() -> None:
+    given = connection.get_connection_params()
+    with pytest.raises(psycopg.OperationalError) as caught:
+        psycopg.connect(**{name: given[name] for name in ("host", "port", "user", "password")}, dbname="nowhere")
+    with pytest.raises(ConfigurationError, match=r'refuses DATABASE_URL: .*"nowhere" does not exist'):
+        database_is_away(caught.value)
+
+
 @pytest.mark.parametrize("words", ["password authentication failed", "no password supplied", "no pg_hba.conf entry"])
 def test_only_a_database_refuses_credentials(words: str) -> None:
     with pytest.raises(ConfigurationError, match="DATABASE_URL"):
