@@ -1,3 +1,5 @@
+"""What the commands of `manage.py` have in common."""
+
 from argparse import RawDescriptionHelpFormatter
 from typing import Any
 

@@ -57,19 +57,7 @@ UNFOLD = httpapi_settings.unfold_settings(
 )
 LOGIN_REDIRECT_URL = "admin:index"
 CSRF_FAILURE_VIEW = "httpapi.problems.csrf_failure"
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-            ]
-        },
-    }
-]
+TEMPLATES = httpapi_settings.TEMPLATES
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 USE_TZ = True

@@ -3,10 +3,9 @@
 import re
 from typing import Any
 from urllib.parse import urlsplit
-from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -23,6 +22,7 @@ from messaging.models import (
     Replay,
     ReplayedMessage,
 )
+from messaging.tests.desk import staff_with
 from messaging.tests.handlers import Recorder
 from messaging.tests.letters import LATER, again, failed, stored
 
@@ -36,14 +36,6 @@ REPLAYS = "/admin/messaging/replay/"
 def client() -> Client:
     client = Client()
     client.force_login(User.objects.create(username="admin", is_staff=True, is_superuser=True))
-    return client
-
-
-def staff_with(*permissions: str) -> Client:
-    user = User.objects.create_user(f"staff{uuid4()}", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    client = Client()
-    client.force_login(user)
     return client
 
 
