@@ -5,10 +5,12 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.options import ActionLocation, IncorrectLookupParameters
+from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
 from django.db.models import Max, Min, Model, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from unfold.admin import ModelAdmin
 
@@ -105,6 +107,25 @@ class ReadOnlyAdmin(DeskAdmin):
         context = {"title": self.list_title, **(extra_context or {})}
         answer: HttpResponse = super().changelist_view(request, context)
         return answer
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        term = search_term.strip()
+        return (self.find(queryset, term) if term else queryset), False
+
+    def find(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """Those of the rows that are searched for with this term. For who has `search_fields`, and then by an index."""
+        raise NotImplementedError
+
+    def row_of_page(self, request: HttpRequest, object_id: str) -> Any:
+        """The row that a page of its own is about. Raises PermissionDenied and Http404."""
+        row = self.get_object(request, unquote(object_id))
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        if row is None:
+            raise Http404
+        return row
 
 
 class RecentValuesFilter(admin.SimpleListFilter):

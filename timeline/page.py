@@ -7,8 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from django.conf import settings
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -80,12 +78,10 @@ class TimelineAdmin(ReadOnlyAdmin):
         return reverse(name, args=[pk], current_app=self.admin_site.name)
 
     def timeline_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        row: Any = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
-        timeline = timeline_of(row.pk) if row is not None else None
+        row = self.row_of_page(request, object_id)
+        timeline = timeline_of(row.pk)
         if timeline is None:
-            raise Http404(f"There is no {self.opts.verbose_name} with this id.")
+            raise Http404
         context = {
             **self.admin_site.each_context(request),
             **shown(timeline),

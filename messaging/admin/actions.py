@@ -7,7 +7,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -73,13 +72,8 @@ class OperatorActionAdmin(ReadOnlyAdmin):
         text = "\n".join(map(str, lines)) if isinstance(lines, list) else json.dumps(row.detail, indent=2)
         return format_html('<pre class="desk-text" tabindex="0">{}</pre>', printable(text))
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[OperatorAction], search_term: str
-    ) -> tuple[QuerySet[OperatorAction], bool]:
-        term = search_term.replace("\x00", "").strip()
-        if not term:
-            return queryset, False
+    def find(self, rows: QuerySet[OperatorAction], term: str) -> QuerySet[OperatorAction]:
         exact: Any = Q(subject=term)
         with suppress(ValueError):
             exact |= Q(message_id=uuid.UUID(term))
-        return queryset.filter(exact), False
+        return rows.filter(exact)

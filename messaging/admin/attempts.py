@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -67,13 +66,8 @@ class FailedAttemptAdmin(ReadOnlyAdmin):
         url = reverse("admin:messaging_failuregroup_change", args=[found.pk])
         return format_html('<a class="desk-link" href="{}">{}</a>', url, one_line(str(found), width=200))
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[FailedAttempt], search_term: str
-    ) -> tuple[QuerySet[FailedAttempt], bool]:
-        term = search_term.replace("\x00", "").strip()
-        if not term:
-            return queryset, False
+    def find(self, rows: QuerySet[FailedAttempt], term: str) -> QuerySet[FailedAttempt]:
         exact: Any = Q(subject=term) | Q(correlation_id=term)
         with suppress(ValueError):
             exact |= Q(message_id=uuid.UUID(term))
-        return queryset.filter(exact), False
+        return rows.filter(exact)

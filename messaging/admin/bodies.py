@@ -3,9 +3,7 @@
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
@@ -27,11 +25,7 @@ class BodyAdmin(ReadOnlyAdmin):
 
     def body_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """The body byte for byte, as a file to save; never anything a browser would run."""
-        row: Any = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, row):
-            raise PermissionDenied
-        if row is None:
-            raise Http404
+        row = self.row_of_page(request, object_id)
         return HttpResponse(
             bytes(row.body),
             content_type="application/octet-stream",

@@ -182,22 +182,17 @@ class DeadLetterAdmin(SettlingAdmin, EditingAdmin, BodyAdmin):
             '<pre class="desk-text" tabindex="0">{}</pre>', row.traceback or "none: it was not our code that gave it up"
         )
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[DeadLetter], search_term: str
-    ) -> tuple[QuerySet[DeadLetter], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
+    def find(self, rows: QuerySet[DeadLetter], term: str) -> QuerySet[DeadLetter]:
         exact = Q(correlation_id=term) | Q(subject=term)
         if term.isdecimal():
             exact |= Q(pk=term)
         with suppress(ValueError):
             exact |= Q(message_id=uuid.UUID(term)) | Q(subject=str(uuid.UUID(term)))
-        if queryset.filter(exact).exists():
-            return queryset.filter(exact), False
+        if rows.filter(exact).exists():
+            return rows.filter(exact)
         newest = DeadLetter.objects.order_by(*self.newest_first).values("pk")[:SEARCHED_TEXTS]
         text = Q(error_message__icontains=term) | Q(error_type__icontains=term)
-        return queryset.filter(text, pk__in=newest), False
+        return rows.filter(text, pk__in=newest)
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
         row: Any = super().get_object(request, object_id, from_field)

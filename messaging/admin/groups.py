@@ -7,11 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -157,17 +156,12 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     def shown_type(self, row: Any) -> str:
         return failure_groups.type_in_words(row.newest_type)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[FailureGroup], search_term: str
-    ) -> tuple[QuerySet[FailureGroup], bool]:
-        term = search_term.replace("\x00", "").strip()
-        if not term:
-            return queryset, False
+    def find(self, rows: QuerySet[FailureGroup], term: str) -> QuerySet[FailureGroup]:
         # There are few groups: no more than kinds of failure.
         found = Q(error_type__icontains=term) | Q(place__icontains=term) | Q(sample__icontains=term)
         with suppress(ValueError):
             found |= Q(fingerprint=UUID(term))
-        return queryset.filter(found), False
+        return rows.filter(found)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
@@ -184,14 +178,14 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        group = self._group(request, object_id)
+        group = self.row_of_page(request, object_id)
         if request.method != "GET":
             raise PermissionDenied
         return self._page(request, group, note=group.note)
 
     def decide_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
         """Takes, resolves or opens it, unless somebody has changed it since the page was shown."""
-        group = self._group(request, object_id)
+        group = self.row_of_page(request, object_id)
         if not self.has_decide_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -207,7 +201,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
 
     def note_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Keeps the note. What was typed is shown again when somebody else has written one meanwhile."""
-        group = self._group(request, object_id)
+        group = self.row_of_page(request, object_id)
         if not self.has_decide_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -223,14 +217,6 @@ class FailureGroupAdmin(ReadOnlyAdmin):
                 return self._page(request, group, note=text)
             self.message_user(request, "The note is kept.", messages.SUCCESS)
         return HttpResponseRedirect(reverse("admin:messaging_failuregroup_change", args=[group.pk]))
-
-    def _group(self, request: HttpRequest, object_id: str) -> FailureGroup:
-        group: FailureGroup | None = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, group):
-            raise PermissionDenied
-        if group is None:
-            raise Http404
-        return group
 
     def _page(self, request: HttpRequest, group: FailureGroup, *, note: str) -> HttpResponse:
         newest = failure_groups.newest_letters(group, limit=SHOWN_LETTERS)

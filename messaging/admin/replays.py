@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils import timezone
@@ -82,9 +82,8 @@ class ReplayAdmin(ReadOnlyAdmin):
     def how(self, row: Replay) -> str:
         return one_line(replays.standing(row), width=200)
 
-    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        term = search_term.strip()
-        return (queryset.filter(created_by=term) if term else queryset), False
+    def find(self, rows: QuerySet[Replay], term: str) -> QuerySet[Replay]:
+        return rows.filter(created_by=term)
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view
@@ -100,7 +99,7 @@ class ReplayAdmin(ReadOnlyAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        replay = self._replay(request, object_id)
+        replay = self.row_of_page(request, object_id)
         if request.method != "GET":
             raise PermissionDenied
         context = {
@@ -115,12 +114,12 @@ class ReplayAdmin(ReadOnlyAdmin):
 
     def progress_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """What of the page changes, for the script that asks again and again."""
-        context = self._state_of(request, self._replay(request, object_id))
+        context = self._state_of(request, self.row_of_page(request, object_id))
         return TemplateResponse(request, "admin/messaging/replay/progress.html", context)
 
     def hold_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
         """Pauses, resumes or cancels it, unless somebody else was faster."""
-        replay = self._replay(request, object_id)
+        replay = self.row_of_page(request, object_id)
         if not self.has_replay_permission(request):
             raise PermissionDenied
         if request.method == "POST":
@@ -130,14 +129,6 @@ class ReplayAdmin(ReadOnlyAdmin):
             except replays.ReplayError as error:
                 self.message_user(request, str(error), messages.WARNING)
         return HttpResponseRedirect(reverse("admin:messaging_replay_change", args=[replay.pk]))
-
-    def _replay(self, request: HttpRequest, object_id: str) -> Replay:
-        replay: Replay | None = self.get_object(request, unquote(object_id))
-        if not self.has_view_permission(request, replay):
-            raise PermissionDenied
-        if replay is None:
-            raise Http404
-        return replay
 
     def _state_of(self, request: HttpRequest, replay: Replay) -> dict[str, Any]:
         progress, kind = replays.progress(replay), STATE_KINDS[State(replay.state)]

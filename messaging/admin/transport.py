@@ -72,10 +72,8 @@ class OutboxMessageAdmin(BodyAdmin):
     def error(self, row: OutboxMessage) -> str:
         return one_line(row.last_error, width=100)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[OutboxMessage], search_term: str
-    ) -> tuple[QuerySet[OutboxMessage], bool]:
-        return _by_id(queryset, search_term), False
+    def find(self, rows: QuerySet[OutboxMessage], term: str) -> QuerySet[OutboxMessage]:
+        return rows.filter(pk=term) if term.isdecimal() else _by_message_id(rows, term)
 
 
 @admin.register(InboxMessage)
@@ -90,10 +88,8 @@ class InboxMessageAdmin(ReadOnlyAdmin):
     search_help_text = "Message id, exactly."
     found_by = ("message_id",)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[InboxMessage], search_term: str
-    ) -> tuple[QuerySet[InboxMessage], bool]:
-        return _by_id(queryset, search_term), False
+    def find(self, rows: QuerySet[InboxMessage], term: str) -> QuerySet[InboxMessage]:
+        return _by_message_id(rows, term)
 
 
 @admin.register(Process)
@@ -128,18 +124,16 @@ class ProcessAdmin(ReadOnlyAdmin):
     def speed(self, process: Process) -> str:
         return "–" if process.rate is None else f"{process.rate:,.0f}"
 
+    def find(self, rows: QuerySet[Process], term: str) -> QuerySet[Process]:
+        return rows.filter(name__icontains=term)
+
 
 def _ago(moment: datetime) -> str:
     return f"{duration((timezone.now() - moment).total_seconds())} ago"
 
 
-def _by_id[Q: QuerySet[Any]](queryset: Q, search_term: str) -> Q:
-    term = search_term.strip()
-    if not term:
-        return queryset
-    if term.isdecimal() and queryset.model is OutboxMessage:
-        return queryset.filter(pk=term)
+def _by_message_id[Q: QuerySet[Any]](rows: Q, term: str) -> Q:
     try:
-        return queryset.filter(message_id=uuid.UUID(term))
+        return rows.filter(message_id=uuid.UUID(term))
     except ValueError:
-        return queryset.none()
+        return rows.none()

@@ -113,18 +113,13 @@ class OrderAdmin(TimelineAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Order]:
         return IndexedDates(Order)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Order], search_term: str
-    ) -> tuple[QuerySet[Order], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
+    def find(self, rows: QuerySet[Order], term: str) -> QuerySet[Order]:
         try:
-            order = queryset.filter(id=UUID(term))
+            order = rows.filter(id=UUID(term))
         except ValueError:
-            return queryset.filter(customer_id=term), False
+            return rows.filter(customer_id=term)
         # Customers may have UUIDs too. One question after the other: an OR would leave the planner no good index.
-        return (order if order.exists() else queryset.filter(customer_id=term)), False
+        return order if order.exists() else rows.filter(customer_id=term)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         context = {"first_order": first_order(request), **(extra_context or {})}

@@ -83,21 +83,16 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[ProcessingRecord]:
         return IndexedDates(ProcessingRecord)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[ProcessingRecord], search_term: str
-    ) -> tuple[QuerySet[ProcessingRecord], bool]:
-        term = search_term.strip()
-        if not term:
-            return queryset, False
+    def find(self, rows: QuerySet[ProcessingRecord], term: str) -> QuerySet[ProcessingRecord]:
         # One question after the other, each answered by its index: an OR would leave the planner none.
         questions: list[dict[str, Any]] = [{"customer_id": term}, {"correlation_id": term}]
         with suppress(ValueError):
             questions.insert(0, {"order_id": UUID(term)})
         for question in questions:
-            found = queryset.filter(**question)
+            found = rows.filter(**question)
             if found.exists():
-                return found, False
-        return queryset.none(), False
+                return found
+        return rows.none()
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         context = {"orders_admin_url": settings.ORDERS_ADMIN_URL, **(extra_context or {})}
