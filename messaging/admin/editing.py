@@ -3,9 +3,8 @@
 from typing import Any
 
 from django.contrib import messages
-from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
@@ -35,29 +34,12 @@ class EditingAdmin(ReadOnlyAdmin):
         ]
 
     def edit_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """First the body in a form, then what would change and what a dry run says of it; only then it is sent."""
-        row = self.get_object(request, unquote(object_id))
-        if not (self.has_view_permission(request, row) and self.has_edit_permission(request)):
+        if not self.has_edit_permission(request):
             raise PermissionDenied
-        if row is None:
-            raise Http404
+        row: DeadLetter = self.row_of_page(request, object_id)
         page = reverse("admin:messaging_deadletter_change", args=[row.pk])
-        if row.status != DeadLetter.Status.WAITING:
-            self.message_user(
-                request, f"It was {row.status} by {row.settled_by}: there is nothing to edit.", messages.WARNING
-            )
-            return HttpResponseRedirect(page)
-        if wrong := editing.why_no_body_helps(row):
-            mend = "Replay it when a release runs that takes it, or discard it"
-            self.message_user(request, f"{wrong}. No edit of the body mends that. {mend}.", messages.WARNING)
-            return HttpResponseRedirect(page)
-        body = bytes(row.body)
-        text = editing.editable(body) if len(body) <= SHOWN_IN_FULL else None
-        if text is None:
-            what = "no text" if len(body) <= SHOWN_IN_FULL else f"too long for a form ({readable_size(len(body))})"
-            self.message_user(
-                request, f"The body is {what}: use manage.py dead_letters edit {row.pk} --file FILE.", messages.WARNING
-            )
+        if why := _why_no_form(row):
+            self.message_user(request, why, messages.WARNING)
             return HttpResponseRedirect(page)
         context: dict[str, Any] = {
             **self.admin_site.each_context(request),
@@ -72,7 +54,8 @@ class EditingAdmin(ReadOnlyAdmin):
             if form.is_valid() and (answer := self._send_edited(request, row, form, context)):
                 return answer
             return self._show_difference(request, row, form, context)
-        form = EditForm(request.POST) if step else EditForm(initial={"body": text, "seen": editing.version_of(row)})
+        given = {"body": editing.editable(bytes(row.body)), "seen": editing.version_of(row)}
+        form = EditForm(request.POST) if step else EditForm(initial=given)
         if step == "check" and form.is_valid():
             try:
                 editing.check(row, form.cleaned_data["body"].encode())
@@ -115,6 +98,22 @@ class EditingAdmin(ReadOnlyAdmin):
             "trial": try_some([editing.edited(row, body)], 1),
         }
         return TemplateResponse(request, "admin/messaging/deadletter/difference.html", context)
+
+
+def _why_no_form(row: DeadLetter) -> str:
+    """Why this dead letter cannot be edited on a page, and what to do instead; empty when it can."""
+    if row.status != DeadLetter.Status.WAITING:
+        return f"It was {row.status} by {row.settled_by}: there is nothing to edit."
+    if wrong := editing.why_no_body_helps(row):
+        mend = "Replay it when a release runs that takes it, or discard it"
+        return f"{wrong}. No edit of the body mends that. {mend}."
+    if len(row.body) > SHOWN_IN_FULL:
+        what = f"too long for a form ({readable_size(len(row.body))})"
+    elif editing.editable(bytes(row.body)) is None:
+        what = "no text"
+    else:
+        return ""
+    return f"The body is {what}: use manage.py dead_letters edit {row.pk} --file FILE."
 
 
 def _kind_of(line: str) -> str:
