@@ -5,8 +5,6 @@ from typing import Any
 
 from django.http import HttpRequest
 
-from httpapi.permissions import api_permissions
-
 APPS = [
     # Before the apps whose templates it replaces: the admin and REST framework.
     "httpapi",
@@ -68,7 +66,10 @@ AUTH_PASSWORD_VALIDATORS = [
 
 
 def rest_framework_settings(auth_required: bool) -> dict[str, Any]:
-    """The setting REST_FRAMEWORK: strict JSON in, JSON or the browsable API out, problems for errors."""
+    """The setting REST_FRAMEWORK: strict JSON in, JSON or the browsable API out, problems for errors.
+
+    Only for those who have signed in, or for everybody.
+    """
     return {
         "DEFAULT_RENDERER_CLASSES": ["httpapi.renderers.JSONRenderer", "httpapi.renderers.BrowsableAPIRenderer"],
         "DEFAULT_PARSER_CLASSES": ["httpapi.parsers.StrictJSONParser"],
@@ -78,7 +79,9 @@ def rest_framework_settings(auth_required: bool) -> dict[str, Any]:
             "httpapi.authentication.TokenAuthentication",
             "rest_framework.authentication.SessionAuthentication",
         ],
-        "DEFAULT_PERMISSION_CLASSES": api_permissions(auth_required),
+        "DEFAULT_PERMISSION_CLASSES": [
+            f"rest_framework.permissions.{'IsAuthenticated' if auth_required else 'AllowAny'}"
+        ],
         "DEFAULT_METADATA_CLASS": "httpapi.metadata.Metadata",
         "DEFAULT_PAGINATION_CLASS": "httpapi.pagination.CursorPagination",
         "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",

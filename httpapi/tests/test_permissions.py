@@ -5,7 +5,7 @@ from django.test import Client
 from rest_framework.authtoken.models import Token
 
 from httpapi.authentication import TokenAuthentication
-from httpapi.permissions import api_permissions
+from httpapi.settings import rest_framework_settings
 
 pytestmark = pytest.mark.django_db
 
@@ -16,8 +16,9 @@ def user():
 
 
 def test_it_is_open_or_closed_as_the_setting_says():
-    assert api_permissions(False) == ["rest_framework.permissions.AllowAny"]
-    assert api_permissions(True) == ["rest_framework.permissions.IsAuthenticated"]
+    for required, permission in ((False, "AllowAny"), (True, "IsAuthenticated")):
+        settings = rest_framework_settings(required)
+        assert settings["DEFAULT_PERMISSION_CLASSES"] == [f"rest_framework.permissions.{permission}"]
 
 
 def test_without_credentials_it_asks_for_a_token(client, problem):
