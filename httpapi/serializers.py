@@ -20,15 +20,9 @@ class Serializer(serializers.Serializer[Any]):
     @cached_property
     def fields(self) -> BindingDict:
         if self.partial:
-            return self._own_fields()
+            return super().fields
         cls = type(self)
         if "_shared_fields" not in cls.__dict__:  # not inherited: a subclass has fields of its own
             # Two threads may both come here first; either's fields will do.
-            cls._shared_fields = cls()._own_fields()
+            cls._shared_fields = super(Serializer, cls()).fields
         return cls._shared_fields
-
-    def _own_fields(self) -> BindingDict:
-        fields = BindingDict(self)
-        for name, field in self.get_fields().items():
-            fields[name] = field
-        return fields
