@@ -1,13 +1,11 @@
 """Dead letters as operators see them."""
 
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -19,7 +17,7 @@ from desk.badges import Kind, badge
 from desk.display import one_line, to_the_second
 from messaging.admin.bodies import BodyAdmin
 from messaging.admin.editing import EditingAdmin
-from messaging.admin.filters import ErrorTypeFilter, TypeFilter
+from messaging.admin.filters import ErrorTypeFilter, TypeFilter, WantedFilter
 from messaging.admin.settling import SettlingAdmin
 from messaging.failure_groups import type_in_words
 from messaging.models import DeadLetter, FailureGroup, OperatorAction, ReplayedMessage
@@ -36,25 +34,13 @@ STATUS_KINDS: dict[DeadLetter.Status, Kind] = {
 }
 
 
-class StatusFilter(admin.SimpleListFilter):
-    """What waits, unless something else is chosen; a search looks at all."""
-
+class StatusFilter(WantedFilter):
     title = "status"
     parameter_name = "status__exact"
+    wanted = DeadLetter.Status.WAITING
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [*DeadLetter.Status.choices, ("all", "All")]
-
-    def value(self) -> str:
-        return super().value() or ("all" if self.request.GET.get(SEARCH_VAR) else DeadLetter.Status.WAITING)
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        for value, title in self.lookup_choices:
-            yield {
-                "selected": self.value() == value,
-                "query_string": changelist.get_query_string({self.parameter_name: value}),
-                "display": title,
-            }
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[DeadLetter]) -> QuerySet[DeadLetter]:
         return queryset if self.value() == "all" else queryset.filter(status=self.value())

@@ -1,4 +1,31 @@
+"""Filters that several lists have."""
+
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+from django.contrib import admin
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+
 from desk.admin import RecentValuesFilter
+
+
+class WantedFilter(admin.SimpleListFilter):
+    """What wants somebody, unless something else is chosen; a search looks at all."""
+
+    parameter_name: str
+    wanted: ClassVar[str]
+    """What is chosen when nothing is."""
+
+    def value(self) -> str:
+        return super().value() or ("all" if self.request.GET.get(SEARCH_VAR) else self.wanted)
+
+    def choices(self, changelist: ChangeList) -> Iterator[Any]:
+        for value, title in self.lookup_choices:
+            yield {
+                "selected": self.value() == value,
+                "query_string": changelist.get_query_string({self.parameter_name: value}),
+                "display": title,
+            }
 
 
 class TypeFilter(RecentValuesFilter):

@@ -1,13 +1,13 @@
 """Failure groups as operators see them: what fails, since when, how often, and who looks at it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
-from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -21,7 +21,7 @@ from desk.admin import LightChangeList, ReadOnlyAdmin
 from desk.badges import Kind, badge
 from desk.display import one_line, printable
 from messaging import failure_groups
-from messaging.admin.filters import ErrorTypeFilter, TypeFilter
+from messaging.admin.filters import ErrorTypeFilter, TypeFilter, WantedFilter
 from messaging.failure_groups import GroupChangedError
 from messaging.models import DeadLetter, FailureGroup, OperatorAction
 
@@ -40,25 +40,13 @@ _DO: dict[str, tuple[Callable[..., FailureGroup], str]] = {
 }
 
 
-class StateFilter(admin.SimpleListFilter):
-    """What is not resolved or has dead letters that wait, unless something else is chosen; a search looks at all."""
-
+class StateFilter(WantedFilter):
     title = "state"
     parameter_name = "state"
+    wanted = "unresolved"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
         return [("unresolved", "Not resolved, or dead letters wait"), *State.choices, ("all", "All")]
-
-    def value(self) -> str:
-        return super().value() or ("all" if self.request.GET.get(SEARCH_VAR) else "unresolved")
-
-    def choices(self, changelist: ChangeList) -> Iterator[Any]:
-        for value, title in self.lookup_choices:
-            yield {
-                "selected": self.value() == value,
-                "query_string": changelist.get_query_string({self.parameter_name: value}),
-                "display": title,
-            }
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[FailureGroup]) -> QuerySet[FailureGroup]:
         match self.value():
