@@ -6,7 +6,7 @@ before took effect, and then the rest at a rate. A message that fails again in t
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -42,6 +42,13 @@ _ONE_AT_A_TIME = 0x7265706C617973
 
 State = Replay.State
 Outcome = ReplayedMessage.Outcome
+
+POSSIBLE: dict[str, set[State]] = {
+    "pause": {State.RUNNING},
+    "resume": {State.PAUSED, State.STOPPED},
+    "cancel": {State.RUNNING, State.PAUSED, State.STOPPED},
+}
+"""The states in which people may do what to a replay."""
 
 
 class ReplayError(MessagingError):
@@ -157,7 +164,7 @@ def pause(*, replay_id: int, by: str, reason: str = "") -> None:
     Raises ReplayError when it does not run: of two people who press at once, one is told so. A crash before the commit
     changes nothing, and so it is with `resume` and `cancel`.
     """
-    _change(replay_id, State.PAUSED, since=[State.RUNNING], by=by, reason=reason, verb="pause")
+    _change(replay_id, State.PAUSED, by=by, reason=reason, verb="pause")
 
 
 def resume(*, replay_id: int, by: str, reason: str = "") -> None:
@@ -166,8 +173,8 @@ def resume(*, replay_id: int, by: str, reason: str = "") -> None:
     What failed again waits among the dead letters and is no part of it any more. Raises ReplayError as `pause` does.
     """
     _change(
-        replay_id, State.RUNNING, since=[State.PAUSED, State.STOPPED], by=by, reason=reason, verb="resume",
-        watched=True, canary_from=Case(When(state=State.STOPPED, then=Now()), default=F("canary_from")),
+        replay_id, State.RUNNING, by=by, reason=reason, verb="resume", watched=True,
+        canary_from=Case(When(state=State.STOPPED, then=Now()), default=F("canary_from")),
     )  # fmt: skip
 
 
@@ -177,11 +184,7 @@ def cancel(*, replay_id: int, by: str, reason: str = "") -> None:
     Raises ReplayError as `pause` does.
     """
     with transaction.atomic():
-        since = [State.RUNNING, State.PAUSED, State.STOPPED]
-        _change(
-            replay_id, State.CANCELLED, since=since, by=by, reason=reason, verb="cancel",
-            finished_at=Now(), watched=True,
-        )  # fmt: skip
+        _change(replay_id, State.CANCELLED, by=by, reason=reason, verb="cancel", watched=True, finished_at=Now())
         waiting = ReplayedMessage.objects.filter(replay=replay_id, outcome=Outcome.WAITING)
         said = f"{by} cancelled the replay before it was sent."
         waiting.update(outcome=Outcome.SKIPPED, settled_at=Now(), detail=said)
@@ -190,13 +193,11 @@ def cancel(*, replay_id: int, by: str, reason: str = "") -> None:
 _DONE = {"pause": "Paused", "resume": "Resumed", "cancel": "Cancelled"}
 
 
-def _change(
-    replay_id: int, state: Replay.State, *, since: Sequence[Replay.State], by: str, reason: str, verb: str, **more: Any
-) -> None:
+def _change(replay_id: int, state: State, *, by: str, reason: str, verb: str, **more: Any) -> None:
     said = f"{_DONE[verb]} by {by}" + (f": {reason}" if reason else ".")
     with transaction.atomic():
         # The condition decides who was first; whoever carries it on at this moment holds the row.
-        changed = Replay.objects.filter(pk=replay_id, state__in=since).update(
+        changed = Replay.objects.filter(pk=replay_id, state__in=POSSIBLE[verb]).update(
             state=state, state_reason=said, changed_at=Now(), **more
         )
         replay = Replay.objects.filter(pk=replay_id).first()

@@ -40,11 +40,6 @@ OUTCOME_KINDS: dict[Outcome, Kind] = {
     Outcome.HANDLED: "good",
 }
 """In the order in which they are shown: problems first."""
-_POSSIBLE = {
-    "pause": {State.RUNNING},
-    "resume": {State.PAUSED, State.STOPPED},
-    "cancel": {State.RUNNING, State.PAUSED, State.STOPPED},
-}
 _DO: dict[str, Callable[..., None]] = {
     "pause": replays.pause, "resume": replays.resume, "cancel": replays.cancel,
 }  # fmt: skip
@@ -167,7 +162,7 @@ class ReplayAdmin(ReadOnlyAdmin):
             "missing": health.missing_roles() if replay.watched else [],
             "possible": [
                 verb
-                for verb, states in _POSSIBLE.items()
+                for verb, states in replays.POSSIBLE.items()
                 if replay.state in states and self.has_replay_permission(request)
             ],
         }
