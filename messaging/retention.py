@@ -1,6 +1,6 @@
 """What messaging keeps only for a time: inbox rows, what is settled, and the history of what failed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -122,26 +122,21 @@ def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[
     A crash undoes the current batch only. Several may run at once.
     """
 
-    def delete(statement: str, **parameters: Any) -> int:
-        deleted = 0
-        for number in _batches(statement, {"before": before, "limit": batch_size, **parameters}):
-            deleted += number
+    def deleted(batches: Iterable[int]) -> int:
+        total = 0
+        for number in batches:
+            total += number
             if on_batch:
                 on_batch(number)
-        return deleted
+        return total
 
+    limits = {"before": before, "limit": batch_size}
     # Dead letters first: what they held back in the inbox goes with them.
-    dead_letters = sum(delete(_DELETE_DEAD_LETTERS, status=status) for status in _SETTLED)
-    inbox = delete(_DELETE_INBOX)
-    failed_attempts = delete(_DELETE_ATTEMPTS)
-    groups = 0
-    for number in _batches_of_groups(before, batch_size):
-        groups += number
-        if on_batch:
-            on_batch(number)
-    for number in _batches_of_replayed(before, batch_size):
-        if on_batch:
-            on_batch(number)
+    dead_letters = sum(deleted(_batches(_DELETE_DEAD_LETTERS, {**limits, "status": status})) for status in _SETTLED)
+    inbox = deleted(_batches(_DELETE_INBOX, limits))
+    failed_attempts = deleted(_batches(_DELETE_ATTEMPTS, limits))
+    groups = deleted(_batches_of_groups(before, batch_size))
+    deleted(_batches_of_replayed(before, batch_size))
     # Another purge may have the last of the messages in hand: then it removes their replay.
     replays, _ = _old_replays(before).filter(messages=None).delete()
     FailureHour.objects.filter(hour__lt=timezone.now() - TREND).delete()

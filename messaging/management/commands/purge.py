@@ -42,7 +42,7 @@ class Command(DatabaseCommand):
             self.stdout.write(f"Would remove {_said(retention.expired(before=before), days)}")
             return
         with tqdm(disable=None, unit=" rows", leave=False) as bar:
-            purged = retention.purge(before=before, batch_size=options["batch"], on_batch=lambda rows: bar.update(rows))
+            purged = retention.purge(before=before, batch_size=options["batch"], on_batch=bar.update)
         self.stdout.write(f"Removed {_said(purged, days)}")
 
 
