@@ -40,14 +40,14 @@ def messages_on_the_broker(config: MessagingConfig) -> int | None:
     Those that wait are counted as they are now. Those in a consumer's hands only the management API knows, and up to
     five seconds late; without it they are not counted.
     """
-    queues = [queue.name for queue in topology.describe(config).queues]
     try:
-        waiting = sum(queue.messages or 0 for queue in queue_depths(config))  # one that is not there holds nothing
+        queues = queue_depths(config)
     except (BrokerUnavailableError, ConfigurationError):
         return None
+    messages = sum(queue.messages or 0 for queue in queues)  # one that is not there holds nothing
     with suppress(BrokerUnavailableError, ConfigurationError):
-        waiting += _in_hand(config, queues)
-    return waiting
+        messages += _in_hand(config, [queue.name for queue in queues])
+    return messages
 
 
 def _depths(config: MessagingConfig, names: list[str], timeout: float) -> list[QueueDepth]:
