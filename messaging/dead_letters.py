@@ -1,11 +1,10 @@
 """Dead letters: messages that could not be handled are kept here until somebody replays or discards them."""
 
 import json
-import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.db import connection, transaction
@@ -36,7 +35,7 @@ class FailedMessage:
     queue: str
     """The work queue it could not be handled from."""
     headers: dict[str, Any]
-    """The sender's own, without those that messaging and the broker add."""
+    """The sender's own as plain JSON types, without those that messaging and the broker add."""
     body: bytes
     correlation_id: str
     error_type: str
@@ -116,16 +115,14 @@ def store(failed: Sequence[FailedMessage]) -> None:
     The same message (same id, same body) that fails again is the same row: one more occurrence, the newer error, and
     waiting again. The same delivery once more (a crash between this and the acknowledgement) changes nothing.
     Each new occurrence is counted in its failure group, which opens again when it was resolved.
-    Whatever the broker can deliver is kept: what PostgreSQL refuses (NUL, lone surrogates, NaN) is replaced, text too
-    long for its column is cut; the body is kept byte for byte.
+    Whatever the broker can deliver is kept: what PostgreSQL refuses in a text (NUL, lone surrogates) is replaced, text
+    too long for its column is cut; the body is kept byte for byte.
     A crash in here: nothing is kept, and the broker delivers again.
     """
     if not failed:
         return
-    rows = [
-        _Row(f, _occurrence(f), fingerprint(message_id=f.message_id, body=f.body), _aware(f.failed_at)) for f in failed
-    ]
-    rows.sort(key=lambda row: (row.fingerprint, row.failed_at))
+    rows = [_Row(f, _occurrence(f), fingerprint(message_id=f.message_id, body=f.body)) for f in failed]
+    rows.sort(key=lambda row: (row.fingerprint, row.failed.failed_at))
     with transaction.atomic(), connection.cursor() as cursor:
         # The groups first, so that everybody takes the locks in one order.
         tally = Tally([row.occurrence for row in rows])
@@ -144,7 +141,6 @@ class _Row:
     failed: FailedMessage
     occurrence: Occurrence
     fingerprint: uuid.UUID
-    failed_at: datetime
 
 
 def _occurrence(f: FailedMessage) -> Occurrence:
@@ -154,7 +150,7 @@ def _occurrence(f: FailedMessage) -> Occurrence:
         type=f.type,
         error_message=f.error_message,
         release=f.release,
-        failed_at=_aware(f.failed_at),
+        failed_at=f.failed_at,
     )
 
 
@@ -163,7 +159,7 @@ def _new(rows: Sequence[_Row], known: dict[uuid.UUID, tuple[datetime, str]]) -> 
     # A later one of the same message and time is the same delivery again.
     by_message: dict[uuid.UUID, dict[datetime, _Row]] = {}
     for row in rows:
-        by_message.setdefault(row.fingerprint, {})[row.failed_at] = row
+        by_message.setdefault(row.fingerprint, {})[row.failed.failed_at] = row
     for fingerprint, times in by_message.items():
         if fingerprint not in known:
             yield from times.values()
@@ -277,15 +273,15 @@ def _columns(rows: Sequence[_Row], tally: Tally) -> list[list[Any]]:
         [f.message_id for f in failed],
         [storable_text(f.type, 255) for f in failed],
         [storable_text(f.queue, 255) for f in failed],
-        [json.dumps(_json_safe(f.headers)) for f in failed],
+        [json.dumps(_storable(f.headers)) for f in failed],
         [f.body for f in failed],
         [storable_text(f.correlation_id, 255) for f in failed],
         [storable_text(f.error_type, 255) for f in failed],
         [storable_text(f.error_message) for f in failed],
         [storable_text(f.traceback) for f in failed],
-        [min(max(f.attempts, 0), 2**31 - 1) for f in failed],
-        [row.failed_at for row in rows],
-        [_aware(f.first_failed_at) for f in failed],
+        [f.attempts for f in failed],
+        [f.failed_at for f in failed],
+        [f.first_failed_at for f in failed],
         [storable_text(f.subject, 64) for f in failed],
         [tally.group_id(row.occurrence.fingerprint) for row in rows],
     ]
@@ -308,23 +304,14 @@ def again(dead_letter: DeadLetter) -> OutgoingMessage:
     )
 
 
-def _aware(value: datetime) -> datetime:
-    return value if value.tzinfo else value.replace(tzinfo=UTC)
-
-
-def _json_safe(value: Any, depth: int = 0) -> Any:
-    if depth > 50:
-        return "…"
+def _storable(value: Any) -> Any:
+    """Plain JSON types without the characters that PostgreSQL refuses."""
     match value:
-        case None | bool():
-            return value
-        case int():
-            return value if value.bit_length() <= 64 else hex(value)
-        case float():
-            return value if math.isfinite(value) else str(value)
+        case str():
+            return storable_text(value)
         case dict():
-            return {storable_text(str(key)): _json_safe(item, depth + 1) for key, item in value.items()}
-        case list() | tuple():
-            return [_json_safe(item, depth + 1) for item in value]
+            return {storable_text(key): _storable(item) for key, item in value.items()}
+        case list():
+            return [_storable(item) for item in value]
         case _:
-            return storable_text(str(value))
+            return value

@@ -1,6 +1,5 @@
-import math
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID, uuid4
@@ -104,28 +103,16 @@ class TestStore:
         assert every().count() == 2
 
     def test_it_keeps_whatever_comes(self) -> None:
-        nested: Any = "deep"
-        for _ in range(500):
-            nested = [nested]
-        headers = {
-            "nul\x00": "a\x00b",
-            "surrogate": "\ud800",
-            "nan": math.nan,
-            "huge": 10**5000,
-            "bytes": b"\xff",
-            "time": NOON,
-            "nested": nested,
-        }
+        headers = {"nul\x00": "a\x00b", "nested": ["\ud800", {"\x00": None}], "number": 2**63 - 1}
         row = stored(
             type="t\x00" * 300, queue="q" * 300, correlation_id="\udfff", error_type="E" * 300, headers=headers,
-            error_message="\x00\ud800", traceback="\x00", body=b"\x00\xff", attempts=2**40,
-            failed_at=datetime(2026, 5, 1, 12),
+            error_message="\x00\ud800", traceback="\x00", body=b"\x00\xff",
         )  # fmt: skip
         assert row.type == ("t?" * 300)[:255]
         assert (len(row.queue), len(row.error_type), row.correlation_id) == (255, 255, "?")
         assert (row.error_message, row.traceback) == ("??", "?")
-        assert (bytes(row.body), row.attempts, row.last_failed_at) == (b"\x00\xff", 2**31 - 1, NOON)
-        assert (row.headers["nul?"], row.headers["surrogate"], row.headers["nan"]) == ("a?b", "?", "nan")
+        assert bytes(row.body) == b"\x00\xff"
+        assert row.headers == {"nul?": "a?b", "nested": ["?", {"?": None}], "number": 2**63 - 1}
 
     def test_huge_bodies_are_kept_together(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(dead_letters, "CHUNK_BYTES", 1000)
