@@ -1,9 +1,7 @@
 """Mistakes in a service's settings that would only show in use."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
@@ -11,7 +9,7 @@ MIDDLEWARE = "httpapi.middleware.ProblemMiddleware"
 
 
 @register
-def check_apps(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def check_apps(**kwargs: Any) -> list[CheckMessage]:
     """httpapi.E001: the templates of httpapi must be found before those they replace."""
     order = list(settings.INSTALLED_APPS)
     later = [app for app in ("django.contrib.admin", "rest_framework") if app in order]
@@ -27,7 +25,7 @@ def check_apps(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) ->
 
 
 @register
-def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     """httpapi.E002: without the middleware chunked bodies are taken for empty and foreign charsets end as text/html."""
     if MIDDLEWARE in settings.MIDDLEWARE:
         return []

@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error, register
 
 
 @register
-def peer_url(**kwargs: Any) -> list[CheckMessage]:
+def check_peer_url(**kwargs: Any) -> list[CheckMessage]:
     """The address of the other service's API can be one."""
     name, url = settings.LEDGER["PEER_VARIABLE"], settings.LEDGER["PEER_URL"]
     parts = urlsplit(url)

@@ -5,4 +5,4 @@ class MessagingAppConfig(AppConfig):
     name = "messaging"
 
     def ready(self) -> None:
-        import messaging.checks  # noqa: F401  (registers them)
+        from messaging import checks  # noqa: F401 - registers them

@@ -14,8 +14,8 @@ from messaging.message import Handler
 from messaging.retention import check_retention
 
 
-@register()
-def check_messaging(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+@register
+def check_messaging(**kwargs: Any) -> list[CheckMessage]:
     """The `MESSAGING` setting.
 
     E001 its keys, E002 the URL, E003 the batch size, E004 the retry delays, E005 the handlers, E006 the retention,

@@ -1,9 +1,7 @@
 """Mistakes in a service's settings that would only show in use."""
 
-from collections.abc import Sequence
 from typing import Any
 
-from django.apps import AppConfig
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.utils.module_loading import import_string
@@ -12,7 +10,7 @@ MIDDLEWARE = "observability.middleware.CorrelationMiddleware"
 
 
 @register
-def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     """observability.E001: what other middleware does before this one has no correlation id and is not measured."""
     if list(settings.MIDDLEWARE[:1]) == [MIDDLEWARE]:
         return []
@@ -20,7 +18,7 @@ def check_middleware(app_configs: Sequence[AppConfig] | None = None, **kwargs: A
 
 
 @register
-def check_dotted_paths(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def check_dotted_paths(**kwargs: Any) -> list[CheckMessage]:
     """observability.E002: a health check, a metrics collector or `serving`'s WAITING_READY that cannot be imported."""
     health = {**settings.HEALTH_CHECKS, **getattr(settings, "HEALTH_REPORTS", {})}
     waiting = [settings.WAITING_READY] if hasattr(settings, "WAITING_READY") else []
@@ -36,7 +34,7 @@ def check_dotted_paths(app_configs: Sequence[AppConfig] | None = None, **kwargs:
 
 
 @register
-def check_readiness(app_configs: Sequence[AppConfig] | None = None, **kwargs: Any) -> list[CheckMessage]:
+def check_readiness(**kwargs: Any) -> list[CheckMessage]:
     """observability.E003: READINESS_CHECKS may only name what HEALTH_CHECKS has."""
     unknown = [name for name in settings.READINESS_CHECKS if name not in settings.HEALTH_CHECKS]
     if not unknown:

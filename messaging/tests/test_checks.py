@@ -9,7 +9,7 @@ from messaging.checks import check_messaging
 
 def ids(settings: Settings, **changes: Any) -> list[str | None]:
     settings.MESSAGING = django_settings.MESSAGING | changes
-    return [error.id for error in check_messaging(None)]
+    return [error.id for error in check_messaging()]
 
 
 def test_the_settings_of_the_tests_hold(settings: Settings) -> None:
@@ -42,6 +42,6 @@ def test_a_wrong_setting_has_its_id(settings: Settings, change: dict[str, Any], 
 
 def test_a_missing_setting_is_named(settings: Settings) -> None:
     settings.MESSAGING = {}
-    [error] = check_messaging(None)
+    [error] = check_messaging()
     assert error.id == "messaging.E001"
     assert "queue" in error.msg
