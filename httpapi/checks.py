@@ -1,6 +1,7 @@
 """Mistakes in a service's settings that would only show in use."""
 
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
@@ -32,3 +33,12 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(f"{MIDDLEWARE} is missing in MIDDLEWARE.", hint="httpapi.settings.MIDDLEWARE has it.", id="httpapi.E002")
     ]
+
+
+def check_admin_url(name: str, *, id: str) -> list[CheckMessage]:
+    """For a service's own checks: the setting of this name, the address of another service's admin, can be one."""
+    parts = urlsplit(getattr(settings, name))
+    if parts.scheme in ("http", "https") and parts.netloc and parts.path.endswith("/"):
+        return []
+    text = f"{name} must be an http(s) URL that ends with a slash."
+    return [Error(text, hint="For example https://orders.example.com/admin/", id=id)]

@@ -1,10 +1,11 @@
 """Settings that have the right type and still cannot work: found at start, by name, each with an id."""
 
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+
+from httpapi.checks import check_admin_url
 
 
 @register
@@ -27,13 +28,4 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
 @register
 def check_processor_admin_url(**kwargs: Any) -> list[CheckMessage]:
     """The link from an order to its processing record leads somewhere."""
-    parts = urlsplit(settings.PROCESSOR_ADMIN_URL)
-    if parts.scheme in ("http", "https") and parts.netloc and parts.path.endswith("/"):
-        return []
-    return [
-        Error(
-            "PROCESSOR_ADMIN_URL must be an http(s) URL that ends with a slash.",
-            hint="For example https://processor.example.com/admin/",
-            id="orders.E005",
-        )
-    ]
+    return check_admin_url("PROCESSOR_ADMIN_URL", id="orders.E005")

@@ -5,13 +5,13 @@
 
 from decimal import Decimal
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 from django.core.exceptions import ImproperlyConfigured
 
 from contracts.events import MONEY_DIGITS, MONEY_PLACES
+from httpapi.checks import check_admin_url
 from processing.pipeline import load_steps
 
 _STEPS_HINT = 'Dotted paths of functions that take an order, such as "processing.steps.validate".'
@@ -68,13 +68,4 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
 @register
 def check_orders_admin_url(**kwargs: Any) -> list[CheckMessage]:
     """The link from a record to its order leads somewhere."""
-    parts = urlsplit(settings.ORDERS_ADMIN_URL)
-    if parts.scheme in ("http", "https") and parts.netloc and parts.path.endswith("/"):
-        return []
-    return [
-        Error(
-            "ORDERS_ADMIN_URL must be an http(s) URL that ends with a slash.",
-            hint="For example https://orders.example.com/admin/",
-            id="processing.E005",
-        )
-    ]
+    return check_admin_url("ORDERS_ADMIN_URL", id="processing.E005")
