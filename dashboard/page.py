@@ -176,7 +176,7 @@ def _messaging_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
     is_old = snapshot.outbox_age is not None and snapshot.outbox_age > config().outbox_max_age
     outbox_url = links.rows("messaging.outboxmessage")
     outbox_age = "–" if snapshot.outbox_age is None else duration(snapshot.outbox_age)
-    cards = [
+    return [
         Card(
             "Outbox",
             (
@@ -202,7 +202,6 @@ def _messaging_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
             ),
         ),
     ]
-    return cards
 
 
 def _process_figures(snapshot: Snapshot, links: _Links) -> list[Figure]:
@@ -250,7 +249,7 @@ def _plots(snapshot: Snapshot, shown: Pipeline, links: _Links) -> dict[str, Any]
         (
             "took",
             shown.took,
-            plots.times(minutes, lambda minute: minute.took, shown, link),
+            plots.times(minutes, lambda minute: minute.took, link),
             [("p50", "p50: half took no longer"), ("p95", "p95: 19 of 20 took no longer")],
         ),
     ]

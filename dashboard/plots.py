@@ -82,7 +82,7 @@ def bars(minutes: list[Minute], pipeline: Pipeline, link: Link) -> Plot:
     return Plot(tuple(columns), (Line(50, f"{top // 2:,}"), Line(100, f"{top:,}")), description)
 
 
-def times(minutes: list[Minute], which: Callable[[Minute], Histogram], pipeline: Pipeline, link: Link) -> Plot:
+def times(minutes: list[Minute], which: Callable[[Minute], Histogram], link: Link) -> Plot:
     """From p50 to p95 of each minute, on a logarithmic scale."""
     found = [(percentile(which(minute), 0.5), percentile(which(minute), 0.95)) for minute in minutes]
     known = [time for pair in found for time in pair if time is not None]

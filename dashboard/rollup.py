@@ -110,7 +110,7 @@ def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> bool:
     return bool(rest)
 
 
-def read(pipeline: Pipeline, *, now: datetime | None = None) -> Hour:
+def read(*, now: datetime | None = None) -> Hour:
     """What has been counted, by minute."""
     now = now or timezone.now()
     window = _window(now)

@@ -193,9 +193,8 @@ def _count(snapshot: Snapshot, *, patience: float) -> None:
 
 
 def _ask_hour(snapshot: Snapshot) -> None:
-    assert snapshot.pipeline is not None
     with rollup.question():
-        snapshot.hour = rollup.read(snapshot.pipeline, now=snapshot.at)
+        snapshot.hour = rollup.read(now=snapshot.at)
 
 
 def _ask_pipeline(snapshot: Snapshot) -> None:

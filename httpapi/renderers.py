@@ -43,10 +43,10 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         context = super().get_context(data, accepted_media_type, renderer_context)
         view, request, response = context["view"], context["request"], context["response"]
         page: Page = getattr(view, "page", _NO_HINTS)
-        sent = _sent(view, request)
+        sent = _sent(request)
         if isinstance(response, ProblemResponse):
             context["response_headers"]["Content-Type"] = PROBLEM_JSON
-            context |= _told(response, data, page, sent, context)
+            context |= _told(response, data, sent, context)
         else:
             context |= _readable(response, data, page, view, request)
         if page.filters is not None and request.method == "GET":
@@ -63,7 +63,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
         form: Any = super().get_raw_data_form(data, view, method, request)
         if not form:  # this method is not for this person
             return form
-        content = _sent(view, request) if request.method == method else None
+        content = _sent(request) if request.method == method else None
         examples = getattr(view, "page", _NO_HINTS).examples
         if content is None and examples and method == "POST":
             content = _as_text(next(iter(examples.values())))
@@ -75,9 +75,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
 _NO_HINTS = Page()
 
 
-def _told(
-    response: Any, problem: Mapping[str, Any], page: Page, sent: str | None, context: Mapping[str, Any]
-) -> dict[str, Any]:
+def _told(response: Any, problem: Mapping[str, Any], sent: str | None, context: Mapping[str, Any]) -> dict[str, Any]:
     """What went wrong. That a page which only takes a form was asked for by GET is nothing wrong."""
     if response.status_code == 405 and context["request"].method == "GET" and context["raw_data_post_form"]:
         return {"only_takes": True}
@@ -148,7 +146,7 @@ def _as_text(body: Any) -> str:
     return orjson.dumps(body, _fallback, orjson.OPT_INDENT_2).decode()
 
 
-def _sent(view: Any, request: Any) -> str | None:
+def _sent(request: Any) -> str | None:
     """The body of the request, as far as it is text and was read."""
     body = getattr(request._request, "_body", b"")
     return body.decode(errors="replace") if body else None

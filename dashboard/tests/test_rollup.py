@@ -17,7 +17,7 @@ from dashboard.tests.pipelines import PIPELINE
 
 def look(now: datetime = NOW) -> rollup.Hour:
     rollup.refresh(PIPELINE, now=now)
-    return rollup.read(PIPELINE, now=now)
+    return rollup.read(now=now)
 
 
 def look_until_counted(now: datetime = NOW) -> rollup.Hour:

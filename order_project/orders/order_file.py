@@ -106,7 +106,7 @@ class OrderFile:
         self._file.seek(0)
         found: list[_Found] = []
         number, begin = 0, 0
-        for one in (_ndjson if self.format == "ndjson" else _csv)(self.name, self._file):
+        for one in _ndjson(self._file) if self.format == "ndjson" else _csv(self.name, self._file):
             found.append(one)
             if len(found) == MAX_ORDERS_PER_BATCH or one.end - begin >= _MAX_CHUNK_BYTES:
                 yield self._chunk(number, found, begin)
@@ -182,7 +182,7 @@ def _too_long(what: str) -> Errors:
     return [error("", f"{what} is larger than the {most} bytes this service takes.")]
 
 
-def _ndjson(name: str, file: BinaryIO) -> Iterator[_Found]:
+def _ndjson(file: BinaryIO) -> Iterator[_Found]:
     for line in _lines(file):
         sent: Any
         if line.text is None or len(line.text) > max_body_bytes():
