@@ -27,6 +27,13 @@ def config() -> MessagingConfig:
 
 
 @pytest.fixture
+def client(client: Any, django_user_model: Any) -> Any:
+    """A browser in which anna has logged in, who may do everything in the admin."""
+    client.force_login(django_user_model.objects.create_superuser("anna"))
+    return client
+
+
+@pytest.fixture
 def recorder() -> Iterator[Recorder]:
     the_recorder.reset()
     yield the_recorder

@@ -4,7 +4,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -21,13 +20,6 @@ pytestmark = pytest.mark.django_db
 
 OUTBOX = "/admin/messaging/outboxmessage/"
 INBOX = "/admin/messaging/inboxmessage/"
-
-
-@pytest.fixture
-def client() -> Client:
-    client = Client()
-    client.force_login(User.objects.create(username="admin", is_staff=True, is_superuser=True))
-    return client
 
 
 def outbox_row(**values: Any) -> OutboxMessage:

@@ -2,7 +2,6 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from messaging.fingerprints import fingerprint_of
@@ -13,13 +12,6 @@ from messaging.tests.letters import stored
 pytestmark = pytest.mark.django_db
 
 ATTEMPTS = "/admin/messaging/failedattempt/"
-
-
-@pytest.fixture
-def client() -> Client:
-    client = Client()
-    client.force_login(User.objects.create(username="anna", is_staff=True, is_superuser=True))
-    return client
 
 
 def attempt(**fields: Any) -> FailedAttempt:

@@ -23,13 +23,6 @@ ACTIONS = "/admin/messaging/operatoraction/"
 EVIL = "<script>alert(1)</script>"
 
 
-@pytest.fixture
-def client() -> Client:
-    client = Client()
-    client.force_login(User.objects.create(username="anna", is_staff=True, is_superuser=True))
-    return client
-
-
 def page_of(group: FailureGroup) -> str:
     return f"{GROUPS}{group.pk}/change/"
 

@@ -4,7 +4,6 @@ import re
 from html import unescape
 
 import pytest
-from django.contrib.auth.models import User
 from django.test import Client
 
 from messaging import admin, dead_letters
@@ -14,13 +13,6 @@ from messaging.tests.handlers import Recorder
 from messaging.tests.letters import stored
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def client() -> Client:
-    client = Client()
-    client.force_login(User.objects.create(username="admin", is_staff=True, is_superuser=True))
-    return client
 
 
 class TestReplayAndDiscard:
@@ -37,7 +29,7 @@ class TestReplayAndDiscard:
         page = confirm(client, ask(client, "replay", first, second), reason="repaired", canary="on", rate=7)
         replay = Replay.objects.get()
         assert f"Replay {replay.pk} of 2 dead letters has begun." in page
-        assert (replay.created_by, replay.reason, replay.canary, replay.rate) == ("admin", "repaired", True, 7)
+        assert (replay.created_by, replay.reason, replay.canary, replay.rate) == ("anna", "repaired", True, 7)
         assert set(replay.messages.values_list("dead_letter_id", flat=True)) == {first.pk, second.pk}
         assert OperatorAction.objects.get().action == "start replay"
         assert DeadLetter.objects.filter(status="waiting").count() == 3, "nothing is sent before a consumer does it"
@@ -90,7 +82,7 @@ class TestReplayAndDiscard:
         assert DeadLetter.objects.get().status == "discarded"
         action = OperatorAction.objects.get()
         assert (action.action, action.by, action.reason, action.dead_letter_id) == (
-            "discard", "admin", "a test order", row.pk,
+            "discard", "anna", "a test order", row.pk,
         )  # fmt: skip
         assert not OutboxMessage.objects.exists()
         history = text(client, f"{LETTERS}{row.pk}/change/")
@@ -106,7 +98,7 @@ class TestReplayAndDiscard:
         confirm(client, question)
         again = confirm(client, question)
         replay = Replay.objects.get()
-        assert f"They are being replayed already: replay {replay.pk}, started by admin." in again
+        assert f"They are being replayed already: replay {replay.pk}, started by anna." in again
         assert f"{replay.pk}/progress/" in again, "whoever comes second lands where the first one did"
         assert OperatorAction.objects.count() == 1
 

@@ -32,13 +32,6 @@ LETTERS = "/admin/messaging/deadletter/"
 REPLAYS = "/admin/messaging/replay/"
 
 
-@pytest.fixture
-def client() -> Client:
-    client = Client()
-    client.force_login(User.objects.create(username="admin", is_staff=True, is_superuser=True))
-    return client
-
-
 def text(answer: Any) -> str:
     assert answer.status_code == 200
     content: str = answer.content.decode()
@@ -152,7 +145,7 @@ class TestReplayPage:
         actions = (
             OperatorAction.objects.filter(replay_id=replay.pk).order_by("id").values_list("action", "by", "reason")
         )
-        assert list(actions)[1:] == [(f"{verb} replay", "admin", "because") for verb in ("pause", "resume", "cancel")]
+        assert list(actions)[1:] == [(f"{verb} replay", "anna", "because") for verb in ("pause", "resume", "cancel")]
 
     def test_enter_in_the_reason_presses_no_button(self, client: Client) -> None:
         replay = started()
@@ -178,7 +171,7 @@ class TestReplayPage:
     def test_holding_needs_the_token(self, client: Client) -> None:
         replay = started()
         strict = Client(enforce_csrf_checks=True)
-        strict.force_login(User.objects.get(username="admin"))
+        strict.force_login(User.objects.get())
         assert strict.post(f"{REPLAYS}{replay.pk}/cancel/").status_code == 403
 
     def test_who_may_only_look_has_no_buttons(self) -> None:
@@ -330,7 +323,7 @@ class TestEdit:
     def test_it_needs_the_token(self, client: Client) -> None:
         row = stored(body=self.BODY)
         strict = Client(enforce_csrf_checks=True)
-        strict.force_login(User.objects.get(username="admin"))
+        strict.force_login(User.objects.get())
         assert self.post(strict, row, "send", reason="a digit").status_code == 403
 
 
