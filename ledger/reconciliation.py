@@ -13,9 +13,6 @@ from ledger.peer import Peer
 from messaging.conf import config
 from messaging.depth import messages_on_the_broker
 
-SECOND_LOOK = timedelta(seconds=6)
-"""Between two looks. Longer than the broker's statistics lag, and than messages are usually under way."""
-
 MISSING = tuple(kind for kind in Wrong if kind is not Wrong.CONTRADICTION)
 DOUBLE = (Wrong.CONTRADICTION,)
 
@@ -87,7 +84,7 @@ def look(
     peer: Peer,
     *,
     older_than: timedelta,
-    again_after: timedelta = SECOND_LOOK,
+    again_after: timedelta,
     on_page: Callable[[int], object] = lambda _: None,
 ) -> Result:
     """Compares the books. What has moved less than `older_than` ago is on its way, and in order.
