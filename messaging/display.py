@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import msgspec
 
-from desk.display import printable
+from desk.display import printable, readable_size
 
 SHOWN_IN_FULL = 256 * 1024
 """JSON and text up to this many bytes are shown whole."""
@@ -27,6 +27,11 @@ class ReadableBody:
     """Of the whole body, in bytes."""
     is_cut: bool
     """Whether `text` shows only the beginning."""
+
+    @property
+    def summary(self) -> str:
+        """`JSON, 3.4 kB`, and whether that is all of it."""
+        return f"{self.kind}, {readable_size(self.size)}" + (", the beginning of it" if self.is_cut else "")
 
 
 def readable_body(body: bytes) -> ReadableBody:

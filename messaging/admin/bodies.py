@@ -9,7 +9,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from desk.admin import ReadOnlyAdmin
-from desk.display import printable, readable_size
+from desk.display import printable
 from messaging.display import readable_body
 
 
@@ -40,12 +40,11 @@ class BodyAdmin(ReadOnlyAdmin):
         body = readable_body(bytes(row.body))
         if body.kind == "empty":
             return format_html('<span class="desk-muted">{}</span>', "no body at all")
-        size = readable_size(body.size)
         url = reverse(f"admin:messaging_{self.opts.model_name}_body", args=[row.pk], current_app=self.admin_site.name)
         return format_html(
             '<p class="desk-muted">{} · <a class="desk-link" href="{}">Download</a></p>'
             '<pre class="desk-text" tabindex="0">{}</pre>',
-            f"{body.kind}, {size}" + (", the beginning of it" if body.is_cut else ""),
+            body.summary,
             url,
             body.text,
         )

@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from tqdm import tqdm
 
 from desk.commands import DatabaseCommand
-from desk.display import facts, number_of, one_line, printable, readable_size, table, to_the_second
+from desk.display import facts, number_of, one_line, printable, table, to_the_second
 from messaging import dead_letters, dry_run, editing, replays
 from messaging.display import readable_body
 from messaging.dry_run import DryRun, Verdict
@@ -131,7 +131,7 @@ class Command(DatabaseCommand):
             "failure group": row.group_id or "none",
             "queue": row.queue,
             **{f"header {name}": value for name, value in sorted(row.headers.items())},
-            "body": f"{body.kind}, {readable_size(body.size)}" + (", the beginning of it" if body.is_cut else ""),
+            "body": body.summary,
         }
         for line in facts(values):
             self.stdout.write(line)
