@@ -169,11 +169,8 @@ class TextFormatter(logging.Formatter):
             colour = self._colours.get(record.levelname, "")
             head, ids = (f"{colour}{head}{_RESET}" if colour else head), (f"{_DIM}{ids}{_RESET}" if ids else "")
         line = f"{head} {ids}" if ids else head
-        if record.exc_info:
-            line += "".join(f"\n    {_printable(text)}" for text in self.formatException(record.exc_info).splitlines())
-        if record.stack_info:
-            line += "".join(f"\n    {_printable(text)}" for text in record.stack_info.splitlines())
-        return line
+        traces = [self.formatException(record.exc_info) if record.exc_info else "", record.stack_info or ""]
+        return line + "".join(f"\n    {text.translate(_CONTROL)}" for trace in traces for text in trace.splitlines())
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -183,7 +180,3 @@ def _time(record: logging.LogRecord) -> str:
 def _correlation_id(given: Mapping[str, Any]) -> str:
     correlation_id = given.get("correlation_id")
     return current_correlation_id() if correlation_id is None else str(correlation_id)
-
-
-def _printable(text: str) -> str:
-    return text.translate(_CONTROL)
