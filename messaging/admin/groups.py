@@ -122,7 +122,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             return "none"
         return format_html(
             '<a class="desk-link" href="{}" aria-label="{} waiting dead letters of this group">{}</a>',
-            letters_url(row),
+            letters_url(row.pk),
             row.waiting_now,
             f"{row.waiting_now:,}",
         )
@@ -225,7 +225,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "can_take": can_decide and not (group.state == State.TAKEN and group.owner == request.user.get_username()),
             "can_see_letters": request.user.has_perm("messaging.view_deadletter"),
             "waiting": failure_groups.waiting([group.pk]).get(group.pk, 0),
-            "letters_url": letters_url(group),
+            "letters_url": letters_url(group.pk),
             "letters": newest,
             "traceback": printable(newest[0].traceback) if newest else "",
             "trend": bars(trend),
@@ -236,9 +236,9 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/messaging/failuregroup/change_form.html", context)
 
 
-def letters_url(group: FailureGroup) -> str:
-    """The list of its dead letters that wait."""
-    return f"{reverse('admin:messaging_deadletter_changelist')}?group__id__exact={group.pk}"
+def letters_url(group_id: int) -> str:
+    """The list of a group's dead letters that wait."""
+    return f"{reverse('admin:messaging_deadletter_changelist')}?group__id__exact={group_id}"
 
 
 def sparkline(trend: Sequence[int]) -> SafeString:

@@ -18,6 +18,7 @@ from desk.admin import ReadOnlyAdmin
 from desk.display import number_of, printable
 from messaging import dead_letters, replays
 from messaging.admin.forms import DiscardForm, ReplayForm
+from messaging.admin.groups import letters_url
 from messaging.admin.trials import try_some
 from messaging.conf import config
 from messaging.models import DeadLetter, Replay
@@ -109,7 +110,7 @@ class SettlingAdmin(ReadOnlyAdmin):
         # What comes later was not asked about.
         up_to = int(newest) if _is_id(newest) else rows.aggregate(newest=Max("pk"))["newest"]
         rows = rows.filter(pk__lte=up_to or 0)
-        back = f"{reverse('admin:messaging_deadletter_changelist')}?group__id__exact={group_id}"
+        back = letters_url(group_id)
         count = rows.count()
         if not count:
             self.message_user(request, "None of them waits any more: nothing was done.", messages.WARNING)
