@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from dev.processes import children, peak_bytes
+
 DRIVER = "driver"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CORES = os.cpu_count() or 1
@@ -64,15 +66,7 @@ def probe() -> float:
 
 def peak_megabytes(pid: int, *, below: bool = False) -> float:
     """The most that this process has had resident so far; with `below`, of all that it has forked the largest."""
-    pids = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if below else [str(pid)]
-    return max(_peak_megabytes(one) for one in pids)
-
-
-def _peak_megabytes(pid: str) -> float:
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+    return max(map(peak_bytes, children(pid) if below else [pid])) / 2**20
 
 
 def _seconds_by_role(roles: Roles) -> dict[str, float]:

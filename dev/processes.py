@@ -156,6 +156,23 @@ def is_alive(pid: int) -> bool:
     return bool(_started(pid))
 
 
+def children(pid: int) -> list[int]:
+    """Those that the process has forked and that live (on Linux); none of one that is gone."""
+    try:
+        return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+    except OSError:
+        return []
+
+
+def peak_bytes(pid: int) -> int:
+    """The most that the process has had resident so far (on Linux); 0 of one that is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
 def _descendants(ancestor: int) -> dict[int, str]:
     """The processes below `ancestor`, and when each was started: the number alone may be another's by and by."""
     children: dict[int, list[int]] = {}

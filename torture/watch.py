@@ -4,9 +4,9 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
+from dev.processes import children, peak_bytes
 from tests.programs import Program
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -33,8 +33,9 @@ class Watch:
 
     def look(self) -> None:
         for name, program in list(self._programs.items()):
-            for pid in _with_children(program.pid):
-                self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), _peak_bytes(pid))
+            if pid := program.pid:
+                peak = max(map(peak_bytes, [pid, *children(pid)]))
+                self.peak_bytes[name] = max(self.peak_bytes.get(name, 0), peak)
 
     def _look_again_and_again(self) -> None:
         while not self._stopped.wait(_INTERVAL):
@@ -52,24 +53,6 @@ def cpu_share(programs: Mapping[str, Program], seconds: float) -> dict[str, floa
         for name, (pid, used) in before.items()
         if pid is not None and programs[name].pid == pid
     }
-
-
-def _with_children(pid: int | None) -> list[int]:
-    if pid is None:
-        return []
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [pid, *map(int, children)]
-
-
-def _peak_bytes(pid: int) -> int:
-    with suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    return 0
 
 
 def _cpu_seconds(pid: int | None) -> float:
