@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,7 +60,7 @@ class System:
     def __init__(self, places: Places, folder: Path) -> None:
         self.places = places
         self.broker = Broker(places.rabbitmq, places.management)
-        self._ports = _different_ports(NAMES)
+        self._ports = {name: free_port() for name in NAMES}
         self.orders = httpx.Client(base_url=self.url("order-web"), timeout=30)
         self.processor = httpx.Client(base_url=self.url("processor-web"), timeout=30)
         self.programs = {name: Program(name, self.environment(name), folder / f"{name}.log") for name in NAMES}
@@ -279,10 +279,3 @@ def new_customer() -> str:
 
 def new_correlation_id() -> str:
     return f"test-{uuid4().hex}"
-
-
-def _different_ports(names: Sequence[str]) -> Mapping[str, int]:
-    ports: set[int] = set()
-    while len(ports) < len(names):
-        ports.add(free_port())
-    return dict(zip(names, ports, strict=True))
