@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
-from dev.environment import ORDER, PROCESSOR
+from dev.environment import SERVICES
 from dev.servers import PostgreSQL, RabbitMQ, temporary_folder
 from dev.servers.rabbitmq import manage
 from tests.system import Places
@@ -41,7 +41,7 @@ class Ground:
         """For one system; gone afterwards. Its databases are copies of the template's, without one they are empty."""
         self._given += 1
         vhost = f"benchmark-{self._given}"
-        names = [f"{service.name}-{self._given}" for service in (ORDER, PROCESSOR)]
+        names = [f"{service.name}-{self._given}" for service in SERVICES]
         copied = (
             [url.rpartition("/")[2] for url in (template.order_database, template.processor_database)]
             if template

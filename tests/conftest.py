@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from dev.environment import ORDER, PROCESSOR
+from dev.environment import SERVICES
 from dev.processes import raise_on_termination
 from dev.pytest_servers import servers
 from dev.servers.rabbitmq import create_vhost, delete_vhost
@@ -43,7 +43,7 @@ def running(places: Places, folder: Path) -> Iterator[System]:
 def prepare(system: System) -> None:
     """Its databases, and who may log in."""
     system.migrate()
-    for service in (ORDER, PROCESSOR):
+    for service in SERVICES:
         system.create_operator(service)
 
 
@@ -52,7 +52,7 @@ def fresh_places() -> Iterator[Places]:
     """Two empty databases and an empty virtual host on the session's servers."""
     where = servers()
     session = uuid4().hex[:8]
-    names = [f"system_{service.name}_{session}" for service in (ORDER, PROCESSOR)]
+    names = [f"system_{service.name}_{session}" for service in SERVICES]
     vhost = f"system_{session}"
     order_database, processor_database = (databases.create(where.database_url, name) for name in names)
     create_vhost(where.management_url, vhost)
@@ -110,7 +110,7 @@ def the_browser() -> Iterator[Browser]:
 def browser(the_browser: Browser, system: System) -> Browser:
     """Logged in to both admins: their cookies do not get into each other's way."""
     the_browser.forget()
-    for service in (ORDER, PROCESSOR):
+    for service in SERVICES:
         the_browser.open(system.admin(service))
         the_browser.fill(username=ADMIN_USER, password=ADMIN_PASSWORD)
         the_browser.screenshot(f"{service.name}-admin-login")

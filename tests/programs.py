@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dev.environment import ORDER, PROCESSOR, Service
+from dev.environment import ORDER, PROCESSOR, SERVICES, Service
 from dev.processes import end, kill_rest_of_group, spawn
 
 BIN = Path(sys.executable).parent
 ROLES = ("web", "relay", "consume")
-NAMES = tuple(f"{service.name}-{role}" for service in (ORDER, PROCESSOR) for role in ROLES)
+NAMES = tuple(f"{service.name}-{role}" for service in SERVICES for role in ROLES)
 """order-web, order-relay, …, processor-consume."""
 
 

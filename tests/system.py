@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from dev.environment import OPEN_API, ORDER, PLAIN_HTTP, PROCESSOR, Service
+from dev.environment import OPEN_API, ORDER, PLAIN_HTTP, SERVICES, Service
 from dev.processes import free_port, is_taken
 from tests.broker import Broker
 from tests.programs import NAMES, Ended, Program, service_of
@@ -97,7 +97,7 @@ class System:
     # --- Processes
 
     def migrate(self) -> None:
-        for service in (ORDER, PROCESSOR):
+        for service in SERVICES:
             self.manage(service, "migrate", "--verbosity", "0")
 
     def start(self, *names: str, **changes: str) -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from dev.environment import ORDER, PROCESSOR, Service
+from dev.environment import PROCESSOR, SERVICES, Service
 from tests.broker import EXCHANGE, PROCESSOR_QUEUE
 from tests.events import order_created
 from tests.programs import NAMES, Ended, Program, service_of
@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Service, Path]:
         service: shutil.copytree(
             service.folder, copies / service.package, ignore=shutil.ignore_patterns(".env", "tests", "__pycache__")
         )
-        for service in (ORDER, PROCESSOR)
+        for service in SERVICES
     }
 
 

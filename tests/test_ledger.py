@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from dev.environment import ORDER, PROCESSOR, Service
+from dev.environment import ORDER, PROCESSOR, SERVICES, Service
 from tests.broker import ORDER_QUEUE, PROCESSOR_QUEUE
 from tests.conftest import fresh_places, running
 from tests.load import Load, assert_all_took_effect_once
@@ -144,7 +144,7 @@ def test_the_books_balance_after_load_and_count_every_order(system: System) -> N
         accepted = load.finish()
         assert_all_took_effect_once(system, load, tap)
 
-    for service in (ORDER, PROCESSOR):
+    for service in SERVICES:
         done = reconcile(system, service, "--json")
         assert (done.code, done.error) == (0, "")
         found = done.found
@@ -156,7 +156,7 @@ def test_the_books_balance_after_load_and_count_every_order(system: System) -> N
 def test_the_books_balance_under_load(system: System) -> None:
     with Load(system, orders=20_000) as load:
         load.wait_until_accepted(300)
-        done = [reconcile(system, service, "--json", *DUE) for service in (ORDER, PROCESSOR)]
+        done = [reconcile(system, service, "--json", *DUE) for service in SERVICES]
         assert len(load.accepted) < 20_000, "the load has ended before the books were read"
 
     assert [(one.code, one.found["missing"], one.found["double"]) for one in done] == [(0, [], [])] * 2
@@ -199,7 +199,7 @@ def test_what_is_lost_or_removed_is_found_and_mended_and_nothing_takes_effect_tw
         told = {order_id for order_id, what in wrong.items() if what.endswith(" lost")}
         assert {order_id: len(ids) for order_id, ids in tap.decisions().items()} == dict.fromkeys(told, 1)
 
-    for service in (ORDER, PROCESSOR):
+    for service in SERVICES:
         again = reconcile(system, service, "--json", *DUE, "--repair")
         assert (again.code, again.found["repaired"]) == (0, 0)
 
@@ -282,7 +282,7 @@ def test_what_somebody_has_discarded_is_listed_and_not_sent_again(system: System
 
     assert (found["balanced"], found["missing"], found["stuck"]) == (True, [], [])
     assert [(finding["order_id"], finding["what"]) for finding in found["discarded"]] == [(order_id, "discarded")]
-    for service in (ORDER, PROCESSOR):
+    for service in SERVICES:
         done = reconcile(system, service, *DUE, "--repair")
         assert (done.code, done.out.startswith("Mended 0 orders.")) == (0, True)
         assert "DISCARDED  1 order" in done.out
@@ -307,14 +307,14 @@ def test_two_repairs_at_once_mend_everything_and_decide_nothing_twice(system: Sy
     reconciled(system, lambda found: found["missing_count"] == 50, "all that is missing is found")
 
     with system.broker.tap() as tap:
-        for service in (ORDER, PROCESSOR):
+        for service in SERVICES:
             two = [command(system, service, "--json", *DUE, "--repair") for _ in range(2)]
             assert {ended(one).code for one in two} <= {0, 1}
         for order_id in (*lost, *removed, *forgotten):
             assert len(system.wait_for_status(order_id, "completed")["items"]) == 1
             assert system.record(order_id) is not None
         assert {order_id: len(ids) for order_id, ids in tap.decisions().items()} == dict.fromkeys(lost, 1)
-    for service in (ORDER, PROCESSOR):
+    for service in SERVICES:
         assert reconcile(system, service, *DUE).code == 0
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dev.environment import ORDER, PROCESSOR
+from dev.environment import ORDER, PROCESSOR, SERVICES
 from tests.accessibility import NARROW, WIDE, assert_accessible_everywhere
 from tests.browser import Browser
 from tests.system import System, new_correlation_id, new_customer
@@ -151,6 +151,6 @@ def test_while_the_processors_api_is_away_the_order_service_tells_its_half(syste
 def test_an_order_that_is_in_no_service_ends_the_command_with_an_error(system: System) -> None:
     nobodys = "019ac5f2-8d0b-7c3e-9a51-6f2b8e4d7a10"
 
-    for service in (ORDER, PROCESSOR):
+    for service in SERVICES:
         assert "This service knows no order" in system.manage(service, "trace", nobodys, fails=True)
         assert system.run_command(service, "trace", nobodys).returncode == 1

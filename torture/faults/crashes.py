@@ -2,7 +2,7 @@
 
 from uuid import uuid4
 
-from dev.environment import ORDER, PROCESSOR
+from dev.environment import ORDER, PROCESSOR, SERVICES
 from tests.broker import ORDER_QUEUE, PROCESSOR_QUEUE
 from tests.programs import NAMES
 from torture.arena import Arena
@@ -122,6 +122,6 @@ def consumers_die_keeping_dead_letters(arena: Arena) -> None:
         arena.wait_for_death(name)
         arena.system.start(name)
     arena.system.wait(lambda: waiting_dead_letters(arena) == 2 * BAD, "all bad messages are dead letters")
-    for service in (ORDER, PROCESSOR):
+    for service in SERVICES:
         found = arena.query(service, "SELECT max(occurrences) FROM messaging_deadletter WHERE status = 'waiting'")
         assert found == [(1,)], f"dead letters of the {service.name} service are counted more than once: {found}"
