@@ -119,7 +119,6 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
     shown = snapshot.pipeline
     if shown is None:
         return []
-    cards = []
 
     def since(minutes: int) -> dict[str, str]:
         return _span(shown, snapshot.hour.minutes[-minutes], minutes=minutes) if snapshot.hour else {}
@@ -137,28 +136,32 @@ def _pipeline_cards(snapshot: Snapshot, links: _Links) -> list[Card]:
     )
     total = f"{counts.total():,}" if snapshot.hour else UNKNOWN
     everything = Figure(f"{shown.many} {shown.happened}", total, links.rows(shown.model, hour))
-    cards.append(Card("The last hour", (everything, *by_status)))
-    cards.append(_times(shown.took, snapshot.took, lambda minutes: links.rows(shown.model, since(minutes))))
+    cards = [
+        Card("The last hour", (everything, *by_status)),
+        _times(shown.took, snapshot.took, lambda minutes: links.rows(shown.model, since(minutes))),
+    ]
     if shown.waits:
         cards.append(_times(shown.waited, snapshot.waited, lambda _: links.rows("messaging.inboxmessage")))
     if shown.count_open:
-        count, oldest = snapshot.open_count, snapshot.oldest_open
-        waiting = links.rows(shown.model, {f"{shown.status}__exact": shown.open_label})
-        figures = [
-            Figure(f"{shown.open_label} {shown.many}", UNKNOWN if count is None else capped(count, CAP), waiting)
-        ]
-        if count is not None:
-            is_late = oldest is not None and oldest[1] > shown.open_max_age
-            figures.append(
-                Figure(
-                    "the oldest waits for",
-                    duration(oldest[1]) if oldest else "–",
-                    links.row(shown.model, oldest[0]) if oldest else "",
-                    "waiting" if is_late else "",
-                )
-            )
-        cards.append(Card("Not final yet", tuple(figures)))
+        cards.append(_open_card(snapshot, shown, links))
     return cards
+
+
+def _open_card(snapshot: Snapshot, shown: Pipeline, links: _Links) -> Card:
+    count, oldest = snapshot.open_count, snapshot.oldest_open
+    waiting = links.rows(shown.model, {f"{shown.status}__exact": shown.open_label})
+    figures = [Figure(f"{shown.open_label} {shown.many}", UNKNOWN if count is None else capped(count, CAP), waiting)]
+    if count is not None:
+        is_late = oldest is not None and oldest[1] > shown.open_max_age
+        figures.append(
+            Figure(
+                "the oldest waits for",
+                duration(oldest[1]) if oldest else "–",
+                links.row(shown.model, oldest[0]) if oldest else "",
+                "waiting" if is_late else "",
+            )
+        )
+    return Card("Not final yet", tuple(figures))
 
 
 def _times(title: str, within: Callable[..., float | None], url: Callable[[int], str]) -> Card:
