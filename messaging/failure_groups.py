@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import UTC, timedelta
 
 from django.db import transaction
-from django.db.models import Count, OuterRef, Subquery
+from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
@@ -106,6 +106,12 @@ def _who_did(group: FailureGroup, *only: str) -> str:
 def _lines(text: str) -> str:
     """A browser sends other line ends than it was given."""
     return text.replace("\r\n", "\n").strip()
+
+
+def unresolved() -> Q:
+    """The groups that somebody should look at: those not resolved, and those of which dead letters wait."""
+    letters = DeadLetter.objects.filter(group=OuterRef("pk"), status=DeadLetter.Status.WAITING)
+    return ~Q(state=FailureGroup.State.RESOLVED) | Q(Exists(letters))
 
 
 def waiting(group_ids: Iterable[int]) -> dict[int, int]:

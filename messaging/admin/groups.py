@@ -9,7 +9,7 @@ from uuid import UUID
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.core.exceptions import PermissionDenied
-from django.db.models import Exists, OuterRef, Q, QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -23,7 +23,7 @@ from desk.display import one_line, printable
 from messaging import failure_groups
 from messaging.admin.filters import ErrorTypeFilter, TypeFilter, WantedFilter
 from messaging.failure_groups import GroupChangedError
-from messaging.models import DeadLetter, FailureGroup, OperatorAction
+from messaging.models import FailureGroup, OperatorAction
 
 State = FailureGroup.State
 
@@ -53,8 +53,7 @@ class StateFilter(WantedFilter):
             case "all":
                 return queryset
             case "unresolved":
-                waiting = DeadLetter.objects.filter(group=OuterRef("pk"), status=DeadLetter.Status.WAITING)
-                return queryset.filter(Q(state__in=[State.OPEN, State.TAKEN]) | Exists(waiting))
+                return queryset.filter(failure_groups.unresolved())
             case state:
                 return queryset.filter(state=state)
 

@@ -30,7 +30,9 @@ class TestList:
         new = group(error_type="KeyError", failed_at=LATER)
         stored(error_type="KeyError", failed_at=LATER)
         run("take", new.pk, "--by", "anna")
-        run("resolve", group(error_type="OSError").pk)
+        resolved = group(error_type="OSError")
+        run("resolve", resolved.pk)
+        dead_letters.discard(dead_letters=DeadLetter.objects.filter(group=resolved), by="anna")
         header, first, second = run("list").splitlines()
         assert header.split()[:4] == ["ID", "STATE", "WAITING", "SEEN"]
         assert first.split()[:6] == [str(new.pk), "taken", "by", "anna", "2", "2"]
@@ -56,6 +58,13 @@ class TestList:
         run("resolve", resolved.pk)
         assert [line.split()[0] for line in run("list", "--state", "resolved").splitlines()] == ["ID", str(resolved.pk)]
         assert len(run("list", "--state", "all").splitlines()) == 3
+
+    def test_a_resolved_one_is_shown_until_none_of_its_dead_letters_waits(self) -> None:
+        one = group()
+        run("resolve", one.pk)
+        assert [line.split()[0] for line in run("list").splitlines()] == ["ID", str(one.pk)]
+        dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="anna")
+        assert run("list") == "No failure is open.\n"
 
     def test_an_empty_list_says_so(self) -> None:
         assert run("list") == "No failure is open.\n"

@@ -27,8 +27,8 @@ class Command(DatabaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="what", required=True, metavar="list|show|take|resolve|reopen|note")
 
-        listing = commands.add_parser("list", help="the groups seen last, those not resolved unless told otherwise")
-        listing.add_argument("--state", choices=_STATES, default="unresolved")
+        listing = commands.add_parser("list", help="the groups seen last: not resolved, or dead letters wait")
+        listing.add_argument("--state", choices=_STATES, default="unresolved", help="others than these")
         listing.add_argument("--limit", type=int, default=50, help="at most so many (50); 0 for all")
         listing.add_argument("--json", action="store_true", help="one JSON object a line")
 
@@ -66,7 +66,7 @@ class Command(DatabaseCommand):
     def _list(self, options: dict[str, Any]) -> None:
         rows = FailureGroup.objects.order_by("-last_seen_at", "-pk")
         if options["state"] == "unresolved":
-            rows = rows.exclude(state=FailureGroup.State.RESOLVED)
+            rows = rows.filter(failure_groups.unresolved())
         elif options["state"] != "all":
             rows = rows.filter(state=options["state"])
         limit = max(options["limit"], 0) or None
