@@ -131,7 +131,8 @@ def read(delivery: Delivery, handlers: dict[str, Handler[Any]]) -> Message[Any]:
     version = headers.get("schema-version", 1)
     if not isinstance(version, int) or version not in handler.schema_versions:
         known = ", ".join(map(str, sorted(handler.schema_versions)))
-        raise InvalidMessageError(f"Unknown schema-version {version!r} of {type_}; this service takes {known}")
+        given = str(version) if isinstance(version, int) else repr(version)  # pika's repr of one in 64 bits is "2L"
+        raise InvalidMessageError(f"Unknown schema-version {given} of {type_}; this service takes {known}")
     try:
         payload = handler.decode(delivery.body)
     except (ValueError, RecursionError) as error:

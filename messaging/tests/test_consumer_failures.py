@@ -330,6 +330,7 @@ GARBAGE: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "nested too deep": (b"[" * 100_000, {}, "body"),
     "an unknown type": (b"{}", {"type": "thing.unheard"}, "Unknown type 'thing.unheard'"),
     "an unknown version": (b"{}", {"headers": {"schema-version": 99}}, "schema-version 99"),
+    "an unknown version in 64 bits": (b"{}", {"headers": {"schema-version": 2**40}}, "schema-version 1099511627776 of"),
     "a version that is none": (b"{}", {"headers": {"schema-version": ["x"]}}, "schema-version"),
     "NUL and the like in the envelope": (
         b"[]", {"type": "thing.happened", "correlation_id": "a\x00b\n", "headers": {"\x00": "\x00"}}, "object",
