@@ -189,7 +189,7 @@ def parameters(config: MessagingConfig, *, name: str) -> list[pika.URLParameters
     for url in config.url.split(","):
         try:
             found = pika.URLParameters(url.strip())
-        except (ValueError, TypeError, IndexError) as error:
+        except (ValueError, TypeError, IndexError, SyntaxError, OSError) as error:  # the last two: its ssl_options
             raise ConfigurationError(f"RABBITMQ_URL is no AMQP URL: {error}") from None
         if not url.strip().startswith(("amqp://", "amqps://")):
             raise ConfigurationError("RABBITMQ_URL must begin with amqp:// or amqps://")

@@ -22,6 +22,8 @@ def test_the_settings_of_the_tests_hold(settings: Settings) -> None:
         ({"COLOUR": "red"}, "messaging.E001"),
         ({"URL": "http://broker/"}, "messaging.E002"),
         ({"URL": "amqp://guest:guest@broker:port/"}, "messaging.E002"),
+        ({"URL": "amqps://broker/?ssl_options={'cafile': '/nowhere.pem'}"}, "messaging.E002"),
+        ({"URL": "amqps://broker/?ssl_options={"}, "messaging.E002"),
         ({"BATCH_SIZE": 0}, "messaging.E003"),
         ({"RETRY_DELAYS": ("soon",)}, "messaging.E004"),
         ({"RETRY_DELAYS": ()}, "messaging.E004"),
