@@ -21,8 +21,8 @@ class ContentNegotiation(DefaultContentNegotiation):
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         first = next(iter(renderers))
-        # A query may have ?format=, which wins over the header.
-        if first.format == "json" and not format_suffix and not request.META.get("QUERY_STRING"):
+        # What ?format= names is looked for among all renderers.
+        if first.format == "json" and not format_suffix and not request.query_params.get("format"):
             accept = request.META.get("HTTP_ACCEPT", "")
             if accept in PLAIN_ACCEPT:
                 return first, first.media_type

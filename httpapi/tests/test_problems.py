@@ -77,8 +77,9 @@ def test_no_accept_header_makes_it_fail(client, problem, accept):
 
 
 @pytest.mark.parametrize("accept", ["", "*/*", "application/*", "application/json", "application/problem+json"])
-def test_programs_get_json(client, accept):
-    response = client.get("/things", headers={"Accept": accept})
+@pytest.mark.parametrize("path", ["/things", "/things?page_size=1", "/things?format="])
+def test_programs_get_json(client, accept, path):
+    response = client.get(path, headers={"Accept": accept})
     assert response.headers["Content-Type"] == "application/json"
     assert response.content == b'{"owner":"ann","price":46.0}'
 
