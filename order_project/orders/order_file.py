@@ -194,7 +194,9 @@ def _ndjson(file: BinaryIO) -> Iterator[_Found]:
                 sent = parse_json(line.text.rstrip())
             except Problem as problem:
                 detail = str(problem.detail).replace("The body", "The line", 1).replace(" at line 1, ", " at ", 1)
-                sent = Refused(list(map(dict, problem.errors)) or [error("", detail)], sent=line.text)
+                # A pointer may have a NUL, from a key of the line; PostgreSQL keeps none.
+                errors = [error(wrong["pointer"].replace("\0", "\\u0000"), wrong["detail"]) for wrong in problem.errors]
+                sent = Refused(errors or [error("", detail)], sent=line.text)
         yield _Found(sent, line.number, line.end)
 
 

@@ -45,6 +45,13 @@ def test_lines_that_do_not_hold_are_named_with_the_reason_and_the_others_are_pla
     assert customers() == ["customer-1", "customer-9"]
 
 
+def test_a_line_that_no_database_could_quote_holds_no_other_back(ndjson):
+    done = run(ndjson(body(), r'{"a\u0000": "\ud800"}'))
+
+    assert done.err == "line 2: /a\\u0000: Half of a surrogate pair is no character.\n"
+    assert (done.status, done.out) == (1, "Placed 1 order; 1 order refused.\n")
+
+
 def test_a_second_run_names_them_again(ndjson):
     file = ndjson(body(), {})
     first, again = run(file), run(file)
