@@ -115,6 +115,18 @@ def test_a_batch_in_which_nothing_holds_is_answered_the_same_again():
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("other", ['"2.505"', '{"number": "2.505"}'])
+def test_a_refused_number_is_another_one_than_its_text(other):
+    order = '{"orders": [{"customer_id": "c", "items": [{"product_id": "p", "quantity": 0, "price": %s}]}]}'
+    number, again, otherwise = (
+        post_raw(order % price, **{"Idempotency-Key": "key-1"}) for price in ("2.505", "2.505", other)
+    )
+
+    assert (number.status_code, again.content) == (200, number.content)
+    assert_problem(otherwise, 422)
+
+
+@pytest.mark.django_db(transaction=True)
 def test_other_keys_and_no_keys_place_other_batches():
     for key in ("key-1", "key-2", None, None):
         assert post(key=key).status_code == 200
