@@ -191,7 +191,7 @@ def _ndjson(file: BinaryIO) -> Iterator[_Found]:
             sent = plain
         else:
             try:
-                sent = parse_json(line.text.rstrip())
+                sent = parse_json(line.text.rstrip(b" \t\r\n"))
             except Problem as problem:
                 detail = str(problem.detail).replace("The body", "The line", 1).replace(" at line 1, ", " at ", 1)
                 # A pointer may have a NUL, from a key of the line; PostgreSQL keeps none.

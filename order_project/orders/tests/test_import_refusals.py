@@ -31,16 +31,18 @@ def test_lines_that_do_not_hold_are_named_with_the_reason_and_the_others_are_pla
             "[]",
             '{"customer_id": "c", "customer_id": "d"}',
             body(customer_id="customer-9"),
+            json.dumps(body()) + "\v",
         )
     )
 
     assert done.status == 1
-    assert done.out == "Placed 2 orders; 4 orders refused.\n"
+    assert done.out == "Placed 2 orders; 5 orders refused.\n"
     assert done.err.splitlines() == [
         "line 2: /items/1/price: Ensure this value is greater than 0.",
         "line 4: The line is not JSON: Expecting value, at column 16.",
         "line 5: Invalid data. Expected a dictionary, but got list.",
         'line 6: The line has the key "customer_id" twice in one object.',
+        f"line 8: The line is not JSON: Extra data, at column {len(json.dumps(body())) + 1}.",
     ]
     assert customers() == ["customer-1", "customer-9"]
 
