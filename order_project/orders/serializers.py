@@ -116,9 +116,7 @@ class NewBatchSerializer(Serializer):
 
 def check(data: Any) -> NewOrder:
     """The order in a parsed body. Raises ValidationError for one that is not valid."""
-    serializer = NewOrderSerializer(data=data)
-    serializer.is_valid(raise_exception=True)
-    return _new_order(serializer.validated_data)
+    return _new_order(NewOrderSerializer().run_validation(data))
 
 
 def check_each(orders: Iterable[Any]) -> list[NewOrder | Refused]:
