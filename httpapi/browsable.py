@@ -6,7 +6,7 @@ Nothing here runs for a program that asks for JSON.
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
@@ -293,7 +293,9 @@ class Mistake:
 def mistakes(errors: Sequence[Mapping[str, str]], sent: str | None) -> list[Mistake]:
     """The errors of a problem, each with its place; `sent` is the body they are about."""
     shown = errors[:MAX_SHOWN_ERRORS]
-    lines = lines_of(sent) if sent and len(sent) <= MAX_SEARCHED and any(e["pointer"] for e in shown) else {}
+    pointers = [one["pointer"] for one in shown if not one["pointer"].startswith("?")]
+    # One into the body shows that it is JSON and not too deep. Going through anything else could take hours.
+    lines = lines_of(sent, pointers) if sent and len(sent) <= MAX_SEARCHED and any(pointers) else {}
     return [
         Mistake(
             pointer=one["pointer"],
@@ -324,9 +326,12 @@ def _ordinal(number: int) -> str:
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:\n]|[^\s{}\[\],:"]+')
 
 
-def lines_of(text: str) -> dict[str, int]:
-    """The line, from 1, on which each value of a JSON text begins, by its pointer. Of no use for what is no JSON."""
+def lines_of(text: str, pointers: Iterable[str]) -> dict[str, int]:
+    """The line, from 1, on which each of these values of a JSON text begins. Of no use for what is no JSON."""
     lines: dict[str, int] = {}
+    # Not a pointer for each value: a long key before each of many values would be copied for all.
+    wanted = {tuple(pointer.split("/")[1:]): pointer for pointer in pointers}
+    deepest = max(map(len, wanted), default=0)
     line = 1
     # For each object or list that is open: the key or index of the value that is next; None where a key is.
     inside: list[str | int | None] = []
@@ -345,7 +350,8 @@ def lines_of(text: str) -> dict[str, int]:
         elif inside and inside[-1] is None:
             inside[-1] = token[1:-1].replace("~", "~0").replace("/", "~1")
         else:
-            lines["".join(f"/{name}" for name in inside)] = line
+            if len(inside) <= deepest and (pointer := wanted.get(tuple(map(str, inside)))) is not None:
+                lines[pointer] = line
             if token in ("{", "["):
                 inside.append(None if token == "{" else 0)
     return lines

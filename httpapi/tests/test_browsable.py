@@ -1,4 +1,6 @@
+import json
 import re
+import tracemalloc
 from datetime import UTC, datetime
 from html import unescape
 from typing import Any
@@ -40,12 +42,12 @@ BODY = """{
     ],
 )
 def test_it_knows_the_line_of_every_value(pointer, line):
-    assert lines_of(BODY)[pointer] == line
+    assert lines_of(BODY, [pointer]) == {pointer: line}
 
 
 @pytest.mark.parametrize("text", ["", "]", "}}", "{", '{"a"', ",,:", '"', '{"a": }', "[,", "\\"])
 def test_what_is_no_json_has_lines_of_no_use_but_fails_nowhere(text):
-    assert isinstance(lines_of(text), dict)
+    assert isinstance(lines_of(text, ["/a"]), dict)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,23 @@ def test_a_mistake_has_its_line_or_its_parameter():
     )
     assert (in_body.line, in_body.parameter) == (7, "")
     assert (of_query.line, of_query.parameter) == (None, "status")
+
+
+@pytest.mark.parametrize(
+    ("pointer", "sent"),
+    [
+        ("/customer_id", json.dumps({"k" * 20_000: [0] * 5000})),
+        ("?page_size", "[" * 5000),
+    ],
+)
+def test_the_lines_of_mistakes_take_little_more_memory_than_what_was_sent(pointer, sent):
+    tracemalloc.start()
+    try:
+        mistakes([{"pointer": pointer, "detail": "No."}], sent)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 5_000_000
 
 
 def test_only_the_first_of_very_many_mistakes_are_shown():
