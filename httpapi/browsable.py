@@ -26,6 +26,8 @@ type Cell = Callable[[Any, Mapping[str, Any]], str]
 MAX_SHOWN_ERRORS = 50
 MAX_SEARCHED = 200_000
 """Characters of a body in which the lines of errors are looked for."""
+MAX_MARKED = 200_000
+"""Characters of a JSON text whose parts are marked: a page of long orders has millions, which would take a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -363,13 +365,18 @@ _JSON = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|(\b(?:true|false|null)\b)|(-?\d[
 
 
 def highlighted(text: str, *, own: str) -> SafeString:
-    """A JSON text with its parts marked by class, and with links for the addresses that begin with `own`."""
+    """A JSON text with its parts marked by class, and with links for the addresses that begin with `own`.
+
+    What comes after MAX_MARKED characters stands there as it is.
+    """
     return mark_safe("".join(_marked(text, own)))
 
 
 def _marked(text: str, own: str) -> Iterator[str]:
     done = 0
     for found in _JSON.finditer(text):
+        if found.end() > MAX_MARKED:
+            break
         yield escape(text[done : found.start()])
         done = found.end()
         string, colon, word, number = found.groups()

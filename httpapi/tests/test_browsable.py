@@ -107,6 +107,13 @@ def test_json_is_marked_and_stays_what_it_was():
     assert "x</span>" not in marked
 
 
+def test_of_a_very_long_text_only_the_beginning_is_marked():
+    text = json.dumps(["<b>"] * browsable.MAX_MARKED)
+    marked = highlighted(text, own="http://here/")
+    assert marked.count("<span") < browsable.MAX_MARKED / len('"<b>"')
+    assert unescape(re.sub(r"</?span[^>]*>", "", marked)) == text
+
+
 def test_only_addresses_of_this_service_become_links():
     text = '["http://here/orders?a=1&b=2", "http://there/", "javascript:alert(1)"]'
     marked = highlighted(text, own="http://here/")
