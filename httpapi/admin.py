@@ -34,6 +34,17 @@ class OperatorAdmin(UserAdmin, _PeopleAdmin):  # type: ignore[type-arg]  # not g
     # The application notes them; nobody makes them up.
     readonly_fields = ("last_login", "date_joined")
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        shown, *rest = super().get_deleted_objects(objs, request)
+        return _without_keys(shown), *rest
+
+
+def _without_keys(shown: list[Any]) -> list[Any]:
+    """What goes with a user, but no key of a token: whoever may delete users need not be one who may see tokens."""
+    return [
+        _without_keys(one) if isinstance(one, list) else "Token" if one.startswith("Token: ") else one for one in shown
+    ]
+
 
 @admin.register(Group)
 class OperatorGroupAdmin(GroupAdmin, _PeopleAdmin):

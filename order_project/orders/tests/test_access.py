@@ -1,6 +1,7 @@
 """Who may use the API when API_AUTH_REQUIRED is true."""
 
 import pytest
+from django.contrib.auth.models import Permission
 from rest_framework.authtoken.models import Token
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.test import APIClient
@@ -67,6 +68,22 @@ def test_a_user_who_was_deactivated_is_locked_out(shop):
 
     assert client.post("/orders", body()).status_code == 401
     assert not Order.objects.exists()
+
+
+def test_whoever_may_delete_a_user_is_not_shown_the_token_that_goes_with_it(shop, client, django_user_model):
+    token = Token.objects.create(user=shop)
+    operator = django_user_model.objects.create_user("operator", is_staff=True)
+    operator.user_permissions.set(Permission.objects.filter(codename__in=["view_user", "delete_user"]))
+    client.force_login(operator)
+
+    asked = client.get(f"/admin/auth/user/{shop.pk}/delete/").content.decode()
+    asked_of_several = client.post(
+        "/admin/auth/user/", {"action": "delete_selected", "_selected_action": [shop.pk]}
+    ).content.decode()
+
+    for shown in (asked, asked_of_several):
+        assert "<li>Token</li>" in shown
+        assert token.key not in shown
 
 
 def test_a_session_reads_orders(shop):
