@@ -26,8 +26,8 @@ class ManagementApi:
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
-        except ValueError as error:
-            raise ConfigurationError(f"{_SETTING} is no URL: {error}") from None
+        except ValueError:  # which may quote what it takes for the port: of a password with a slash the beginning
+            raise ConfigurationError(f"{_SETTING} is no URL; percent-encode what is special in it") from None
         if parts.scheme not in ("http", "https") or not host:
             raise ConfigurationError(f"{_SETTING} must look like http://user:password@host:15672")
         self._where = f"{f'[{host}]' if ':' in host else host}{f':{port}' if port else ''}"

@@ -71,6 +71,12 @@ def test_what_is_no_url_is_refused(url: str) -> None:
         ManagementApi(url, virtual_host="/")
 
 
+def test_a_password_that_makes_it_no_url_is_not_shown() -> None:
+    with pytest.raises(ConfigurationError, match="RABBITMQ_MANAGEMENT_URL") as caught:
+        ManagementApi("http://user:secret/password@host:15672", virtual_host="/")
+    assert "secret" not in str(caught.value)
+
+
 def test_nobody_there_is_unavailable() -> None:
     with pytest.raises(BrokerUnavailableError, match=r"cannot be reached at 127\.0\.0\.1:1:") as caught:
         ManagementApi("http://user:secret@127.0.0.1:1", virtual_host="/").queues()
