@@ -14,7 +14,8 @@ type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class ProblemMiddleware:
-    """Refuses bodies in a foreign charset or compressed, reads those without a length, and answers for Django.
+    """Refuses bodies in a foreign charset, compressed or with huge files, reads those without a length, and answers
+    for Django.
 
     A chunked body has no length, so Django would take it for empty: it is read here, up to API_MAX_BODY_BYTES.
     """
@@ -27,6 +28,10 @@ class ProblemMiddleware:
             return problem_response(request, Problem(415, request.META[REFUSED]))
         if request.META.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
             return problem_response(request, Problem(415, "A compressed body is not taken; send it as it is."))
+        limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
+        # Django limits forms, but not the files in them, and writes these to the disk before it asks who sends them.
+        if request.content_type == "multipart/form-data" and int(request.META.get("CONTENT_LENGTH") or 0) > limit:
+            return problem_response(request, too_large(limit))
         if "HTTP_TRANSFER_ENCODING" in request.META:
             problem = read_chunked(request)
             if problem is not None:

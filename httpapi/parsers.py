@@ -41,9 +41,9 @@ def cut_off() -> Problem:
     return Problem(400, "The body could not be read to its end.")
 
 
-def too_large() -> Problem:
-    """413 that names the limit."""
-    return Problem(413, f"The body is larger than the {max_body_bytes()} bytes this service takes.")
+def too_large(limit: int | None = None) -> Problem:
+    """413 that names the limit, API_MAX_BODY_BYTES unless told otherwise."""
+    return Problem(413, f"The body is larger than the {limit or max_body_bytes()} bytes this service takes.")
 
 
 class StrictJSONParser(BaseParser):

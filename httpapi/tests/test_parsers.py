@@ -151,7 +151,7 @@ def test_a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_not(post, prob
 def send(body: BytesIO, **environ: Any) -> Any:
     """Posts from a stream, as a server would hand it over."""
     headers = {"REQUEST_METHOD": "POST", "PATH_INFO": "/echo", "CONTENT_TYPE": "application/json"}
-    return Client().request(**headers, **{"wsgi.input": body}, **environ)
+    return Client().request(**{**headers, "wsgi.input": body, **environ})
 
 
 def chunked(body: BytesIO, terminated: bool = True) -> Any:
@@ -167,6 +167,13 @@ class Untouchable(BytesIO):
 
 def test_a_body_over_the_limit_is_refused_without_reading_it(problem):
     problem(send(Untouchable(), CONTENT_LENGTH=str(10**12)), 413)
+
+
+def test_files_over_the_limit_of_forms_are_refused_without_reading_them(problem, settings):
+    settings.DATA_UPLOAD_MAX_MEMORY_SIZE = 1000
+    upload = {"PATH_INFO": "/admin/login/", "CONTENT_TYPE": "multipart/form-data; boundary=x", "CONTENT_LENGTH": "1001"}
+    told = problem(send(Untouchable(), **upload, HTTP_COOKIE=f"csrftoken={'a' * 32}"), 413)
+    assert "1000 bytes" in told["detail"]
 
 
 def test_djangos_own_limit_is_a_413_too(post, problem, settings):
