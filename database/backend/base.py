@@ -31,8 +31,13 @@ class DatabaseWrapper(base.DatabaseWrapper):
         """Whether the server has said nothing since the last answer: what it says unasked is that it hangs up.
 
         Django would ask it `SELECT 1`, once a request: a tenth of the time of an accepted order. Never raises.
+
+        One on which a statement has failed, by more than its data, is not: a session keeps the defaults that it began
+        with, and where these are why (read-only, a time limit) it would fail for ever, whatever they are by now.
         """
-        if self.connection is None or self.connection.pgconn.transaction_status not in _SOUND:
+        if self.connection is None or self.errors_occurred:
+            return False
+        if self.connection.pgconn.transaction_status not in _SOUND:
             return False
         poll = select.poll()
         poll.register(self.connection.pgconn.socket, select.POLLIN)

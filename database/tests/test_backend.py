@@ -96,6 +96,23 @@ def test_a_transaction_that_has_failed_cannot_be_committed(database: DatabaseWra
     database.commit()
 
 
+def test_one_that_began_read_only_is_not_kept_once_that_has_cost_a_statement(database: DatabaseWrapper) -> None:
+    # As a session has it that began while this was the default.
+    asked(database, "SET default_transaction_read_only = on")
+    with pytest.raises(InternalError, match="read-only"):
+        asked(database, "CREATE TABLE things ()")
+
+    database.close_if_unusable_or_obsolete()
+    asked(database, "CREATE TEMPORARY TABLE things ()")
+
+
+def test_one_whose_statement_failed_by_its_data_is_kept(database: DatabaseWrapper) -> None:
+    with pytest.raises(DatabaseError):
+        asked(database, "SELECT 1 / 0")
+
+    assert database.is_usable()
+
+
 def test_what_the_server_says_beside_is_no_reason_to_part(database: DatabaseWrapper) -> None:
     asked(database, "LISTEN things")
     with transaction.atomic(), connection.cursor() as cursor:
