@@ -1,6 +1,6 @@
 """Django's PostgreSQL backend, with a check of standing connections that costs no round trip, and a quicker commit.
 
-All of its connections read what is committed, as PostgreSQL does by default.
+All of its connections read what is committed, and write values in one way, as PostgreSQL does by default.
 
 `ENGINE = "database.backend"`, with CONN_HEALTH_CHECKS.
 """
@@ -13,7 +13,9 @@ from psycopg.pq import TransactionStatus
 
 from database.statements import checked
 
-_SET_UP = b"SET default_transaction_isolation = 'read committed'; SET TimeZone = '%s'"
+_SET_UP = b"""
+    SET default_transaction_isolation = 'read committed'; SET DateStyle = 'ISO';
+    SET standard_conforming_strings = on; SET array_nulls = on; SET TimeZone = '%s'"""
 _SOUND = {TransactionStatus.IDLE, TransactionStatus.INTRANS}
 
 
@@ -21,7 +23,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def init_connection_state(self) -> None:
         """Pins the isolation that every statement here is written for, whatever the role or the database has set.
 
-        Together with the time zone: Django finds it set, and sends no statement of its own.
+        And how values are written, which is what psycopg and `database.statements` take them for: without it no time
+        can be read, and a body of bytes or an array's NULL arrives as another. Together with the time zone: Django
+        finds it set, and sends no statement of its own.
         """
         with self.wrap_database_errors:
             checked(self.connection, self.connection.pgconn.exec_(_SET_UP % self.timezone_name.encode()))

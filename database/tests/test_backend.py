@@ -1,17 +1,22 @@
 """Whether a standing connection can be used, as Django asks before and after each request."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
-from django.db import DatabaseError, InternalError, connection, transaction
+from django.db import DEFAULT_DB_ALIAS, DatabaseError, InternalError, connection, connections, transaction
 
 from database.backend.base import DatabaseWrapper
+from database.statements import array, execute_prepared
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-SERIALIZABLE = "-c default_transaction_isolation=serializable -c TimeZone=Asia/Tokyo"
+ODD_DEFAULTS = (
+    "-c default_transaction_isolation=serializable -c TimeZone=Asia/Tokyo -c DateStyle=German "
+    "-c standard_conforming_strings=off -c array_nulls=off"
+)
 
 
 @pytest.fixture
@@ -27,11 +32,15 @@ def asked(database: DatabaseWrapper, statement: str) -> None:
         cursor.execute(statement)
 
 
+def with_odd_defaults(alias: str) -> DatabaseWrapper:
+    settings = connection.settings_dict
+    return DatabaseWrapper(settings | {"OPTIONS": settings["OPTIONS"] | {"options": ODD_DEFAULTS}}, alias)
+
+
 def test_a_new_one_reads_what_is_committed_whatever_the_default_is_and_asks_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    settings = connection.settings_dict
-    database = DatabaseWrapper(settings | {"OPTIONS": settings["OPTIONS"] | {"options": SERIALIZABLE}}, "other")
+    database = with_odd_defaults("other")
     with monkeypatch.context() as patched:
         patched.setattr(psycopg.Cursor, "execute", None)  # Django's own statements
         database.connect()
@@ -41,6 +50,21 @@ def test_a_new_one_reads_what_is_committed_whatever_the_default_is_and_asks_once
             assert cursor.fetchone() == ("read committed", "UTC")
     finally:
         database.close()
+
+
+def test_values_arrive_as_they_are_whatever_the_default_is() -> None:
+    before, database = connections[DEFAULT_DB_ALIAS], with_odd_defaults(DEFAULT_DB_ALIAS)
+    when = datetime(2026, 2, 1, tzinfo=UTC)
+    connections[DEFAULT_DB_ALIAS] = database
+    try:
+        rows = execute_prepared(
+            "SELECT %s::bytea, %s::text[], %s::timestamptz", [b'{"a": "\\"}', array("text", ["a", None]), when]
+        )
+    finally:
+        connections[DEFAULT_DB_ALIAS] = before
+        database.close()
+
+    assert rows == [(b'{"a": "\\"}', ["a", None], when)]
 
 
 def test_one_that_stands_can_be_used_and_nobody_is_asked(
