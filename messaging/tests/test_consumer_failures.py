@@ -301,7 +301,7 @@ def test_what_failed_stays_in_hand_until_it_is_safe_on_a_rung(
     running = start()
     assert tried.wait(60)
     running.stop()
-    assert broker.count(config.queue) == 1
+    eventually(lambda: broker.count(config.queue) == 1)
 
 
 def test_a_dead_letter_stays_in_its_queue_until_it_is_stored(
@@ -319,7 +319,7 @@ def test_a_dead_letter_stays_in_its_queue_until_it_is_stored(
     running = start()
     assert tried.wait(60)
     running.stop()
-    assert broker.count(queue) == 1
+    eventually(lambda: broker.count(queue) == 1)
 
 
 GARBAGE: dict[str, tuple[bytes, dict[str, Any], str]] = {
