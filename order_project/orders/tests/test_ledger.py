@@ -1,19 +1,24 @@
 """The order service's book, and how it mends its own."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import transaction
 
 from contracts.events import OrderCreated
-from ledger.book import book
+from ledger.book import Fetch, book
 from messaging.models import OutboxMessage
+from messaging.tests.locks import wait_until_somebody_waits_for_us
 from orders.ledger import announce_again, restore_items, restore_orders
 from orders.models import Order, OrderItem
-from orders.services import place_order
-from orders.tests.factories import NEW_ORDER, make_order
+from orders.services import place_order, record_results
+from orders.tests.factories import NEW_ORDER, make_order, verdict
+from orders.tests.threads import in_thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -82,6 +87,19 @@ def test_only_orders_that_are_still_pending_are_announced_again() -> None:
     assert OrderCreated.from_json(bytes(OutboxMessage.objects.get().body)).order_id == pending.id
 
 
+def test_an_order_that_is_decided_at_that_moment_is_not_announced_again() -> None:
+    order = make_order()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            record_results([verdict(order.id)])
+            repair = pool.submit(in_thread, lambda: announce_again([order.id]))
+            wait_until_somebody_waits_for_us()
+        assert repair.result(30) == 0
+
+    assert not OutboxMessage.objects.exists()
+
+
 def test_an_order_that_is_not_whole_is_not_announced(caplog: pytest.LogCaptureFixture) -> None:
     order = make_order(items=2)
     OrderItem.objects.filter(position=0).delete()
@@ -127,7 +145,20 @@ def test_an_order_that_is_there_is_not_restored_over() -> None:
     assert len(lines_of(order.id)) == 1
 
 
-@pytest.mark.parametrize("changes", [{"order": None}, {"total_amount": Decimal(0)}, {"total_amount": Decimal("1e11")}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"order": None},
+        {
+            "order": {
+                "items": [{"product_id": "beans", "quantity": 0, "price": 1}],
+                "created_at": "2026-11-22T09:30:00Z",
+            }
+        },
+        {"total_amount": Decimal(0)},
+        {"total_amount": Decimal("1e11")},
+    ],
+)
 def test_what_cannot_be_restored_is_named_and_stops_no_other(
     changes: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -160,6 +191,31 @@ def test_items_that_do_not_add_up_to_the_total_are_not_taken() -> None:
     assert restore_items([order.id], Processor(record_of(order.id))) == 0
 
     assert len(lines_of(order.id)) == 2
+
+
+@pytest.mark.parametrize("restore", [restore_orders, restore_items])
+def test_of_two_that_restore_the_same_at_once_the_second_finds_nothing_to_mend(
+    restore: Callable[[list[UUID], Fetch], int], caplog: pytest.LogCaptureFixture
+) -> None:
+    order = placed()
+    (Order.objects.all() if restore is restore_orders else OrderItem.objects.filter(position=0)).delete()
+    processor = Processor(record_of(order.id))
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            assert restore([order.id], processor) == 1
+            second = pool.submit(in_thread, lambda: restore([order.id], processor))
+            wait_until_somebody_waits_for_us()
+        assert second.result(30) == 0
+
+    assert lines_of(order.id) == [("beans", 2, Decimal("18.50")), ("filters", 1, Decimal("9.00"))]
+    assert "cannot be restored" not in caplog.text
+
+
+def test_items_of_an_order_that_is_gone_are_not_restored() -> None:
+    gone = uuid4()
+
+    assert restore_items([gone], Processor(record_of(gone))) == 0
 
 
 def test_the_book_has_the_order_with_its_items_and_its_announcement() -> None:
