@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from decimal import Decimal
 from pathlib import Path
-from threading import Barrier, Event
+from threading import Barrier, BrokenBarrierError, Event, Semaphore
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from messaging.tests.conftest import eventually
 from observability import context
 from orders import batches, imports
 from orders.models import Order, OrderBatch, OrderItem
+from orders.order_file import OrderFile
 from orders.services import IdempotencyKeyInUse, TakesNoOrders
 from orders.tests.factories import body, item, outbox_without_room
 from orders.tests.importing import (
@@ -175,6 +177,27 @@ def test_several_chunks_are_placed_at_once_and_each_order_once(ndjson, monkeypat
     assert len(ids) == 1
 
 
+def test_it_tells_of_one_chunk_at_a_time(ndjson, monkeypatch):
+    in_chunks_of(monkeypatch, 1)
+    together, two, place_batch = Barrier(4, timeout=30), Barrier(2), batches.place_batch
+
+    def placed_together(**given: Any) -> Any:
+        placed = place_batch(**given)
+        together.wait()
+        return placed
+
+    def meet_another(*_: Any) -> None:
+        with suppress(BrokenBarrierError):
+            two.wait(0.2)
+
+    monkeypatch.setattr(imports, "place_batch", placed_together)
+    with OrderFile(str(ndjson(*many(4))), None) as file:
+        imports.place_all(file, file.chunks(), on_placed=meet_another, on_wait=meet_another)
+
+    assert len(customers()) == 4
+    assert two.broken, "two were told of at once"
+
+
 def test_when_a_chunk_fails_the_others_in_hand_are_placed_and_no_more_is_read(ndjson, monkeypatch):
     in_chunks_of(monkeypatch, 1)
     file = ndjson(*many(100))
@@ -197,19 +220,46 @@ def test_when_a_chunk_fails_the_others_in_hand_are_placed_and_no_more_is_read(nd
     assert run(file).out == "Placed 97 orders and found 3 orders placed before.\n"
 
 
+def test_after_ctrl_c_what_is_in_hand_is_placed_and_no_more_is_read(ndjson, monkeypatch):
+    in_chunks_of(monkeypatch, 1)
+    stop, in_hand, place_batch = Event(), Barrier(5, timeout=30), batches.place_batch
+
+    def held(**given: Any) -> Any:
+        in_hand.wait()
+        assert stop.wait(30)
+        return place_batch(**given)
+
+    def interrupted(_: Any) -> Any:
+        """As Ctrl-C does to the thread that waits for the others."""
+        in_hand.wait()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(imports, "Event", lambda: stop)
+    monkeypatch.setattr(imports, "place_batch", held)
+    monkeypatch.setattr(imports, "as_completed", interrupted)
+
+    done = run(ndjson(*many(100)))
+
+    assert done.status == 130
+    assert "4 orders of this file placed now, 0 before." in done.err
+    assert Order.objects.count() == 4
+
+
 def test_a_stop_ends_the_waiting_too(ndjson, monkeypatch):
     in_chunks_of(monkeypatch, 1)
-    together, waiting, ended = Barrier(4, timeout=30), Event(), []
+    together, waiting, asked, ended = Barrier(4, timeout=30), Semaphore(0), [], []
 
     class Stop(Event):
         def wait(self, timeout: float | None = None) -> bool:
-            waiting.set()
+            waiting.release()
             ended.append(super().wait(timeout))
             return ended[-1]
 
     def refused_or_stopped(**given: Any) -> Any:
+        asked.append(given)
         if together.wait() == 0:
-            assert waiting.wait(30)
+            assert waiting.acquire(timeout=30)
+            assert not waiting.acquire(timeout=0.2), "two wait at once, and say so"
             raise KeyboardInterrupt
         raise TakesNoOrders(300)
 
@@ -221,6 +271,7 @@ def test_a_stop_ends_the_waiting_too(ndjson, monkeypatch):
     assert done.status == 130
     assert done.err.count("Waiting 10 s") == 1
     assert ended == [True] * 3  # by the stop, not by the clock
+    assert len(asked) == 4, "nobody asks once more"
     assert_nothing_was_written()
 
 
