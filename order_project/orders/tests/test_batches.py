@@ -168,6 +168,15 @@ def test_1000_orders_are_taken_and_the_refusal_of_1001_says_so():
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("number", [0, 1001])
+def test_whoever_places_a_batch_in_another_way_is_held_to_its_limits_too(number):
+    with pytest.raises(ValueError, match=f"not {number}"):
+        batches.place_batch(orders=checked([body()]) * number)
+
+    assert_nothing_was_written()
+
+
+@pytest.mark.django_db
 def test_no_body_at_all_lacks_the_orders():
     assert [error["pointer"] for error in assert_problem(post_raw(b""), 422)["errors"]] == ["/orders"]
 
