@@ -3,13 +3,15 @@ from functools import partial
 from typing import Any
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from messaging import dead_letters, failure_groups
 from messaging.failure_groups import GroupChangedError, seen_state
 from messaging.models import DeadLetter, FailureGroup, OperatorAction
 from messaging.tests.letters import group, group_of, stored
-from messaging.tests.threads import at_once
+from messaging.tests.locks import wait_until_somebody_waits_for_us
+from messaging.tests.threads import BOUND, at_once, begun
 
 
 @pytest.mark.django_db(transaction=True)
@@ -75,6 +77,15 @@ class TestDeciding:
             failure_groups.note(group_id=id, by="bert", text="mine", expected="")
         failure_groups.note(group_id=id, by="bert", text="mine", expected="a\r\nb\r\n")
         assert group().note == "mine"
+
+    def test_of_two_who_write_a_note_at_once_the_second_hears_of_the_first(self, id: int) -> None:
+        with transaction.atomic():
+            failure_groups.note(group_id=id, by="anna", text="first", expected="")
+            second = begun(lambda: failure_groups.note(group_id=id, by="bert", text="second", expected=""))
+            wait_until_somebody_waits_for_us()
+        with pytest.raises(GroupChangedError, match="anna has changed the note"):
+            second.result(BOUND)
+        assert group().note == "first"
 
     @pytest.mark.parametrize("verb", [failure_groups.take, failure_groups.resolve, failure_groups.reopen])
     def test_a_group_that_is_not_there_is_an_error(self, verb: Any) -> None:

@@ -7,10 +7,12 @@ from django.db import transaction
 from django.utils import timezone
 
 from messaging import dead_letters, failure_groups
+from messaging.fingerprints import fingerprint_of
 from messaging.models import DeadLetter, FailureGroup, FailureHour, OperatorAction
 from messaging.tally import Tally
 from messaging.tests.letters import LATER, NOON, again, failed, group, stored
-from messaging.tests.threads import at_once
+from messaging.tests.locks import wait_until_somebody_waits_for_us
+from messaging.tests.threads import BOUND, at_once, begun
 
 
 def counted() -> tuple[list[Any], list[Any]]:
@@ -106,6 +108,34 @@ class TestCounting:
         assert not FailureHour.objects.exists()
         with pytest.raises(RuntimeError, match="transaction"):
             Tally([])
+
+    def test_consumers_with_the_same_failures_in_another_order_do_not_deadlock(self) -> None:
+        low, high = sorted(("A", "B"), key=lambda error_type: fingerprint_of(error_type, "", "thing.happened"))
+
+        with transaction.atomic():
+            dead_letters.store([failed(error_type=low)])
+            other = begun(
+                lambda: dead_letters.store([failed(error_type=high), failed(error_type=low, failed_at=LATER)])
+            )
+            wait_until_somebody_waits_for_us()
+            dead_letters.store([failed(error_type=high)])  # where the other holds this one, each waits for the other
+        other.result(BOUND)
+
+        assert set(FailureGroup.objects.values_list("error_type", "occurrences")) == {(low, 2), (high, 2)}
+
+    def test_a_failure_of_a_message_that_somebody_settles_at_that_moment_is_counted_as_its_dead_letter_counts_it(
+        self,
+    ) -> None:
+        message = failed(failed_at=LATER)
+        dead_letters.store([message])
+
+        with transaction.atomic():
+            dead_letters.replay(dead_letters=DeadLetter.objects.all(), by="anna")
+            other = begun(lambda: dead_letters.store([again(message, failed_at=NOON)]))
+            wait_until_somebody_waits_for_us()
+        other.result(BOUND)
+
+        assert (group().occurrences, DeadLetter.objects.get().occurrences) == (2, 2)
 
     def test_consumers_that_store_at_once_neither_deadlock_nor_lose_count(self) -> None:
         messages = [failed(error_type=f"E{n % 7}", failed_at=NOON + timedelta(hours=n % 3)) for n in range(210)]
