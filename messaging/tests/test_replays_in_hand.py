@@ -78,11 +78,12 @@ class TestPauseResumeCancel:
         try_again(first, group)
         replays.advance()
         assert fresh(replay).state == "stopped"
+        try_again(first, group, attempt=2)
         replays.resume(replay_id=replay.pk, by="anna")
         a_second_later()
         assert fresh(replay).state == "running"
         assert len(on_its_way()) == 1
-        try_again(first, group, attempt=2)
+        try_again(first, group, attempt=3)
         a_second_later()
         assert fresh(replay).state == "stopped", "a new one does"
 

@@ -173,6 +173,14 @@ class TestWhatHappensMeanwhile:
         replays.advance()
         assert outcomes(replay) == {"sent": 1}
 
+    def test_one_that_another_consumer_carries_on_at_the_moment_is_passed_over(self) -> None:
+        stored()
+        replay = started()
+        with transaction.atomic():
+            Replay.objects.select_for_update().get(pk=replay.pk)
+            assert at_once(replays.advance) == [None]
+        assert outcomes(replay) == {"waiting": 1}
+
     def test_what_had_taken_effect_before_proves_nothing(self) -> None:
         rows = letters(3)
         take_effect([rows[0].message_id])
