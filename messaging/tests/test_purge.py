@@ -122,17 +122,6 @@ def test_rows_of_one_and_the_same_time_do_not_stop_it() -> None:
     assert retention.purge(before=days_ago(30), batch_size=3) == Purge(9, 0)
 
 
-def test_it_does_not_wait_for_rows_somebody_else_holds() -> None:
-    held, free = processed(40), processed(41)
-
-    with transaction.atomic():
-        InboxMessage.objects.select_for_update().get(pk=held.pk)
-        done = begun(lambda: retention.purge(before=days_ago(30))).result(BOUND)
-    assert done == Purge(1, 0)
-    assert not InboxMessage.objects.filter(pk=free.pk).exists()
-    assert InboxMessage.objects.filter(pk=held.pk).exists()
-
-
 def test_a_retention_shorter_than_the_retry_ladder_is_refused() -> None:
     processed(1)
     with pytest.raises(CommandError, match=r"retention of 0 days is not longer than the retry ladder.*0:12:36"):
@@ -164,6 +153,25 @@ def attempted(days: float) -> FailedAttempt:
     return FailedAttempt.objects.create(
         step="handle", message_id=uuid4(), attempt=1, error_type="KeyError", at=days_ago(days)
     )
+
+
+def replayed(days: float) -> ReplayedMessage:
+    replay = Replay.objects.create(
+        created_by="anna", total=1, state="finished", watched=False, changed_at=days_ago(days)
+    )
+    return ReplayedMessage.objects.create(replay=replay, position=0, dead_letter_id=1, message_id=uuid4())
+
+
+@pytest.mark.parametrize("make", [processed, settled, attempted, replayed])
+def test_it_does_not_wait_for_rows_somebody_else_holds(make: Any) -> None:
+    held, free = make(40), make(41)
+    rows = type(held).objects
+
+    with transaction.atomic():
+        rows.select_for_update().get(pk=held.pk)
+        begun(lambda: retention.purge(before=days_ago(30))).result(BOUND)
+    assert not rows.filter(pk=free.pk).exists()
+    assert rows.filter(pk=held.pk).exists()
 
 
 def test_tries_that_failed_are_forgotten() -> None:
