@@ -100,12 +100,14 @@ def test_an_order_that_comes_after_its_record_was_restored_takes_no_effect(setti
     assert not OutboxMessage.objects.exists()
 
 
-def test_a_record_that_is_there_is_not_restored_over() -> None:
+def test_a_record_that_is_there_is_not_restored_over(caplog: pytest.LogCaptureFixture) -> None:
     record = make_record(reason="No.")
 
-    assert restore_records([record.order_id], orders(order_of(record.order_id))) == 0
+    with caplog.at_level("INFO"):
+        assert restore_records([record.order_id], orders(order_of(record.order_id))) == 0
 
     assert ProcessingRecord.objects.get().reason == "No."
+    assert "record restored" not in caplog.messages
 
 
 def test_no_record_is_made_for_an_order_that_is_not_whole(caplog: pytest.LogCaptureFixture) -> None:
