@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 
 from messaging import health
@@ -61,6 +62,16 @@ def test_a_process_takes_its_row_with_it_and_those_that_nobody_has_seen_for_long
     assert set(Process.objects.values_list("name", flat=True)) == {heartbeat._name, "relay killed:2"}
     heartbeat.end()
     assert [process.name for process in Process.objects.all()] == ["relay killed:2"]
+
+
+def test_it_leaves_in_order_while_the_database_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    heartbeat = relay_heartbeat()
+    heartbeat.beat()
+    with monkeypatch.context() as away:
+        away.setitem(connection.settings_dict, "PORT", 1)
+        connection.close()
+        heartbeat.end()
+    assert Process.objects.get().name == heartbeat._name
 
 
 def test_it_counts_the_others_that_are_there() -> None:
