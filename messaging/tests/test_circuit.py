@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from messaging.circuit import Circuit
-from messaging.stopping import Stop
+from messaging.stopping import Backoff, Stop
 
 
 def test_it_logs_one_line_for_each_change_of_state_however_many_attempts(caplog: pytest.LogCaptureFixture) -> None:
@@ -35,6 +35,12 @@ def test_once_it_has_worked_the_pauses_begin_short_again(monkeypatch: pytest.Mon
     circuit.failed(OSError("refused"))
     circuit.pause()
     assert pauses[-1] < pauses[1] < pauses[-2]
+
+
+def test_processes_that_fail_together_do_not_try_again_together() -> None:
+    pauses = {Backoff(first=1.0).next() for _ in range(20)}
+    assert len(pauses) > 1
+    assert 0.5 <= min(pauses) <= max(pauses) <= 1.0
 
 
 def test_a_pause_ends_at_once_when_the_process_is_asked_to_stop() -> None:
