@@ -35,6 +35,15 @@ def empty_queues(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reconciliation, "messages_on_the_broker", lambda config: 0)
 
 
+def test_what_has_moved_within_the_time_it_is_given_is_on_its_way(keep: Callable[..., UUID]) -> None:
+    keep("completed", age=30)
+
+    result = reconciliation.look(BOOK, Other(lambda: None), older_than=timedelta(seconds=60), again_after=timedelta(0))
+
+    assert result.balanced
+    assert (result.counted, result.moved) == (1, 1)
+
+
 def test_what_moves_while_the_other_book_is_read_is_on_its_way(keep: Callable[..., UUID]) -> None:
     other = Other(lambda: keep("pending", age=0))
 
