@@ -77,6 +77,16 @@ def test_a_message_that_closes_the_channel_is_refused_alone(
     assert publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED
 
 
+def test_when_nothing_is_confirmed_any_more_the_rest_is_not_waited_for_one_by_one(
+    broker: Broker, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publisher = Publisher(replace(config, confirm_timeout=0.3), name="test")
+    monkeypatch.setattr(_Channel, "_on_confirm", lambda *_: None)
+    batch = [publication(config.queue), publication("x", exchange="no.such.exchange"), publication(config.queue)]
+    assert [receipt.fate for receipt in publisher.publish(batch)] == [Fate.UNKNOWN] * 3
+    publisher.close()
+
+
 def test_a_message_that_cannot_be_encoded_is_refused_alone(
     broker: Broker, publisher: Publisher, config: MessagingConfig
 ) -> None:
