@@ -1,5 +1,7 @@
-"""What a command says that asks the database, when that is away."""
+"""What a command says that asks the database, when that is away, and when nobody reads what it says."""
 
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -44,3 +46,14 @@ def test_the_overview_shows_that_it_could_not_ask(no_database: None, capsys: pyt
 
     assert caught.value.code == 1
     assert "The database did not answer all that was asked" in capsys.readouterr().out
+
+
+def test_a_command_that_nobody_reads_any_more_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "w") as broken:
+        monkeypatch.setattr(sys, "stdout", broken)
+        with pytest.raises(SystemExit) as caught:
+            call_command("dead_letters", "list")
+
+    assert caught.value.code == 1
