@@ -25,7 +25,7 @@ def system(own_system: System) -> System:
 def test_a_replay_stops_by_itself_and_goes_on_when_the_step_is_mended(system: System, browser: Browser) -> None:
     for name in ("processor-consume", "processor-web"):
         system.restart(name, **OWN_STEPS)
-    orders = [system.post_order(customer_id=f"refused-{new_customer()}")["id"] for _ in range(8)]
+    orders = [system.post_order(customer_id=f"refused-{new_customer()}{'x' * 150}")["id"] for _ in range(8)]
     system.wait(
         lambda: {letter["subject"] for letter in system.dead_letters(PROCESSOR)} >= set(orders), "all are dead letters"
     )
@@ -37,6 +37,9 @@ def test_a_replay_stops_by_itself_and_goes_on_when_the_step_is_mended(system: Sy
     browser.click("button", text="Dry run")
     browser.wait_for_text("8 would fail")
     assert "in own_steps.refuse" in browser.text
+    # What failed is read without scrolling, also when a word of it is long.
+    tried = browser.find(".desk-scroll:has(td.desk-words)")
+    assert browser.driver.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", tried)
     assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dry-run")
 
