@@ -33,6 +33,12 @@ class TestDeadLetterList:
         dead_letters.discard(dead_letters=DeadLetter.objects.filter(pk=settled.pk), by="anna")
         assert listed(client, LETTERS) == [new.pk, old.pk]
 
+    def test_it_says_of_which_zone_its_times_are(self, client: Client) -> None:
+        letter = stored()
+
+        assert "Times are UTC." in text(client, LETTERS)
+        assert "Times are UTC." in text(client, f"{LETTERS}{letter.pk}/change/")
+
     def test_an_empty_list_is_good_news(self, client: Client) -> None:
         assert "No dead letter waits: every message was handled" in text(client, LETTERS)
 
