@@ -24,6 +24,7 @@ class TestList:
         settled = stored(body=b"3")
         run("discard", settled.pk)
         header, first, second = run("list").splitlines()
+        assert "LAST FAILURE (UTC)" in header
         assert header.split()[:3] == ["ID", "STATUS", "TYPE"]
         assert first.split()[:3] == [str(new.pk), "waiting", "untyped"]
         assert second.split()[:3] == [str(old.pk), "waiting", "thing.happened"]

@@ -34,6 +34,7 @@ class TestList:
         run("resolve", resolved.pk)
         dead_letters.discard(dead_letters=DeadLetter.objects.filter(group=resolved), by="anna")
         header, first, second = run("list").splitlines()
+        assert "LAST SEEN (UTC)  " in header
         assert header.split()[:4] == ["ID", "STATE", "WAITING", "SEEN"]
         assert first.split()[:6] == [str(new.pk), "taken", "by", "anna", "2", "2"]
         assert second.split()[:4] == [str(old.pk), "open", "1", "1"]

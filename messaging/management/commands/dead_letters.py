@@ -100,7 +100,7 @@ class Command(DatabaseCommand):
         if not found:
             self.stdout.write(_none_waits() if options["status"] == "waiting" else "No such dead letter.")
             return
-        header = ("ID", "STATUS", "TYPE", "TRIED", "SEEN", "LAST FAILURE", "ERROR")
+        header = ("ID", "STATUS", "TYPE", "TRIED", "SEEN", "LAST FAILURE (UTC)", "ERROR")
         for line in table(header, [_cells(row) for row in found[:limit]]):
             self.stdout.write(line)
         if limit and len(found) > limit:

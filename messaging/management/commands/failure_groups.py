@@ -80,7 +80,7 @@ class Command(DatabaseCommand):
         if not found:
             self.stdout.write("No failure is open." if options["state"] == "unresolved" else "No such failure group.")
             return
-        header = ("ID", "STATE", "WAITING", "SEEN", "LAST SEEN", "FIRST SEEN", "RELEASE", "TYPE", "FAILURE")
+        header = ("ID", "STATE", "WAITING", "SEEN", "LAST SEEN (UTC)", "FIRST SEEN (UTC)", "RELEASE", "TYPE", "FAILURE")
         cells = [_cells(group, waiting.get(group.pk, 0), types.get(group.pk, group.type)) for group in found[:limit]]
         for line in table(header, cells):
             self.stdout.write(line)

@@ -64,7 +64,7 @@ class Command(DatabaseCommand):
         elif not found:
             self.stdout.write("No such replay." if options["state"] != "all" else "Nothing has been replayed yet.")
         else:
-            header = ("ID", "STATE", "MESSAGES", "STARTED", "BY", "HOW IT STANDS")
+            header = ("ID", "STATE", "MESSAGES", "STARTED (UTC)", "BY", "HOW IT STANDS")
             for line in table(header, [_cells(row) for row in found]):
                 self.stdout.write(line)
 
