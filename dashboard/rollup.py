@@ -90,7 +90,9 @@ def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> bool:
     now = now or timezone.now()
     window = _window(now)
     with question():
-        slots = PipelineSlot.objects.filter(start__gte=window[0]).values_list("start", "is_open", "computed_at")
+        # What a clock that was ahead has counted would seem fresh until that time has come.
+        counted = PipelineSlot.objects.filter(start__gte=window[0], computed_at__lt=now + _FRESH)
+        slots = counted.values_list("start", "is_open", "computed_at")
         known = {start: _Known(is_open, computed_at) for start, is_open, computed_at in slots}
     under_way, rest = _due(window, known, now)
     if under_way and _count(pipeline, under_way, now) is None:

@@ -204,3 +204,14 @@ def test_while_another_process_counts_nobody_else_does():
         other.close()
 
     assert not PipelineSlot.objects.exists()
+
+
+def test_what_a_clock_that_was_ahead_has_counted_is_counted_again(make, patient):
+    ahead = NOW + timedelta(minutes=50)
+    look_until_counted(ahead)
+    make(at=NOW + timedelta(minutes=5), number=3)
+
+    set_back = NOW + timedelta(minutes=10)
+    hour = look_often(set_back)
+
+    assert counts_of(hour, NOW + timedelta(minutes=5)) == {"done": 3}
