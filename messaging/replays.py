@@ -411,7 +411,8 @@ def _send(replay: Replay, *, now: datetime) -> None:
 def _budget(replay: Replay, now: datetime) -> int:
     """How many messages the rate allows now."""
     gap = 1.0
-    if replay.last_sent_at is not None:
+    # A time to come was written before the clock of the database was set back.
+    if replay.last_sent_at is not None and replay.last_sent_at <= now:
         gap = min((now - replay.last_sent_at) / timedelta(seconds=1), _LONGEST_GAP)
     under_way = replay.messages.filter(outcome=Outcome.SENT).count()
     return min(int(replay.rate * gap), _UNDER_WAY * replay.rate - under_way)

@@ -1,5 +1,6 @@
 """How a replay starts, goes on, and what it says of itself."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -165,6 +166,14 @@ class TestAdvance:
         for _ in range(15):
             a_second_later()
         assert OutboxMessage.objects.count() == 20
+
+    def test_it_goes_on_when_the_clock_of_the_database_is_set_back(self) -> None:
+        letters(4)
+        replay = started(canary=False, rate=2)
+        replays.advance()
+        Replay.objects.update(last_sent_at=Now() + timedelta(hours=1))
+        replays.advance()
+        assert outcomes(replay) == {"sent": 4}
 
     def test_what_is_sent_is_settled_like_any_replay(self) -> None:
         row = stored()
