@@ -3,12 +3,13 @@
 import logging
 import time
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import orjson
 from django.db import Error, connection, transaction
+from django.db.models.functions import Now
 from msgspec import Struct
 from msgspec.structs import asdict
 
@@ -170,3 +171,8 @@ def claim(limit: int) -> list[Claimed]:
 def put_back(rows: Sequence[Claimed]) -> None:
     """Returns claimed rows to the outbox as they are now, in the transaction that claimed them."""
     OutboxMessage.objects.bulk_create([OutboxMessage(**asdict(row)) for row in rows])
+
+
+def make_due(*, beyond: timedelta) -> None:
+    """Makes due what is due later than this from now: it was written before the database's clock was set back."""
+    OutboxMessage.objects.filter(available_at__gt=Now() + beyond).update(available_at=Now())

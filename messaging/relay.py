@@ -28,6 +28,8 @@ from observability.logs import info_each
 logger = logging.getLogger(__name__)
 
 _LONGEST_RETRY = timedelta(minutes=5)
+# The clock of the database may be set back at any time; so often (seconds) the outbox is looked through for that.
+_CLOCK_INTERVAL = 30.0
 # From then on it is tried every five minutes, maybe for days. Its row in the outbox tells how often and why.
 _RECORDED_ATTEMPTS = 10
 
@@ -83,8 +85,12 @@ class Relay:
     def _work(self) -> None:
         woken = True
         in_vain = 0
+        clock_due = 0.0
         while not self._stop:
             started = time.monotonic()
+            if started >= clock_due:
+                outbox.make_due(beyond=_LONGEST_RETRY)
+                clock_due = started + _CLOCK_INTERVAL
             published = self.publish_batch()
             # Only now: a broker that is short of memory accepts connections, and confirms nothing.
             self._broker.worked()

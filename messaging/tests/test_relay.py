@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
 from django.db.models import F
+from django.db.models.functions import Now
 from django.utils import timezone
 from msgspec.structs import asdict
 from prometheus_client import REGISTRY
@@ -315,6 +316,22 @@ def who_listens() -> int:
             [f"%; LISTEN {outbox.CHANNEL}"],
         )
         return int(cursor.fetchone()[0])
+
+
+def test_running_it_publishes_what_came_before_the_clock_of_the_database_was_set_back(
+    broker: Broker, config: MessagingConfig
+) -> None:
+    [refused] = add()
+    OutboxMessage.objects.update(available_at=Now() + timedelta(minutes=5), attempts=12)
+    [early] = add()
+    OutboxMessage.objects.filter(attempts=0).update(available_at=Now() + timedelta(hours=1))
+    stop = Stop()
+    running = Running(Relay(config, stop).run, stop.request)
+    found = broker.get(config.queue)
+    running.stop()
+    assert found is not None
+    assert found[0].message_id == str(early.message_id)
+    assert OutboxMessage.objects.get().message_id == refused.message_id, "its pause is over when it is over"
 
 
 def test_running_it_listens_again_when_it_has_lost_the_connection_it_listens_on(
