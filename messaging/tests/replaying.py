@@ -1,5 +1,6 @@
 """Replays of dead letters for tests, and what the relay and the consumer would make of them."""
 
+import time
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
@@ -63,10 +64,12 @@ def fail_again(message_id: UUID, group: FailureGroup | None) -> None:
     DeadLetter.objects.filter(pk=letter.pk).update(group=group)
 
 
-def a_second_later() -> None:
-    """Advances as if it had not been called for a second."""
+def a_second_later() -> float:
+    """Advances as if it had not been called for a second, and returns how many seconds it was for it, at most."""
+    started = time.monotonic()
     Replay.objects.filter(last_sent_at__isnull=False).update(last_sent_at=Now() - timedelta(seconds=1))
     replays.advance()
+    return 1 + time.monotonic() - started
 
 
 def outcomes(replay: Replay) -> dict[str, int]:
