@@ -90,13 +90,17 @@ def test_of_two_copies_in_one_batch_one_takes_effect() -> None:
         assert inbox.admit([second, first]) == []
 
 
-def test_many_messages_share_a_transaction(broker: Broker, recorder: Recorder, start: Any) -> None:
+def test_many_messages_share_a_transaction(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+) -> None:
     for number in range(300):
         broker.publish_thing(number)
-    start()
+    running = start()
     eventually(lambda: len(recorder.numbers) == 300)
     assert sorted(recorder.numbers) == list(range(300))
     assert max(len(batch) for batch in recorder.batches) > 10
+    running.stop()
+    assert broker.count(config.queue) == 0, "all of them were acknowledged"
 
 
 def test_where_messages_take_long_a_batch_is_of_few(

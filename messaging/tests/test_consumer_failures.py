@@ -20,7 +20,7 @@ from messaging.dry_run import Verdict, dry_run
 from messaging.errors import BrokerUnavailableError, PermanentError, TransientError
 from messaging.message import Handler, Message
 from messaging.models import DeadLetter, FailedAttempt, FailureGroup, InboxMessage
-from messaging.publisher import Publisher
+from messaging.publisher import Fate, Publication, Publisher, Receipt
 from messaging.tests.conftest import Broker, eventually
 from messaging.tests.handlers import Recorder
 
@@ -283,17 +283,25 @@ def counted() -> list[float]:
     return [retried or 0.0, dead or 0.0]
 
 
+@pytest.mark.parametrize("answer", [BrokerUnavailableError("RabbitMQ blocks publishers"), Fate.REFUSED, Fate.UNKNOWN])
 def test_what_failed_stays_in_hand_until_it_is_safe_on_a_rung(
-    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
+    broker: Broker,
+    recorder: Recorder,
+    start: Any,
+    config: MessagingConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Exception | Fate,
 ) -> None:
     def fail(messages: Sequence[Message[Any]]) -> None:
         raise TransientError("not yet")
 
     tried = threading.Event()
 
-    def refuse(*_: Any) -> Any:
+    def refuse(publisher: Publisher, publications: Sequence[Publication]) -> list[Receipt]:
         tried.set()
-        raise BrokerUnavailableError("RabbitMQ blocks publishers")
+        if isinstance(answer, Exception):
+            raise answer
+        return [Receipt(answer, "not yet") for _ in publications]
 
     recorder.before = fail
     monkeypatch.setattr(Publisher, "publish", refuse)
