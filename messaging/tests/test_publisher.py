@@ -1,5 +1,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -13,7 +15,7 @@ from dev.servers.rabbitmq import manage
 from messaging import amqp
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
-from messaging.publisher import Fate, Publication, Publisher, _Batch, _Channel
+from messaging.publisher import Fate, Publication, Publisher, Receipt, _Batch, _Channel
 from messaging.tests.conftest import Broker, hang_up
 
 
@@ -65,6 +67,26 @@ def test_what_is_not_confirmed_in_time_may_be_there_or_not_and_the_connection_is
     assert not publisher.is_open
     assert publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED
     publisher.close()
+
+
+@pytest.mark.parametrize(
+    ("frames", "reason"),
+    [
+        ([pika.spec.Connection.Blocked("low on memory")], "RabbitMQ blocks publishers: low on memory"),
+        ([pika.spec.Connection.Blocked("low"), pika.spec.Connection.Unblocked()], "RabbitMQ does not confirm in time"),
+    ],
+)
+def test_what_is_not_confirmed_since_the_broker_blocks_publishers_says_so(
+    broker: Broker, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch, frames: list[Any], reason: str
+) -> None:
+    monkeypatch.setattr(_Channel, "_on_confirm", lambda *_: None)
+    publisher = Publisher(replace(config, confirm_timeout=0.3), name="test")
+    connection, _ = publisher._open()
+    from_the_broker: Any = connection._connection
+    for frame in frames:
+        data = pika.frame.Method(0, frame).marshal()
+        connection.tell(partial(from_the_broker._on_data_available, data))
+    assert publisher.publish([publication(config.queue)]) == [Receipt(Fate.UNKNOWN, reason)]
 
 
 def test_a_message_that_closes_the_channel_is_refused_alone(
