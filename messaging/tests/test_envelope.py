@@ -108,9 +108,18 @@ def test_each_rung_comes_after_the_last_and_then_none_does() -> None:
         keys.append(rung.routing_key)
         assert rung.exchange == topology.retry_exchange(config)
         assert rung.properties.headers["own"] == "kept"
+        assert rung.properties.delivery_mode == 2
         current = Delivery(1, False, rung.routing_key, rung.properties, rung.body)
         assert current.message_id == UUID(int=1)
     assert keys == [f"{config.queue}.{delay}" for delay in config.retry_delays]
+
+
+def test_what_is_kept_of_the_headers_of_a_dead_letter_is_the_senders() -> None:
+    config = conf.config()
+    moved = envelope.dead_letter(delivery(headers={"own": "kept"}), ValueError("x"), config)
+    assert moved.properties.delivery_mode == 2
+    arrived = Delivery(1, False, moved.routing_key, moved.properties, moved.body)
+    assert envelope.failed(arrived, config).headers == {"own": "kept"}
 
 
 def test_of_what_reached_the_delivery_limit_no_count_is_stated_that_a_policy_may_have_changed() -> None:
