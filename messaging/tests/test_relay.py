@@ -25,7 +25,7 @@ from messaging.metrics import OutboxCollector
 from messaging.models import FailedAttempt, OutboxMessage
 from messaging.process import set_up_connection
 from messaging.publisher import _Channel
-from messaging.relay import Relay, _pause
+from messaging.relay import Alarm, Relay, _pause
 from messaging.stopping import Stop
 from messaging.tests.conftest import Broker, Running, eventually
 from messaging.tests.plans import generic_plan
@@ -271,6 +271,15 @@ def test_running_it_wakes_up_for_each_commit(broker: Broker, config: MessagingCo
     stop.request()
     add()
     running.stop()
+
+
+def test_what_was_committed_before_it_listened_is_not_left_to_the_poll() -> None:
+    alarm = Alarm()
+    try:
+        assert alarm.wait(0)
+        assert not alarm.wait(0)
+    finally:
+        alarm.close()
 
 
 def test_it_keeps_out_of_the_way_of_a_faster_relay_but_not_for_one_call_in_vain(
