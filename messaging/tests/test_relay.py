@@ -27,7 +27,7 @@ from messaging.process import set_up_connection
 from messaging.publisher import _Channel
 from messaging.relay import Alarm, Relay, _pause
 from messaging.stopping import Stop
-from messaging.tests.conftest import Broker, Running, eventually
+from messaging.tests.conftest import Broker, Running, eventually, hang_up
 from messaging.tests.plans import generic_plan
 from messaging.tests.round_trips import round_trips
 from messaging.tests.threads import BOUND, begun
@@ -282,6 +282,24 @@ def test_what_was_committed_before_it_listened_is_not_left_to_the_poll() -> None
         alarm.close()
 
 
+def test_after_a_call_or_a_find_it_looks_again_soon(relay: Relay, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, calls = [0, 1, 0, 0], [False, False, True, False]
+    waits: list[float] = []
+
+    def wait(seconds: float) -> bool:
+        waits.append(seconds)
+        if len(waits) == len(calls):
+            relay._stop.request()
+        return calls[len(waits) - 1]
+
+    monkeypatch.setattr(relay, "publish_batch", lambda: found[len(waits)])
+    monkeypatch.setattr(relay._alarm, "wait", wait)
+    monkeypatch.setattr(relay._publisher, "open", lambda: None)
+    relay._work()
+    soon, poll = 1.5 * outbox.WAKE_INTERVAL, relay._config.poll_interval
+    assert waits == [soon, soon, poll, soon]
+
+
 def test_it_keeps_out_of_the_way_of_a_faster_relay_but_not_for_one_call_in_vain(
     relay: Relay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -317,6 +335,17 @@ def test_running_it_waits_for_a_database_that_comes_back(broker: Broker, config:
     add()
     assert broker.get(config.queue)
     running.stop()
+
+
+def test_running_it_notices_the_loss_of_the_broker_although_there_is_nothing_to_publish(
+    broker: Broker, config: MessagingConfig, request: pytest.FixtureRequest
+) -> None:
+    stop = Stop()
+    relay = Relay(config, stop)
+    request.addfinalizer(Running(relay.run, stop.request).stop)
+    lost = eventually(lambda: relay._publisher.is_open and relay._publisher._connection)
+    hang_up(lost)
+    eventually(lambda: relay._publisher.is_open and relay._publisher._connection is not lost)
 
 
 def who_listens() -> int:
