@@ -115,7 +115,7 @@ class _Channel:
                 else:
                     self._tag += 1
                     batch.index_of_tag[self._tag] = index
-        if not batch.index_of_tag or channel.is_closed:
+        if not batch.index_of_tag:
             batch.settled = True
 
     def _on_confirm(self, frame: "pika.frame.Method[pika.spec.Basic.Ack | pika.spec.Basic.Nack]") -> None:
