@@ -117,11 +117,27 @@ def test_what_becomes_final_later_is_counted_again(make, patient):
     make("waiting", at=then)
     look_until_counted()
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE dashboard_test_thing SET status = 'done', took = '29 min'")
+        cursor.execute("UPDATE dashboard_test_thing SET status = 'done', took = '29 min', waited = '1 s'")
 
     hour = look_often(NOW + timedelta(minutes=1))
 
     assert counts_of(hour, then) == {"done": 1}
+    (minute,) = (minute for minute in hour.minutes if minute.total)
+    assert (minute.took.total(), minute.waited.total()) == (1, 1)
+    assert hour.oldest_count_at is None, "nothing is open any more"
+
+
+def test_the_stalest_count_of_what_is_not_final_says_how_old_all_is(make):
+    for status, minutes in (("waiting", 10), ("waiting", 20), ("done", 30)):
+        make(status, at=NOW - timedelta(minutes=minutes))
+    look_until_counted()
+    slots, old = PipelineSlot.objects.all(), NOW - timedelta(minutes=5)
+    for start in slots.filter(is_open=True).values_list("start", flat=True):
+        slots.update(computed_at=NOW)
+        slots.filter(is_open=False).update(computed_at=NOW - timedelta(hours=1))
+        slots.filter(start=start).update(computed_at=old)
+
+        assert rollup.read(now=NOW).oldest_count_at == old
 
 
 def test_a_row_that_came_late_is_counted_with_the_slot_it_belongs_to(make, patient):
