@@ -127,7 +127,12 @@ def _another_connection() -> psycopg.Connection:
 
 @pytest.mark.django_db(transaction=True)
 class TestExecutePreparedByItself:
-    def test_it_begins_the_transaction_that_django_wants(self) -> None:
+    @pytest.mark.parametrize("threshold", [5, None], ids=["alone", "behind a pooler"])
+    def test_it_begins_the_transaction_that_django_wants(
+        self, threshold: int | None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        connection.ensure_connection()
+        monkeypatch.setattr(connection.connection, "prepare_threshold", threshold)
         execute_prepared("CREATE TABLE scratch ()", [])
         try:
             with transaction.atomic():
