@@ -266,8 +266,9 @@ def test_a_client_that_has_left_ends_the_connection(plain, connection):
     assert plain.handle(conn) is False
 
 
-def test_a_worker_that_leaves_says_so(plain, worker, connection):
-    worker.alive = False
+@pytest.mark.parametrize("changes", [{"alive": False}, {"max_keepalived": 0}])
+def test_a_worker_that_leaves_or_keeps_as_many_as_it_may_says_so(plain, worker, connection, changes):
+    vars(worker).update(changes)
     conn, client = connection
     client.sendall(POST)
 
