@@ -9,13 +9,14 @@ from typing import Any, NamedTuple, cast
 import pytest
 from django.core import signals
 from django.core.handlers.wsgi import WSGIHandler
-from django.db import OperationalError, close_old_connections
+from django.db import OperationalError, close_old_connections, connections
 from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 from rest_framework.authtoken.models import Token
 from rest_framework.permissions import IsAuthenticated
 
+from database.statements import execute_prepared
 from httpapi.fast_path import FastPath
 from messaging.backpressure import Pressure
 from messaging.models import OutboxMessage
@@ -383,6 +384,21 @@ def test_a_database_that_is_away_is_answered_as_django_answers(monkeypatch):
 
     assert first.status == "503 Service Unavailable"
     assert first.comparable == second.comparable
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_standing_connection_that_the_server_has_ended_costs_no_order(monkeypatch):
+    monkeypatch.setattr("httpapi.fast_path.close_old_connections", close_old_connections)
+    [(pid,)] = execute_prepared("SELECT pg_backend_pid()", [])
+    other = connections.create_connection("default")
+    try:
+        with other.cursor() as cursor:
+            cursor.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+    finally:
+        other.close()
+
+    assert ask(fast()).status == "201 Created"
+    assert Order.objects.count() == 1
 
 
 def test_a_body_that_breaks_off_is_answered_and_nothing_kept():
