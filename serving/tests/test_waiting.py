@@ -346,6 +346,7 @@ def test_a_client_that_stirs_in_the_very_moment_it_is_woken_harms_nobody(leaves:
     worker.wait_for_and_dispatch_events(5)
 
     assert worker.enqueued == [conn]
+    assert not worker._by_key, "the database is not asked about it any more"
     ours.close()
     theirs.close()
 
