@@ -78,6 +78,12 @@ class _Channel:
     def __init__(self, connection: Connection) -> None:
         self.closed_because: BaseException | None = None
         """Why the broker has closed this channel, and not the whole connection."""
+        self.has_refused = False
+        """The broker has refused a message on it, and may do so for ever.
+
+        RabbitMQ (3.10) tells a channel that a queue is full, and when there is room again, but not that the policy is
+        gone that limited its length.
+        """
         self._connection = connection
         self._batch = _Batch([])
         self._tag = 0
@@ -92,6 +98,9 @@ class _Channel:
         self._batch = batch = _Batch(publications)
         self._connection.tell(self._send)
         return batch
+
+    def close(self) -> None:
+        self._connection.tell(lambda: self._channel.is_open and self._channel.close())
 
     # What follows is called with the connection's lock held.
 
@@ -122,6 +131,7 @@ class _Channel:
         batch, method = self._batch, frame.method
         receipt = _CONFIRMED
         if isinstance(method, pika.spec.Basic.Nack):
+            self.has_refused = True
             receipt = Receipt(Fate.REFUSED, "RabbitMQ refused it: the queue is full or not available")
         tag = method.delivery_tag
         if method.multiple:
@@ -146,8 +156,8 @@ class _Channel:
         self._batch.returned[str(properties.message_id)] = reason
 
     def _on_closed(self, channel: pika.channel.Channel, error: BaseException) -> None:
-        self._connection.refuse(error)
         if isinstance(error, pika.exceptions.ChannelClosedByBroker):
+            self._connection.refuse(error)
             self.closed_because = error
             self._batch.settled = True
 
@@ -180,6 +190,9 @@ class Publisher:
             self.close()
             self._connection = Connection(self._config, name=self._name)
             self._connection.open()
+        if self._channel is not None and self._channel.has_refused:
+            self._channel.close()
+            self._channel = None
         if self._channel is None or self._channel.closed_because:
             self._channel = _Channel(self._connection)
         return self._connection, self._channel

@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 from uuid import uuid4
 
 import pika
@@ -16,7 +16,7 @@ from messaging import amqp
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
 from messaging.publisher import Fate, Publication, Publisher, Receipt, _Batch, _Channel
-from messaging.tests.conftest import Broker, hang_up
+from messaging.tests.conftest import Broker, eventually, hang_up
 
 
 @pytest.fixture
@@ -54,6 +54,20 @@ def test_what_a_full_queue_refuses_is_not_confirmed(broker: Broker, publisher: P
     receipts = publisher.publish([publication(full, message_id=str(n)) for n in range(2)])
     assert [receipt.fate for receipt in receipts] == [Fate.CONFIRMED, Fate.REFUSED]
     assert receipts[1].reason
+
+
+def test_a_queue_whose_limit_is_gone_takes_messages_again(
+    broker: Broker, publisher: Publisher, config: MessagingConfig
+) -> None:
+    virtual_host = quote(urlsplit(config.url).path[1:], safe="")
+    policy = f"/api/policies/{virtual_host}/{uuid4()}"
+    limit = {"max-length": 1, "overflow": "reject-publish"}
+    manage(config.management_url, "PUT", policy, {"pattern": f"^{config.queue}$", "definition": limit})
+    try:
+        eventually(lambda: publisher.publish([publication(config.queue)])[0].fate is Fate.REFUSED)
+    finally:
+        manage(config.management_url, "DELETE", policy)
+    eventually(lambda: publisher.publish([publication(config.queue)])[0].fate is Fate.CONFIRMED)
 
 
 def test_what_is_not_confirmed_in_time_may_be_there_or_not_and_the_connection_is_given_up(
