@@ -4,7 +4,8 @@
     open        it does not: nothing is taken, what is in hand is kept, and nothing is tried before the pause is over
     half-open   the pause is over; the next attempt closes the circuit or opens it again
 
-Each change between open and closed is one log line, however many attempts lie between.
+Each change between open and closed is one log line, however many attempts lie between. One more says why it stays open
+where that is another reason: a broker that hangs up, and then lets nobody in.
 """
 
 import logging
@@ -15,6 +16,9 @@ from messaging.stopping import Backoff, Stop
 
 logger = logging.getLogger(__name__)
 
+# The pause before which it is said: 20 s or so after the first, which an ordinary restart does not take.
+_LASTING = 8
+
 
 class Circuit:
     """The circuit of one dependency, "database" or "broker". Used from one thread."""
@@ -24,13 +28,15 @@ class Circuit:
         self.is_open = False
         self._stop = stop
         self._backoff = Backoff()
+        self._pauses = 0
+        self._reason = self._said = ""
         metrics.CIRCUIT_OPEN.labels(dependency).set(0)
 
     def failed(self, error: BaseException) -> None:
         """An attempt has failed: opens the circuit, or keeps it open."""
+        self._reason = text_of(error).strip()
         if not self.is_open:
-            extra = {"dependency": self.dependency, "reason": text_of(error).strip()}
-            logger.warning("circuit open: the %s is away", self.dependency, extra=extra)
+            self._say("circuit open: the %s is away")
             metrics.CIRCUIT_OPEN.labels(self.dependency).set(1)
         self.is_open = True
 
@@ -42,7 +48,15 @@ class Circuit:
             metrics.CIRCUIT_OPEN.labels(self.dependency).set(0)
         self.is_open = False
         self._backoff.reset()
+        self._pauses = 0
 
     def pause(self) -> bool:
         """Waits until the next attempt is due: longer each time, with jitter. False when asked to stop meanwhile."""
+        self._pauses += 1
+        if self._pauses == _LASTING and self._reason != self._said:
+            self._say("circuit is still open: the %s is away")
         return not self._stop.wait(self._backoff.next())
+
+    def _say(self, message: str) -> None:
+        self._said = self._reason
+        logger.warning(message, self.dependency, extra={"dependency": self.dependency, "reason": self._reason})

@@ -24,6 +24,23 @@ def test_it_logs_one_line_for_each_change_of_state_however_many_attempts(caplog:
     assert caplog.records[0].__dict__["reason"] == "refused"
 
 
+def test_it_says_once_why_it_stays_open_where_that_is_another_reason(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Stop, "wait", lambda stop, seconds: False)
+    circuit = Circuit("broker", Stop())
+    for _ in range(2):
+        for reason in ("hung up", *["refused"] * 30):
+            circuit.failed(OSError(reason))
+            circuit.pause()
+        circuit.worked()
+    for _ in range(30):
+        circuit.failed(OSError("hung up"))
+        circuit.pause()
+    said = [record.__dict__["reason"] for record in caplog.records if record.levelno == logging.WARNING]
+    assert said == ["hung up", "refused", "hung up", "refused", "hung up"]
+
+
 def test_once_it_has_worked_the_pauses_begin_short_again(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(Stop, "wait", lambda stop, seconds: pauses.append(seconds))
