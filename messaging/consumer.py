@@ -126,7 +126,7 @@ class Consumer:
         batch = work.take(limit)
         if batch:
             started = time.monotonic()
-            self._handle_batch(work, batch)
+            self._handle_batch(work, letters, batch)
             rest = self._pacer.rest_after(len(batch), time.monotonic() - started, others=self._heartbeat.others)
             if rest and len(batch) < limit:  # a sleep of nothing costs a timer and a switch
                 time.sleep(rest)
@@ -134,6 +134,9 @@ class Consumer:
             # that may have crashed a process is behind us.
             if work.prefetch == 1 and not batch[-1].redelivered:
                 work.change_prefetch(2 * self._config.batch_size)
+        self._take_dead_letters(letters)
+
+    def _take_dead_letters(self, letters: Subscription) -> None:
         dead = letters.take(_DEAD_LETTERS_AT_ONCE)
         if dead and self._while_database_away(lambda: self._keep_dead_letters(dead)):
             letters.ack(dead)
@@ -143,7 +146,7 @@ class Consumer:
             return self._config.batch_size
         return max(1, min(self._config.batch_size, int(_BATCH_SECONDS / self._seconds_per_message)))
 
-    def _handle_batch(self, work: Subscription, batch: list[Delivery]) -> None:
+    def _handle_batch(self, work: Subscription, letters: Subscription, batch: list[Delivery]) -> None:
         started = time.monotonic()
         failed: list[Failure] = []
         readable: list[tuple[Delivery, Message[Any]]] = []
@@ -161,7 +164,7 @@ class Consumer:
         metrics.BATCH_SECONDS.labels("handle").observe(seconds)
         metrics.BATCH_SIZE.labels("handle").observe(len(batch))
         failpoints.reach("consume.committed")
-        self._settle(work, batch, failed)
+        self._settle(work, letters, batch, failed)
         # Each error's traceback leads back here: without this the bodies would stay until the garbage is collected.
         failed.clear()
 
@@ -225,7 +228,7 @@ class Consumer:
                 metrics.DUPLICATES.labels(message.type).inc()
                 logger.info("duplicate message ignored", extra=_ids(message))
 
-    def _settle(self, work: Subscription, batch: list[Delivery], failed: list[Failure]) -> None:
+    def _settle(self, work: Subscription, letters: Subscription, batch: list[Delivery], failed: list[Failure]) -> None:
         """Acknowledges what took effect, and what failed once it is safe on a rung or in the dead letters.
 
         While the broker takes no publications, what failed stays in hand: giving it back would count as a failed
@@ -241,6 +244,7 @@ class Consumer:
             work.check()
             if not (self._broker.pause() and self._while_database_away(self._heartbeat.beat)):
                 return
+            self._take_dead_letters(letters)  # a policy may limit their queue, and nobody else may empty it
             with suppress(BrokerUnavailableError):
                 topology.apply(self._config)  # a rung may have been deleted
 

@@ -2,17 +2,20 @@
 
 import asyncio
 import json
+import re
 import threading
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
+from urllib.parse import quote, urlsplit
 
 import psycopg
 import pytest
 from django.db import DataError, IntegrityError, OperationalError, connection
 from prometheus_client import REGISTRY
 
+from dev.servers.rabbitmq import manage
 from messaging import dead_letters, inbox, topology
 from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
@@ -443,6 +446,25 @@ def test_a_failed_message_whose_rung_is_gone_is_held_and_not_given_back(
         eventually(lambda: recorder.numbers == [1])
     assert attempts == [1, 2], "it was delivered again instead of being held"
     assert not DeadLetter.objects.exists()
+
+
+def test_a_dead_letter_queue_with_a_limit_is_emptied_while_it_refuses_more(
+    broker: Broker, recorder: Recorder, start: Any, config: MessagingConfig
+) -> None:
+    letters = topology.dead_letter_queue(config)
+    for number in range(60):
+        broker.publish(b"{%d" % number, routing_key=letters)
+    policy = f"/api/policies/{quote(urlsplit(config.url).path[1:], safe='')}/{uuid.uuid4()}"
+    limit = {"max-length": 1, "overflow": "reject-publish"}
+    manage(config.management_url, "PUT", policy, {"pattern": f"^{re.escape(letters)}$", "definition": limit})
+    try:
+        for number in range(60, 65):
+            broker.publish(b"{%d" % number)
+        broker.publish_thing(1)
+        start()
+        eventually(lambda: DeadLetter.objects.count() == 65 and recorder.numbers == [1])
+    finally:
+        manage(config.management_url, "DELETE", policy)
 
 
 def test_each_try_that_failed_is_recorded(broker: Broker, recorder: Recorder, start: Any) -> None:
