@@ -91,7 +91,8 @@ def _broker(snapshot: Snapshot) -> Iterator[Problem]:
             "bad",
             "RabbitMQ does not answer.",
             f"{snapshot.broker.error.removesuffix('.')}. Nothing is lost: what is committed waits in the outbox and is "
-            "published when it is back. Bring it back; nothing else is to be done.",
+            "published when it is back. Bring it back. Relays and consumers go on by themselves, unless their user or "
+            "password was refused: then they have ended.",
             section="The broker is away",
         )
 
