@@ -112,10 +112,10 @@ class ReadOnlyAdmin(DeskAdmin):
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip()
-        return (self.find(queryset, term) if term else queryset), False
+        return (self.find(queryset, term) if term and self.search_fields else queryset), False
 
     def find(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """Those of the rows that are searched for with this term. For who has `search_fields`, and then by an index."""
+        """Those of the rows that are searched for with this term, by an index. Only for who has `search_fields`."""
         raise NotImplementedError
 
     def row_of_page(self, request: HttpRequest, object_id: str) -> Any:

@@ -45,6 +45,12 @@ def test_the_admin_shows_what_became_of_a_batch(admin):
     assert "/orders/1/items/1/price: Ensure this value is greater than 0." in shown
 
 
+def test_the_list_of_batches_has_no_search_and_passes_over_one(admin):
+    post(key="key-1")
+
+    assert "key-1" in admin.get("/admin/orders/orderbatch/?q=another").content.decode()
+
+
 def test_in_the_admin_no_batch_can_be_added_changed_or_deleted(admin):
     post(key="key-1")
     batch = OrderBatch.objects.get()
