@@ -16,20 +16,26 @@ class HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
     """A command's own options first, and its description as it is written."""
 
 
-class DatabaseCommand(BaseCommand):
-    """Ends with 2 and a sentence when this service's database cannot be asked.
-
-    Ends with 1, and without a word, when nobody reads its output any more, as behind `| head`.
-    """
+class PrintingCommand(BaseCommand):
+    """Ends with 1, and without a word, when nobody reads its output any more, as behind `| head`."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
-            said = super().execute(*args, **options)
-            sys.stdout.flush()  # here, and not at the end of Python, which could only complain
-            return said
+            try:
+                return super().execute(*args, **options)
+            finally:
+                sys.stdout.flush()  # here, and not at the end of Python, which could only complain
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
             raise SystemExit(1) from None
+
+
+class DatabaseCommand(PrintingCommand):
+    """Ends with 2 and a sentence when this service's database cannot be asked."""
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        try:
+            return super().execute(*args, **options)
         except (OperationalError, InterfaceError, psycopg.OperationalError) as error:  # COPY raises the driver's own
             raise CommandError(
                 f"This service's database cannot be asked: {in_one_line(error)}", returncode=2

@@ -1,4 +1,4 @@
-"""What a command says that asks the database, when that is away, and when nobody reads what it says."""
+"""What a command says whose database is away, and what one does when nobody reads what it says."""
 
 import os
 import sys
@@ -48,12 +48,15 @@ def test_the_overview_shows_that_it_could_not_ask(no_database: None, capsys: pyt
     assert "The database did not answer all that was asked" in capsys.readouterr().out
 
 
-def test_a_command_that_nobody_reads_any_more_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("command", [("dead_letters", "list"), ("overview",), ("topology", "show")], ids=" ".join)
+def test_a_command_that_nobody_reads_any_more_ends_without_a_traceback(
+    command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with open(writer, "w") as broken:
         monkeypatch.setattr(sys, "stdout", broken)
         with pytest.raises(SystemExit) as caught:
-            call_command("dead_letters", "list")
+            call_command(*command)
 
     assert caught.value.code == 1

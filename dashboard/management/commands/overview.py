@@ -5,12 +5,11 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
 from dashboard import text
 from dashboard.pipeline import pipeline
 from dashboard.snapshot import Snapshot, take
 from dashboard.verdict import judge
+from desk.commands import PrintingCommand
 
 EVERY = 5.0
 """Seconds between two looks of --watch."""
@@ -21,7 +20,7 @@ PATIENCE = 1.0
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Ends with 0 when all is well, with 1 when something is to be looked at; --watch with 0 on Ctrl-C."""
 
     help = "Says how the pipeline stands, as the first page of the admin does. Ends with 1 when all is not well."

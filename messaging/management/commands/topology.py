@@ -3,15 +3,16 @@ from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from desk.commands import PrintingCommand
 from desk.display import table
 from messaging import topology, topology_diff
 from messaging.conf import MessagingConfig, config
 from messaging.errors import BrokerUnavailableError, ConfigurationError
 
 
-class Command(BaseCommand):
+class Command(PrintingCommand):
     """Ends with 0, with 1 for differences or a conflict, with 2 when the broker cannot be asked."""
 
     help = "Shows what this service needs on the broker, how the live broker differs, and declares what is missing."
