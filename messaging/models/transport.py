@@ -56,7 +56,8 @@ class InboxMessage(models.Model):
 class Processes(models.QuerySet["Process"]):
     def alive(self) -> Self:
         """Those that `Process.is_alive` is true of, by the database's clock."""
-        return self.filter(seen_at__gt=Now() - timedelta(seconds=Process.ALIVE_WITHIN))
+        within = timedelta(seconds=Process.ALIVE_WITHIN)
+        return self.filter(seen_at__gt=Now() - within, seen_at__lt=Now() + within)
 
 
 class Process(models.Model):
@@ -84,5 +85,8 @@ class Process(models.Model):
 
     @property
     def is_alive(self) -> bool:
-        """Whether it has given a sign of life within the last `ALIVE_WITHIN` seconds."""
-        return self.seen_at > timezone.now() - timedelta(seconds=self.ALIVE_WITHIN)
+        """Whether it has given a sign of life within the last `ALIVE_WITHIN` seconds.
+
+        One further ahead than that was given before the clock was set back, and not since.
+        """
+        return abs(timezone.now() - self.seen_at) < timedelta(seconds=self.ALIVE_WITHIN)

@@ -164,6 +164,12 @@ def test_health_warns_of_a_process_that_waits_and_of_none_that_is_alive() -> Non
     }
 
 
+def test_a_process_that_died_before_the_clock_was_set_back_does_not_count_as_alive() -> None:
+    gone = Process.objects.create(name="relay a:1", role="relay", seen_at=timezone.now() + timedelta(minutes=2))
+    assert not Process.objects.alive().exists()
+    assert not gone.is_alive
+
+
 def test_health_shows_how_long_the_oldest_message_waits() -> None:
     assert health.outbox() == {"waiting": 0, "oldest_age_seconds": 0.0}
     add(2)
