@@ -58,6 +58,7 @@ class Verdict:
 
 
 def judge(snapshot: Snapshot) -> Verdict:
+    """All that is wrong, as far as this snapshot tells. Asks nobody else."""
     return Verdict(
         (
             *_database(snapshot),

@@ -68,6 +68,8 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Table:
+    """A list of objects, a row each."""
+
     title: str
     columns: list[Shown]
     rows: list[list[Shown]]
@@ -174,6 +176,7 @@ def time(at: datetime) -> SafeString:
 
 
 def money(value: Any, of: Mapping[str, Any]) -> str:
+    """`1,234.50`."""
     return f"{value:,.2f}"
 
 

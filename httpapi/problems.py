@@ -199,6 +199,7 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """What a person may not do who is logged in."""
     return problem_response(request, Problem(403, "You do not have permission to perform this action."))
 
 
@@ -215,6 +216,7 @@ def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
 
 
 def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
+    """A URL that leads nowhere, or a row that is not there."""
     return problem_response(request, not_found(request))
 
 

@@ -39,6 +39,8 @@ class Wrong(StrEnum):
 
 
 class Entry(NamedTuple):
+    """That this order is, or its message waits, at this place."""
+
     order_id: UUID
     place: str
     state: str
@@ -50,6 +52,8 @@ class Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Page:
+    """A part of the book."""
+
     entries: list[Entry]
     next: str | None
     """Where the next page begins; None on the last."""
@@ -95,6 +99,7 @@ class Book:
         return f"^({'|'.join(f'{source.place}:{_KEYS[source.key]}' for source in self.sources)})$"
 
     def mends(self, wrong: Wrong) -> bool:
+        """Whether `--repair` of this service does something about it."""
         return wrong in self.announce or wrong in self.restore
 
     def page(self, *, after: str | None = None, limit: int = MAX_PAGE) -> Page:

@@ -22,6 +22,8 @@ _THEIRS = "order_id uuid, place text, state text, since timestamptz, lines integ
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """An order to look at, and why."""
+
     order_id: UUID
     what: str
     since: datetime
@@ -29,6 +31,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Count:
+    """How many orders are at one place, with the same thing wrong with them or nothing."""
+
     place: str
     wrong: Wrong | None
     due: bool
@@ -145,6 +149,7 @@ def confirm() -> None:
 
 
 def counts() -> list[Count]:
+    """All orders of both books, each counted once."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT place, wrong, due, sum(orders)::bigint FROM ledger_verdict GROUP BY 1, 2, 3")
         return [Count(place, wrong and Wrong(wrong), due, orders) for place, wrong, due, orders in cursor]

@@ -43,6 +43,7 @@ class Result:
         }
 
     def staying(self, *places: str) -> int:
+        """Orders that are at one of these places and have not moved for too long."""
         due = [count for count in self.counts if count.due and count.wrong is None]
         return sum(count.orders for count in due if count.place in places)
 
@@ -67,6 +68,7 @@ class Result:
         return sum(self.staying(place) for place, service in ways.items() if self.queued[service] is None)
 
     def orders(self, *kinds: Wrong) -> int:
+        """Orders with which one of these is wrong."""
         return sum(count.orders for count in self.counts if count.wrong in kinds)
 
     def wrong(self, *kinds: Wrong, limit: int) -> Iterator[Finding]:

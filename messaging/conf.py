@@ -60,6 +60,7 @@ class MessagingConfig:
 
     @cached_property
     def handler_table(self) -> dict[str, Handler[Any]]:
+        """Each type of message that this service takes, and what handles it. Raises ImportError for a wrong path."""
         table: dict[str, Handler[Any]] = import_string(self.handlers)
         return table
 

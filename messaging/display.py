@@ -20,6 +20,8 @@ _INDENTED_LEVELS = 16
 
 @dataclass(frozen=True, slots=True)
 class ReadableBody:
+    """The body of a message as people read it."""
+
     kind: str
     """`JSON`, `text` or `hex`; `empty` for no body at all."""
     text: str

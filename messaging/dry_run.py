@@ -27,6 +27,8 @@ LONGEST_STATEMENT = 5.0
 
 
 class Verdict(StrEnum):
+    """What would become of the message."""
+
     PASSES = "would pass"
     FAILS = "would fail"
     EFFECTIVE = "already took effect"

@@ -198,6 +198,7 @@ class Publisher:
         return self._connection, self._channel
 
     def close(self) -> None:
+        """Parts with the broker; what was not confirmed by now may or may not be there. Opens again when asked to."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             connection.close()

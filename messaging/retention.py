@@ -22,6 +22,8 @@ TREND = timedelta(days=30)
 
 @dataclass(frozen=True, slots=True)
 class Purge:
+    """How much was deleted, or would be."""
+
     inbox: int
     """Inbox rows."""
     dead_letters: int

@@ -23,12 +23,16 @@ _ALTERNATE = "alternate-exchange"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
+    """A sentence on what is other than it should be, and one on what to do; empty where the first says it."""
+
     text: str
     remedy: str
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
+    """How the live broker differs from what this service needs."""
+
     differences: tuple[Difference, ...]
     not_compared: tuple[str, ...] = ()
     """What could not be looked at, and what to do about it."""

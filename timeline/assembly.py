@@ -26,6 +26,8 @@ type Tell = Callable[..., Story | None]
 
 @dataclass(frozen=True, slots=True)
 class Step:
+    """An event of a timeline."""
+
     event: Event
     seconds: float | None
     """Since the step before; None for the first."""

@@ -35,6 +35,8 @@ _WORDS = {"info": "", "good": "", "warning": "Warning", "error": "Error"}
 
 @dataclass(frozen=True, slots=True)
 class Link:
+    """Where the page leads from an event."""
+
     text: str
     url: str
 

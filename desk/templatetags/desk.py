@@ -12,6 +12,8 @@ register = template.Library()
 
 @dataclass(frozen=True, slots=True)
 class TimeWindow:
+    """The times that a list is limited to, in words."""
+
     words: str
     clear: str
     """The address of the same list at all times."""

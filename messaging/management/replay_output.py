@@ -93,6 +93,7 @@ def outcomes(progress: replays.Progress) -> dict[str, int]:
 
 
 def as_dict(replay: Replay) -> dict[str, Any]:
+    """The replay as JSON has it, without what became of its messages."""
     return {
         "id": replay.pk,
         "state": replay.state,

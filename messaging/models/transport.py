@@ -54,6 +54,8 @@ class InboxMessage(models.Model):
 
 
 class Processes(models.QuerySet["Process"]):
+    """Relays and consumers."""
+
     def alive(self) -> Self:
         """Those that `Process.is_alive` is true of, by the database's clock."""
         within = timedelta(seconds=Process.ALIVE_WITHIN)

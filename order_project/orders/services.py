@@ -218,6 +218,7 @@ def _violates(error: IntegrityError, constraint: str) -> bool:
 
 
 def is_known(kept: type[Order] | type[OrderBatch], placed_by: "User | None", idempotency_key: str) -> bool:
+    """Whether an order, or a batch, of this owner has the key. What is under way in another request is not seen."""
     return kept.objects.filter(placed_by=placed_by, idempotency_key=idempotency_key).exists()
 
 

@@ -111,6 +111,7 @@ class OrderView(APIView):
         return "Order"
 
     def read_order(self) -> services.OrderState:
+        """The order of the URL, from the database each time. Raises a 404, also for an id that is no UUID."""
         try:
             order = services.read_order(UUID(self.kwargs["order_id"]))
         except ValueError:
