@@ -1,6 +1,6 @@
 """What a fault is: a plain function that does something to a running system and mends it again.
 
-    @fault("broker-restarts", "RabbitMQ is stopped and started again.", group="broker", attempts_stay_one=True)
+    @fault("broker-restarts", "RabbitMQ is stopped and started again.", group="broker")
     def broker_restarts(arena: Arena) -> None:
         arena.broker.stop()
         arena.hold(6)
@@ -31,7 +31,7 @@ class Fault:
     """One sentence: what happens."""
     group: str
     run: Run
-    attempts_stay_one: bool = False
+    attempts_stay_one: bool = True
     """No message may be counted against its retry limit."""
     dead_letters: int | None = 0
     """How many dead letters of both services wait afterwards; None when that is not foreseeable."""

@@ -25,7 +25,6 @@ SLOW = 15.0
     "broker-restarts",
     "RabbitMQ is stopped in order, and started again.",
     group="broker",
-    attempts_stay_one=True,
 )
 def broker_restarts(arena: Arena) -> None:
     arena.broker.stop()
@@ -37,7 +36,6 @@ def broker_restarts(arena: Arena) -> None:
     "broker-is-killed",
     "SIGKILL to RabbitMQ, and it is started again.",
     group="broker",
-    attempts_stay_one=True,
     short=True,
 )
 def broker_is_killed(arena: Arena) -> None:
@@ -50,7 +48,6 @@ def broker_is_killed(arena: Arena) -> None:
     "broker-is-short-of-memory",
     "RabbitMQ's memory alarm: it accepts connections, and takes no message.",
     group="broker",
-    attempts_stay_one=True,
 )
 def broker_is_short_of_memory(arena: Arena) -> None:
     arena.broker.ask_node("set_vm_memory_high_watermark", "0")
@@ -64,7 +61,6 @@ def broker_is_short_of_memory(arena: Arena) -> None:
     "connections-are-closed",
     f"RabbitMQ closes all connections, as an operator has it do, {TIMES} times.",
     group="broker",
-    attempts_stay_one=True,
     episodes=TIMES,
 )
 def connections_are_closed(arena: Arena) -> None:
@@ -77,7 +73,6 @@ def connections_are_closed(arena: Arena) -> None:
     "connections-are-reset",
     f"All connections between the processes and RabbitMQ are reset, {TIMES} times.",
     group="broker",
-    attempts_stay_one=True,
     episodes=TIMES,
 )
 def connections_are_reset(arena: Arena) -> None:
@@ -92,7 +87,6 @@ def connections_are_reset(arena: Arena) -> None:
     "The network takes every byte and delivers none, in both directions, and closes nothing; when it works again, the "
     "old connections stay dead.",
     group="broker",
-    attempts_stay_one=True,
 )
 def connections_die_in_silence(arena: Arena) -> None:
     for proxy in arena.broker_proxies:
@@ -108,7 +102,6 @@ def connections_die_in_silence(arena: Arena) -> None:
     "link-is-slow",
     "Whatever goes to RabbitMQ or comes from it takes 50 ms more, one piece after the other.",
     group="broker",
-    attempts_stay_one=True,
 )
 def link_is_slow(arena: Arena) -> None:
     for proxy in arena.broker_proxies:
@@ -124,7 +117,6 @@ def link_is_slow(arena: Arena) -> None:
     "empty-queues-are-deleted",
     "Both work queues are deleted under their running consumers, with nothing in them.",
     group="broker",
-    attempts_stay_one=True,
     tap=False,
 )
 def empty_queues_are_deleted(arena: Arena) -> None:
@@ -141,7 +133,6 @@ def empty_queues_are_deleted(arena: Arena) -> None:
     "Both work queues are deleted with confirmed messages in them, which no broker brings back: the ledger has to name "
     "the orders, and `reconcile --repair` to mend them.",
     group="broker",
-    attempts_stay_one=True,
     tap=False,
 )
 def full_queues_are_deleted(arena: Arena) -> None:
@@ -178,7 +169,6 @@ def _is_full(arena: Arena, queue: str) -> bool:
     "bindings-are-removed",
     "Somebody removes the bindings that lead to both work queues, and nobody puts them back.",
     group="broker",
-    attempts_stay_one=True,
     tap=False,
 )
 def bindings_are_removed(arena: Arena) -> None:

@@ -16,7 +16,6 @@ QUEUES = (PROCESSOR_QUEUE, ORDER_QUEUE)
     "service's.",
     group="cluster",
     arena="cluster",
-    attempts_stay_one=True,
     episodes=len(QUEUES),
 )
 def leaders_are_killed(arena: Arena) -> None:
@@ -33,7 +32,6 @@ def leaders_are_killed(arena: Arena) -> None:
     "the network between them works again.",
     group="cluster",
     arena="cluster",
-    attempts_stay_one=True,
 )
 def leader_is_cut_off(arena: Arena) -> None:
     leader = arena.broker.leader_of(PROCESSOR_QUEUE)
@@ -47,7 +45,6 @@ def leader_is_cut_off(arena: Arena) -> None:
     "SIGKILL to two of three nodes: nothing is confirmed until they are back.",
     group="cluster",
     arena="cluster",
-    attempts_stay_one=True,
 )
 def majority_is_killed(arena: Arena) -> None:
     for node in arena.random.sample(arena.broker.nodes, 2):
@@ -61,7 +58,6 @@ def majority_is_killed(arena: Arena) -> None:
     "Each of the three nodes is stopped in order and started again, one after the other, as for an upgrade.",
     group="cluster",
     arena="cluster",
-    attempts_stay_one=True,
     episodes=3,
 )
 def nodes_are_restarted(arena: Arena) -> None:

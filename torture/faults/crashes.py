@@ -33,7 +33,6 @@ def die_at(arena: Arena, name: str, place: str, **changes: str) -> None:
     "every-process-is-killed",
     "SIGKILL to each of the six processes, one after the other, wherever it is at that moment.",
     group="crashes",
-    attempts_stay_one=True,
 )
 def every_process_is_killed(arena: Arena) -> None:
     for name in arena.random.sample(NAMES, len(NAMES)):
@@ -46,7 +45,6 @@ def every_process_is_killed(arena: Arena) -> None:
     "order-web-dies-before-its-answer",
     "The order service's workers die, again and again, when the order is committed and the shop has no answer yet.",
     group="crashes",
-    attempts_stay_one=True,
 )
 def order_web_dies_before_its_answer(arena: Arena) -> None:
     web = arena.system.programs["order-web"]
@@ -62,7 +60,6 @@ def order_web_dies_before_its_answer(arena: Arena) -> None:
     "relays-die-after-the-confirms",
     "Each relay dies, twice, when the broker has confirmed a batch and its rows are still in the outbox.",
     group="crashes",
-    attempts_stay_one=True,
     short=True,
 )
 def relays_die_after_the_confirms(arena: Arena) -> None:
@@ -74,7 +71,6 @@ def relays_die_after_the_confirms(arena: Arena) -> None:
     "relays-die-amid-the-confirms",
     "Each relay dies, twice, when the broker has confirmed some messages of a batch.",
     group="crashes",
-    attempts_stay_one=True,
 )
 def relays_die_amid_the_confirms(arena: Arena) -> None:
     for name in ("order-relay", "processor-relay"):
@@ -85,7 +81,6 @@ def relays_die_amid_the_confirms(arena: Arena) -> None:
     "consumers-die-before-the-ack",
     "Each consumer dies, twice, when the effect of a batch is committed and nothing is acknowledged.",
     group="crashes",
-    attempts_stay_one=True,
     short=True,
 )
 def consumers_die_before_the_ack(arena: Arena) -> None:
@@ -98,6 +93,7 @@ def consumers_die_before_the_ack(arena: Arena) -> None:
     "Three orders in ten fail, each time; the processor's consumer dies, twice, when such orders wait on their "
     "rung of the retry ladder and are not acknowledged.",
     group="crashes",
+    attempts_stay_one=False,
 )
 def consumer_dies_between_rung_and_ack(arena: Arena) -> None:
     arena.system.restart("processor-consume", **FAILS_OFTEN)
@@ -110,7 +106,6 @@ def consumer_dies_between_rung_and_ack(arena: Arena) -> None:
     f"{BAD} messages that cannot be read are put on each work queue; each consumer dies when it has stored them as "
     "dead letters and not acknowledged them.",
     group="crashes",
-    attempts_stay_one=True,
     dead_letters=2 * BAD,
 )
 def consumers_die_keeping_dead_letters(arena: Arena) -> None:

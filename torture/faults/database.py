@@ -75,25 +75,21 @@ for _service in SERVICES:
         f"{_service.name}-database-restarts",
         f"{_of} is stopped in order, and started again after {AWAY:g} s.",
         group="database",
-        attempts_stay_one=True,
     )(partial(restart, _service))
     fault(
         f"{_service.name}-database-crashes",
         f"{_of} is killed, and started again after {AWAY:g} s.",
         group="database",
-        attempts_stay_one=True,
     )(partial(crash, _service))
     fault(
         f"{_service.name}-tables-are-locked",
         f"Somebody holds {', '.join(TABLES[_service])} locked for {LOCKED:g} s.",
         group="database",
-        attempts_stay_one=True,
     )(partial(lock, _service))
     fault(
         f"{_service.name}-connections-are-cut",
         f"{_of} throws out everybody who is connected, {CUTS} times.",
         group="database",
-        attempts_stay_one=True,
         episodes=CUTS,
     )(partial(cut_connections, _service))
 
@@ -102,7 +98,6 @@ for _service in SERVICES:
     "database-connections-are-exhausted",
     f"Both databases are full of somebody else's connections for {EXHAUSTED:g} s, and let nobody else in.",
     group="database",
-    attempts_stay_one=True,
     episodes=3,  # who slips in while they fill up is thrown out again
 )
 def connections_are_exhausted(arena: Arena) -> None:
@@ -191,7 +186,6 @@ def _outbox_on(folder: Path, connection: psycopg.Connection) -> Iterator[None]:
     f"The disk under the order service's outbox is full for {FULL:g} s, and no relay runs that would make room: orders "
     "are refused with 503, and nothing of them is kept.",
     group="database",
-    attempts_stay_one=True,
     needs=[cannot_mount],
 )
 def the_outbox_has_no_room(arena: Arena) -> None:

@@ -33,7 +33,6 @@ HOUR = 3600
     f"All six processes are asked to leave and started again, one after the other, {ROUNDS} times over; each leaves "
     f"with 0 within {LEAVES_WITHIN:g} s.",
     group="operation",
-    attempts_stay_one=True,
 )
 def rolling_restarts(arena: Arena) -> None:
     for _ in range(ROUNDS):
@@ -49,7 +48,6 @@ def rolling_restarts(arena: Arena) -> None:
     "The tables that everything goes through get a column and an index, and both services' migrations run, as a "
     "release does it; then column and index go again.",
     group="operation",
-    attempts_stay_one=True,
     episodes=6,
 )
 def a_migration_runs(arena: Arena) -> None:
@@ -71,7 +69,6 @@ def a_migration_runs(arena: Arena) -> None:
     "more-of-each-process",
     "Two relays and three consumers of each service run at once; then the additional ones are killed.",
     group="operation",
-    attempts_stay_one=True,
 )
 def more_of_each_process(arena: Arena) -> None:
     with _more_of(arena, *WORKERS, *(name for name in WORKERS if name.endswith("-consume"))) as others:
@@ -105,7 +102,6 @@ def _more_of(arena: Arena, *names: str) -> Iterator[list[Program]]:
     "consumers-are-frozen",
     f"Both consumers stand still for {FROZEN:g} s (SIGSTOP), longer than the broker waits for a heartbeat.",
     group="operation",
-    attempts_stay_one=True,
     episodes=2,
 )
 def consumers_are_frozen(arena: Arena) -> None:
@@ -129,7 +125,6 @@ def no_faketime() -> str:
     "clocks-jump",
     "The clocks of all six processes jump an hour ahead, and back again.",
     group="operation",
-    attempts_stay_one=True,
     needs=[no_faketime],
 )
 def clocks_jump(arena: Arena) -> None:
