@@ -37,9 +37,9 @@ def add_pending_orders(project: Project, number: int, *, after: int = 0) -> None
     _tidy(project)
 
 
-def add_final_orders(project: Project, number: int, *, after: int = 0) -> None:
+def add_final_orders(project: Project, number: int) -> None:
     """So many orders of two items that are done with: completed, with their records, and in both inboxes."""
-    orders = _orders(after + 1, after + number)
+    orders = _orders(1, number)
     for statement in (_ORDER, _ITEMS):
         _run(project, ORDER, statement.format(orders=orders, status="completed"))
     _run(project, ORDER, _INBOX.format(type="order.processed", number=number))

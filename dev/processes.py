@@ -125,13 +125,13 @@ def raise_on_termination() -> None:
         _libc.prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
-def is_taken(port: int, host: str = "127.0.0.1") -> bool:
-    """Whether somebody else listens on `port`, so that we could not."""
+def is_taken(port: int) -> bool:
+    """Whether somebody else listens on `port` of 127.0.0.1, so that we could not."""
     with socket.socket() as probe:
         # As servers do it: a connection that is only waiting to be forgotten does not hold the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, port))
+            probe.bind(("127.0.0.1", port))
         except OSError:
             return True
     return False

@@ -158,9 +158,9 @@ class Arena:
             self.cpu[name] = max(share, self.cpu.get(name, 0.0))
         self.load.resume()
 
-    def wait_for_death(self, name: str, within: float = 60.0) -> Ended:
+    def wait_for_death(self, name: str) -> Ended:
         """Until the process has been killed at its fail point, or by a message."""
-        ended = self.system.programs[name].wait_for_end(within)
+        ended = self.system.programs[name].wait_for_end(within=60.0)
         assert ended.code == KILLED, f"{name} has left with {ended.code} instead of being killed: {ended.said[-2000:]}"
         return ended
 

@@ -4,7 +4,6 @@ import json
 import platform
 from collections.abc import Iterable, Sequence
 from itertools import groupby
-from pathlib import Path
 
 from dev.environment import ORDER, ROOT
 from dev.servers.rabbitmq import manage
@@ -53,15 +52,15 @@ def versions(arena: Arena) -> str:
     return f"PostgreSQL {postgresql.split()[0]}, RabbitMQ {rabbitmq}, Python {platform.python_version()}"
 
 
-def write(rows: Sequence[Row], *, versions: str, seed: int, times: int, page: Path = PAGE) -> None:
+def write(rows: Sequence[Row], *, versions: str, seed: int, times: int) -> None:
     """Puts the table between the two marks of the page."""
-    before, begin, rest = page.read_text().partition(_BEGIN)
+    before, begin, rest = PAGE.read_text().partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not (begin and end):
-        raise SystemExit(f"{page} lacks the marks between which the table belongs")
+        raise SystemExit(f"{PAGE} lacks the marks between which the table belongs")
     rounds = "" if times == 1 else f", each fault {times} times"
     header = f"{versions}, seed {seed}{rounds}."
-    page.write_text(f"{before}{begin}\n\n{header}\n\n{_markdown(rows)}\n{end}{after}")
+    PAGE.write_text(f"{before}{begin}\n\n{header}\n\n{_markdown(rows)}\n{end}{after}")
 
 
 def _markdown(rows: Sequence[Row]) -> str:

@@ -97,9 +97,9 @@ def look_at_orders(arena: Arena) -> Findings:
     )
 
 
-def wait_until_final(arena: Arena, orders: Collection[str], *, within: float = SETTLED_WITHIN) -> None:
+def wait_until_final(arena: Arena, orders: Collection[str]) -> None:
     """Returns when none of these orders is pending any more, or too much time has passed: the referee will see."""
-    deadline = time.monotonic() + within
+    deadline = time.monotonic() + SETTLED_WITHIN
     while time.monotonic() < deadline:
         waiting = _pending(arena)
         if waiting is not None and waiting.isdisjoint(orders):

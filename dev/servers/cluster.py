@@ -110,11 +110,11 @@ class Cluster:
         """Those that let clients work."""
         return [node for node in self.nodes if node.is_running() and _answers(node)]
 
-    def leader_of(self, queue: str, vhost: str = "/") -> Node:
+    def leader_of(self, queue: str) -> Node:
         """The working node that leads a quorum queue, once there is one. Raises ServerError when there never is."""
 
         def leader() -> Node | None:
-            path = f"/api/queues/{quote(vhost, safe='')}/{quote(queue, safe='')}"
+            path = f"/api/queues/%2F/{quote(queue, safe='')}"
             working = self.working_nodes()
             name = working and json.loads(manage(working[0].management_url, "GET", path)).get("leader")
             return next((node for node in working if node.node == name), None)

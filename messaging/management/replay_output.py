@@ -1,8 +1,8 @@
 """How the commands show a replay, and wait for it."""
 
 import json
-import time
 from collections.abc import Callable
+from time import sleep
 from typing import Any
 
 from django.core.management.base import CommandError, OutputWrapper
@@ -19,7 +19,7 @@ _OVER = (Replay.State.STOPPED, Replay.State.CANCELLED, Replay.State.FINISHED)
 _PROBLEMS_FIRST = ("failed", "sent", "skipped", "waiting", "handled")
 
 
-def watch(replay: Replay, *, say: Callable[[str], object], pause: Callable[[float], object] = time.sleep) -> Replay:
+def watch(replay: Replay, *, say: Callable[[str], object]) -> Replay:
     """Waits until it is over, with a progress bar on a terminal, and returns it as it is then.
 
     A replay that somebody has paused is waited for. Ctrl-C ends the waiting and not the replay.
@@ -36,7 +36,7 @@ def watch(replay: Replay, *, say: Callable[[str], object], pause: Callable[[floa
                 bar.refresh()
                 if replay.state in _OVER:
                     return replay
-                pause(LOOK_EVERY)
+                sleep(LOOK_EVERY)
     except KeyboardInterrupt:
         raise CommandError(
             f"Replay {replay.pk} goes on: manage.py replays show {replay.pk}, or pause or cancel it there.",

@@ -44,7 +44,7 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> Any:
             replays.advance()
             act()
 
-        monkeypatch.setattr(replay_output.watch, "__kwdefaults__", {"pause": pause})
+        monkeypatch.setattr(replay_output, "sleep", pause)
 
     return consume
 
