@@ -9,13 +9,17 @@ where that is another reason: a broker that hangs up, and then lets nobody in.
 """
 
 import logging
+import random
 
 from messaging import metrics
 from messaging.errors import text_of
-from messaging.stopping import Backoff, Stop
+from messaging.stopping import Stop
 
 logger = logging.getLogger(__name__)
 
+# Seconds. With jitter, so that processes that fail together do not try again together.
+_FIRST_PAUSE = 0.25
+_LONGEST_PAUSE = 15.0
 # The pause before which it is said: 20 s or so after the first, which an ordinary restart does not take.
 _LASTING = 8
 
@@ -27,7 +31,6 @@ class Circuit:
         self.dependency = dependency
         self.is_open = False
         self._stop = stop
-        self._backoff = Backoff()
         self._pauses = 0
         self._reason = self._said = ""
         metrics.CIRCUIT_OPEN.labels(dependency).set(0)
@@ -47,7 +50,6 @@ class Circuit:
             logger.info("circuit closed: the %s is back", self.dependency, extra=extra)
             metrics.CIRCUIT_OPEN.labels(self.dependency).set(0)
         self.is_open = False
-        self._backoff.reset()
         self._pauses = 0
 
     def pause(self) -> bool:
@@ -55,7 +57,8 @@ class Circuit:
         self._pauses += 1
         if self._pauses == _LASTING and self._reason != self._said:
             self._say("circuit is still open: the %s is away")
-        return not self._stop.wait(self._backoff.next())
+        longest = min(_FIRST_PAUSE * 2.0 ** min(self._pauses - 1, 30), _LONGEST_PAUSE)
+        return not self._stop.wait(longest * random.uniform(0.5, 1.0))
 
     def _say(self, message: str) -> None:
         self._said = self._reason

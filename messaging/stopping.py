@@ -2,7 +2,6 @@
 
 import logging
 import os
-import random
 import signal
 import threading
 import time
@@ -47,21 +46,3 @@ class Stop:
         logger.warning("leaving what is in hand: it is rolled back and delivered again")
         logging.shutdown()
         os._exit(0)
-
-
-class Backoff:
-    """Capped exponential waiting times with jitter, so that processes that fail together do not return together."""
-
-    def __init__(self, *, first: float = 0.25, cap: float = 15.0) -> None:
-        self._first = first
-        self._cap = cap
-        self._failures = 0
-
-    def next(self) -> float:
-        """How many seconds to wait now."""
-        ceiling = min(self._cap, self._first * 2.0**self._failures)
-        self._failures = min(self._failures + 1, 30)
-        return ceiling * random.uniform(0.5, 1.0)
-
-    def reset(self) -> None:
-        self._failures = 0

@@ -4,7 +4,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from messaging.circuit import Circuit
-from messaging.stopping import Backoff, Stop
+from messaging.stopping import Stop
 
 
 def test_it_logs_one_line_for_each_change_of_state_however_many_attempts(caplog: pytest.LogCaptureFixture) -> None:
@@ -54,10 +54,13 @@ def test_once_it_has_worked_the_pauses_begin_short_again(monkeypatch: pytest.Mon
     assert pauses[-1] < pauses[1] < pauses[-2]
 
 
-def test_processes_that_fail_together_do_not_try_again_together() -> None:
-    pauses = {Backoff(first=1.0).next() for _ in range(20)}
+def test_processes_that_fail_together_do_not_try_again_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: set[float] = set()
+    monkeypatch.setattr(Stop, "wait", lambda stop, seconds: pauses.add(seconds))
+    for _ in range(20):
+        Circuit("broker", Stop()).pause()
     assert len(pauses) > 1
-    assert 0.5 <= min(pauses) <= max(pauses) <= 1.0
+    assert 0.125 <= min(pauses) <= max(pauses) <= 0.25
 
 
 def test_a_pause_ends_at_once_when_the_process_is_asked_to_stop() -> None:
