@@ -31,10 +31,11 @@ from messaging.deliveries import Source, Subscription
 from messaging.envelope import Delivery
 from messaging.errors import FAILURES, BrokerUnavailableError, PermanentError, text_of
 from messaging.fingerprints import fingerprint_of, place_of
+from messaging.frames import Publication
 from messaging.heartbeat import Heartbeat
 from messaging.message import Message
 from messaging.models import FailedAttempt
-from messaging.publisher import Fate, Publication, Publisher
+from messaging.publisher import Fate, Publisher
 from messaging.stopping import Stop
 from messaging.storable import storable_text
 

@@ -15,16 +15,15 @@ from msgspec import Struct, ValidationError, convert
 from msgspec.structs import replace
 from pika.data import encode_table
 
-from messaging.amqp import UNREADABLE_HEADERS, AnyProperties
 from messaging.conf import MessagingConfig
 from messaging.dead_letters import FailedMessage
 from messaging.errors import InvalidMessageError, text_of
 from messaging.fingerprints import place_of
-from messaging.frames import Properties
+from messaging.frames import AnyProperties, Properties, Publication
 from messaging.message import Handler, Message
 from messaging.models import OutboxMessage
 from messaging.outbox import Claimed
-from messaging.publisher import Publication
+from messaging.pika_patches import UNREADABLE_HEADERS
 from messaging.subject import subject_of
 from messaging.topology import DELIVERY_LIMIT, dead_letter_exchange, retry_exchange, retry_routing_key
 from observability import context

@@ -12,6 +12,7 @@ from typing import Any
 import pika
 import pika.spec
 from msgspec import Struct
+from msgspec.structs import asdict
 
 _METHOD, _HEADER, _BODY, _END = 1, 2, 3, 0xCE
 _DELIVER, _PUBLISH, _BASIC = pika.spec.Basic.Deliver.INDEX, pika.spec.Basic.Publish.INDEX, pika.spec.Basic.INDEX
@@ -52,6 +53,24 @@ class Properties(Struct, frozen=True):
     type: str | None
     """None, as of the correlation id, when there is none: then pika writes the message."""
     app_id: str
+
+
+type AnyProperties = Properties | pika.BasicProperties
+"""Those of the usual message, or pika's own, in which any may be missing."""
+
+
+def as_pika(properties: AnyProperties) -> pika.BasicProperties:
+    """The same as pika's own."""
+    return pika.BasicProperties(**asdict(properties)) if isinstance(properties, Properties) else properties
+
+
+class Publication(Struct, frozen=True):
+    """A message as it goes on the wire."""
+
+    exchange: str
+    routing_key: str
+    body: bytes
+    properties: AnyProperties
 
 
 class Content(Struct, frozen=True):

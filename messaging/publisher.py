@@ -8,20 +8,11 @@ import pika
 import pika.channel
 import pika.exceptions
 import pika.spec
-from msgspec import Struct
 
 from messaging import failpoints
-from messaging.amqp import AnyProperties, Connection
+from messaging.amqp import Connection
 from messaging.conf import MessagingConfig
-
-
-class Publication(Struct, frozen=True):
-    """A message as it goes on the wire."""
-
-    exchange: str
-    routing_key: str
-    body: bytes
-    properties: AnyProperties
+from messaging.frames import Publication
 
 
 class Fate(Enum):
@@ -110,13 +101,7 @@ class _Channel:
         with self._connection.gathered():
             for index, publication in enumerate(batch.publications):
                 try:
-                    self._connection.publish(
-                        channel,
-                        publication.exchange,
-                        publication.routing_key,
-                        publication.body,
-                        publication.properties,
-                    )
+                    self._connection.publish(channel, publication)
                 except (pika.exceptions.ChannelWrongStateError, pika.exceptions.ConnectionWrongStateError):
                     break
                 except Exception as error:  # pika cannot encode it: nothing of it was sent, no tag was used

@@ -21,9 +21,10 @@ from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.dry_run import Verdict, dry_run
 from messaging.errors import BrokerUnavailableError, PermanentError, TransientError
+from messaging.frames import Publication
 from messaging.message import Handler, Message
 from messaging.models import DeadLetter, FailedAttempt, FailureGroup, InboxMessage
-from messaging.publisher import Fate, Publication, Publisher, Receipt
+from messaging.publisher import Fate, Publisher, Receipt
 from messaging.tests.conftest import Broker, eventually
 from messaging.tests.handlers import Recorder
 

@@ -32,7 +32,7 @@ def in_the_socket(source: Source) -> int:
 def test_all_that_has_arrived_can_be_taken_though_pika_takes_in_only_so_much_at_once(
     broker: Broker, source: Source, config: MessagingConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(amqp, "_AT_ONCE", 4096)
+    monkeypatch.setattr(amqp, "AT_ONCE", 4096)
     monkeypatch.setattr(_AsyncPlaintextTransport, "_MAX_CONSUME_BYTES", 4096)
     work = source.subscribe(config.queue, prefetch=100)
     for _ in range(100):

@@ -13,11 +13,11 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from msgspec.structs import replace
 
 from messaging import dead_letters, dry_run, envelope, inbox, outbox
-from messaging.amqp import as_pika
 from messaging.conf import config
 from messaging.dry_run import Verdict
 from messaging.envelope import Delivery
 from messaging.errors import PermanentError, TransientError
+from messaging.frames import as_pika
 from messaging.message import Message, OutgoingMessage
 from messaging.models import DeadLetter, InboxMessage, OutboxMessage
 from messaging.tests.conftest import Broker

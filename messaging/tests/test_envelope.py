@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from messaging import conf, envelope, topology
-from messaging.amqp import as_pika
 from messaging.envelope import Delivery
 from messaging.errors import InvalidMessageError
+from messaging.frames import as_pika
 from messaging.message import Message
 from messaging.tests.handlers import HANDLERS
 

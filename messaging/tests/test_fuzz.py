@@ -16,13 +16,14 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from messaging import conf, dead_letters, envelope, topology
-from messaging.amqp import UNREADABLE_HEADERS, _TolerantProperties, as_pika
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
 from messaging.envelope import Delivery
 from messaging.errors import InvalidMessageError, PermanentError, TransientError
+from messaging.frames import as_pika
 from messaging.message import Message
 from messaging.models import DeadLetter, InboxMessage, OutboxMessage
+from messaging.pika_patches import UNREADABLE_HEADERS, TolerantProperties
 from messaging.stopping import Stop
 from messaging.tests import wire
 from messaging.tests.conftest import Broker, Running, eventually
@@ -55,7 +56,7 @@ def with_examples(few: int) -> settings:
 
 def delivery(body: bytes, properties: Properties) -> Delivery:
     """The message as it arrives."""
-    arrived = _TolerantProperties()
+    arrived = TolerantProperties()
     arrived.decode(b"".join(properties.encode()))
     return Delivery(1, False, "thing.happened", arrived, body)
 
@@ -79,7 +80,7 @@ def test_any_message_is_read_or_refused_and_can_be_moved_and_kept(message: tuple
     for moved in (envelope.next_rung(arrived, config), envelope.dead_letter(arrived, error, config)):
         if moved is None:
             continue
-        again = _TolerantProperties()
+        again = TolerantProperties()
         again.decode(b"".join(as_pika(moved.properties).encode()))
         back = Delivery(2, False, moved.routing_key, again, moved.body)
         assert UNREADABLE_HEADERS not in back.headers

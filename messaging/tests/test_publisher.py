@@ -15,7 +15,8 @@ from dev.servers.rabbitmq import manage
 from messaging import amqp
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
-from messaging.publisher import Fate, Publication, Publisher, Receipt, _Batch, _Channel
+from messaging.frames import Publication
+from messaging.publisher import Fate, Publisher, Receipt, _Batch, _Channel
 from messaging.tests.conftest import Broker, eventually, hang_up
 
 

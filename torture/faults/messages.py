@@ -9,7 +9,8 @@ import pika
 
 from dev.environment import PROCESSOR, ROOT
 from messaging.conf import MessagingConfig
-from messaging.publisher import Fate, Publication, Publisher
+from messaging.frames import Publication
+from messaging.publisher import Fate, Publisher
 from tests.broker import EXCHANGE, ORDER_QUEUE, PROCESSOR_QUEUE, Broker, Event
 from tests.events import order_created, order_processed
 from tests.system import new_customer
