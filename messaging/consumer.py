@@ -22,7 +22,7 @@ from django.db import Error as DatabaseFailure
 from django.db import connection, transaction
 
 from database.errors import statement_took_too_long
-from messaging import dead_letters, envelope, failpoints, inbox, metrics, replays, topology
+from messaging import dead_letters, envelope, failpoints, inbox, metrics, replay_runner, topology
 from messaging.batching import Pacer
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
@@ -118,7 +118,7 @@ class Consumer:
 
     def _carry_on_replays(self) -> None:
         if time.monotonic() >= self._replays_due:
-            replays.advance()
+            replay_runner.advance()
             self._replays_due = time.monotonic() + _REPLAYS_INTERVAL
 
     def handle_batches(self, work: Subscription, letters: Subscription) -> None:

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from messaging import dead_letters, replays
+from messaging import dead_letters, replay_runner, replays
 from messaging.models import (
     DeadLetter,
     FailedAttempt,
@@ -68,7 +68,7 @@ def a_second_later() -> float:
     """Advances as if it had not been called for a second, and returns how many seconds it was for it, at most."""
     started = time.monotonic()
     Replay.objects.filter(last_sent_at__isnull=False).update(last_sent_at=Now() - timedelta(seconds=1))
-    replays.advance()
+    replay_runner.advance()
     return 1 + time.monotonic() - started
 
 

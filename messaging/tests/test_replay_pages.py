@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from messaging import dead_letters, editing, replays
+from messaging import dead_letters, editing, replay_runner, replays
 from messaging.models import (
     DeadLetter,
     FailureGroup,
@@ -55,7 +55,7 @@ def alive(*roles: str) -> None:
 class TestReplayPage:
     def test_it_says_how_far_it_is(self, client: Client) -> None:
         replay = started(4, reason="repaired in 1.2")
-        replays.advance()
+        replay_runner.advance()
         page = text(client.get(f"{REPLAYS}{replay.pk}/change/"))
         shown = squeezed(page)
         for part in (
@@ -108,7 +108,7 @@ class TestReplayPage:
         assert f'data-progress="{REPLAYS}{replay.pk}/progress/" data-every="2000" data-live="yes"' in page
         assert "messaging/replay.js" in page
         replays.cancel(replay_id=replay.pk, by="anna")
-        replays.advance()
+        replay_runner.advance()
         page = text(client.get(f"{REPLAYS}{replay.pk}/change/"))
         assert "http-equiv" not in page
         assert 'data-live="no"' in page
@@ -396,7 +396,7 @@ class TestWholeGroup:
 
 def test_the_page_of_a_dead_letter_tells_its_replays(client: Client) -> None:
     replay = started(1)
-    replays.advance()
+    replay_runner.advance()
     message = replay.messages.get()
     ReplayedMessage.objects.update(outcome="failed", detail="once more", settled_at=timezone.now())
     page = squeezed(text(client.get(f"{LETTERS}{message.dead_letter_id}/change/")))

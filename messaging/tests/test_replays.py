@@ -7,7 +7,7 @@ import pytest
 from django.db.models import F
 from django.db.models.functions import Now
 
-from messaging import dead_letters, replays
+from messaging import dead_letters, replay_runner, replays
 from messaging.conf import MessagingConfig
 from messaging.consumer import Consumer
 from messaging.errors import PermanentError
@@ -121,7 +121,7 @@ class TestStart:
 class TestAdvance:
     def test_with_nothing_to_do_it_is_one_query(self, django_assert_num_queries: Any) -> None:
         with django_assert_num_queries(1) as queries:
-            replays.advance()
+            replay_runner.advance()
         assert "watched" in queries.captured_queries[0]["sql"]
 
     def test_a_canary_sends_1_then_5_then_25_then_the_rest(self) -> None:
@@ -144,7 +144,7 @@ class TestAdvance:
     def test_the_oldest_go_first(self) -> None:
         rows = letters(6)
         started()
-        replays.advance()
+        replay_runner.advance()
         assert on_its_way() == [rows[0].message_id]
         take_effect([rows[0].message_id])
         a_second_later()
@@ -170,15 +170,15 @@ class TestAdvance:
     def test_it_goes_on_when_the_clock_of_the_database_is_set_back(self) -> None:
         letters(4)
         replay = started(canary=False, rate=2)
-        replays.advance()
+        replay_runner.advance()
         Replay.objects.update(last_sent_at=Now() + timedelta(hours=1))
-        replays.advance()
+        replay_runner.advance()
         assert outcomes(replay) == {"sent": 4}
 
     def test_what_is_sent_is_settled_like_any_replay(self) -> None:
         row = stored()
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         row.refresh_from_db()
         assert (row.status, row.settled_by) == ("replayed", "anna")
         message = replay.messages.get()
@@ -189,7 +189,7 @@ class TestAdvance:
     def test_it_finishes_when_all_took_effect(self) -> None:
         letters(3)
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         take_effect(on_its_way())
         a_second_later()
         take_effect(on_its_way())

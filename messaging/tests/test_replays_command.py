@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from messaging import dead_letters, replays
+from messaging import dead_letters, replay_runner, replays
 from messaging.management import replay_output
 from messaging.models import DeadLetter, FailureGroup, InboxMessage, OperatorAction, OutboxMessage, Process, Replay
 from messaging.tests.handlers import Recorder
@@ -41,7 +41,7 @@ def consumer(monkeypatch: pytest.MonkeyPatch) -> Any:
     def consume(act: Any) -> None:
         def pause(seconds: float) -> None:
             Replay.objects.update(last_sent_at=None)
-            replays.advance()
+            replay_runner.advance()
             act()
 
         monkeypatch.setattr(replay_output, "sleep", pause)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from messaging import replays
+from messaging import replay_runner, replays
 from messaging.models import OperatorAction, OutboxMessage
 from messaging.replays import ReplayError
 from messaging.tests.letters import stored
@@ -30,7 +30,7 @@ class TestPauseResumeCancel:
     def test_a_paused_one_sends_nothing_until_it_is_resumed(self) -> None:
         letters(3)
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         take_effect(on_its_way())
         replays.pause(replay_id=replay.pk, by="bert", reason="looking")
         a_second_later()
@@ -73,10 +73,10 @@ class TestPauseResumeCancel:
         rows = letters(3)
         group = grouped(*rows)
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         (first,) = on_its_way()
         try_again(first, group)
-        replays.advance()
+        replay_runner.advance()
         assert fresh(replay).state == "stopped"
         try_again(first, group, attempt=2)
         replays.resume(replay_id=replay.pk, by="anna")
@@ -90,16 +90,16 @@ class TestPauseResumeCancel:
     def test_a_failure_that_comes_during_a_pause_stops_it(self) -> None:
         group = grouped(*letters(3))
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         replays.pause(replay_id=replay.pk, by="anna")
         fail_again(on_its_way()[0], group)
-        replays.advance()
+        replay_runner.advance()
         assert fresh(replay).state == "stopped"
 
     def test_a_cancelled_one_leaves_what_was_not_sent(self) -> None:
         letters(3)
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         sent = on_its_way()
         replays.cancel(replay_id=replay.pk, by="bert")
         take_effect(sent)
@@ -141,7 +141,9 @@ class TestPauseResumeCancel:
     def test_pressing_while_it_is_carried_on_waits_for_that(self) -> None:
         letters(200)
         replay = started(canary=False, rate=50)
-        answers = at_once(replays.advance, lambda: replays.cancel(replay_id=replay.pk, by="bert"), replays.advance)
+        answers = at_once(
+            replay_runner.advance, lambda: replays.cancel(replay_id=replay.pk, by="bert"), replay_runner.advance
+        )
         assert answers == [None, None, None]
         counts = outcomes(replay)
         assert counts.get("sent", 0) == OutboxMessage.objects.count()

@@ -6,7 +6,7 @@ from unittest.mock import patch
 import pytest
 from django.db import OperationalError, transaction
 
-from messaging import dead_letters, replays
+from messaging import dead_letters, replay_runner, replays
 from messaging.models import OperatorAction, Replay
 from messaging.tests.letters import stored
 from messaging.tests.replaying import (
@@ -32,7 +32,7 @@ class TestFailures:
         rows = letters(40)
         group = grouped(*rows)
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         (message_id,) = on_its_way()
         fail_again(message_id, group)
         a_second_later()
@@ -83,7 +83,7 @@ class TestFailures:
         rows = letters(10)
         grouped(*rows)
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         fail_again(on_its_way()[0], grouped(error_type="Other"))
         a_second_later()
         assert fresh(replay).state == "stopped"
@@ -93,7 +93,7 @@ class TestFailures:
         rows = letters(10)
         group = grouped(*rows)
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         (message_id,) = on_its_way()
         try_again(message_id, group)
         a_second_later()
@@ -102,14 +102,14 @@ class TestFailures:
         assert message.outcome == "sent"
         assert message.detail == "tried again: TransientError: not yet (attempt 1)"
         take_effect([message_id])
-        replays.advance()
+        replay_runner.advance()
         assert outcomes(replay) == {"handled": 1, "waiting": 9}, "what was on its way is still told"
         assert not fresh(replay).watched
 
     def test_why_it_stopped_tells_no_counts_which_go_on_changing(self) -> None:
         group = grouped(*letters(10))
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         (message_id,) = on_its_way()
         try_again(message_id, group)
         a_second_later()
@@ -125,7 +125,7 @@ class TestFailures:
         rows = letters(10)
         grouped(*rows)
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         (message_id,) = on_its_way()
         try_again(message_id, grouped(error_type="Other"))
         a_second_later()
@@ -138,7 +138,7 @@ class TestFailures:
         group = grouped(row)
         try_again(row.message_id, group)
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         a_second_later()
         assert fresh(replay).state == "running"
 
@@ -148,7 +148,7 @@ class TestWhatHappensMeanwhile:
         rows = letters(3)
         replay = started()
         dead_letters.discard(dead_letters=every().filter(pk=rows[0].pk), by="bert")
-        replays.advance()
+        replay_runner.advance()
         assert on_its_way() == [rows[1].message_id]
         message = replay.messages.get(dead_letter_id=rows[0].pk)
         assert (message.outcome, message.detail) == ("skipped", "It was discarded by bert before its turn came.")
@@ -157,7 +157,7 @@ class TestWhatHappensMeanwhile:
         rows = letters(2)
         replay = started()
         rows[0].delete()
-        replays.advance()
+        replay_runner.advance()
         assert on_its_way() == [rows[1].message_id]
         assert "purge has removed it" in replay.messages.get(position=0).detail
 
@@ -166,11 +166,11 @@ class TestWhatHappensMeanwhile:
         replay = started()
         with transaction.atomic():
             every().select_for_update().get(pk=row.pk)
-            answers = at_once(replays.advance)
+            answers = at_once(replay_runner.advance)
         assert answers == [None]
         assert outcomes(replay) == {"waiting": 1}
         assert not OperatorAction.objects.filter(action="replay").exists()
-        replays.advance()
+        replay_runner.advance()
         assert outcomes(replay) == {"sent": 1}
 
     def test_one_that_another_consumer_carries_on_at_the_moment_is_passed_over(self) -> None:
@@ -178,14 +178,14 @@ class TestWhatHappensMeanwhile:
         replay = started()
         with transaction.atomic():
             Replay.objects.select_for_update().get(pk=replay.pk)
-            assert at_once(replays.advance) == [None]
+            assert at_once(replay_runner.advance) == [None]
         assert outcomes(replay) == {"waiting": 1}
 
     def test_what_had_taken_effect_before_proves_nothing(self) -> None:
         rows = letters(3)
         take_effect([rows[0].message_id])
         replay = started()
-        replays.advance()
+        replay_runner.advance()
         assert sorted(on_its_way()) == sorted([rows[0].message_id, rows[1].message_id])
         first, second, third = replay.messages.order_by("position")
         assert (first.outcome, second.outcome, third.outcome) == ("skipped", "sent", "waiting")
@@ -196,13 +196,13 @@ class TestWhatHappensMeanwhile:
         letters(3)
         replay = started()
         dead_letters.discard(dead_letters=every(), by="bert")
-        replays.advance()
+        replay_runner.advance()
         assert (fresh(replay).state, fresh(replay).state_reason) == ("finished", "3 skipped.")
 
     def test_two_consumers_at_once_send_it_once(self) -> None:
         letters(300)
         replay = started(canary=False, rate=100)
-        assert at_once(*[replays.advance] * 6) == [None] * 6
+        assert at_once(*[replay_runner.advance] * 6) == [None] * 6
         sent = on_its_way()
         assert 100 <= len(sent) < 300
         assert len(set(sent)) == len(sent)
@@ -211,12 +211,12 @@ class TestWhatHappensMeanwhile:
     def test_a_crash_leaves_nothing_half_done(self) -> None:
         rows = letters(3)
         replay = started()
-        with patch.object(replays, "_leave_or_finish", side_effect=SystemExit), pytest.raises(SystemExit):
-            replays.advance()
+        with patch.object(replay_runner, "_leave_or_finish", side_effect=SystemExit), pytest.raises(SystemExit):
+            replay_runner.advance()
         assert outcomes(replay) == {"waiting": 3}
         assert on_its_way() == []
         assert every().filter(status="waiting").count() == 3
-        replays.advance()
+        replay_runner.advance()
         assert on_its_way() == [rows[0].message_id]
 
     def test_one_that_cannot_be_carried_on_holds_back_no_other(self, caplog: pytest.LogCaptureFixture) -> None:
@@ -224,15 +224,15 @@ class TestWhatHappensMeanwhile:
         bad = started()
         second = stored()
         good = started()
-        real = replays._send
+        real = replay_runner._send
 
         def send(replay: Replay, **more: Any) -> None:
             if replay.pk == bad.pk:
                 raise ZeroDivisionError
             real(replay, **more)
 
-        with patch.object(replays, "_send", send):
-            replays.advance()
+        with patch.object(replay_runner, "_send", send):
+            replay_runner.advance()
         assert on_its_way() == [second.message_id]
         assert outcomes(good) == {"sent": 1}
         assert every().get(pk=first.pk).status == "waiting"
@@ -242,7 +242,7 @@ class TestWhatHappensMeanwhile:
         stored()
         started()
         with (
-            patch.object(replays, "_send", side_effect=OperationalError("server closed the connection")),
+            patch.object(replay_runner, "_send", side_effect=OperationalError("server closed the connection")),
             pytest.raises(OperationalError),
         ):
-            replays.advance()
+            replay_runner.advance()

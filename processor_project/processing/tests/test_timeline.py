@@ -13,7 +13,7 @@ from django.utils import timezone
 from rest_framework.permissions import IsAuthenticated
 from uuid_utils.compat import uuid7
 
-from messaging import replays
+from messaging import replay_runner, replays
 from messaging.models import (
     DeadLetter,
     FailedAttempt,
@@ -333,7 +333,7 @@ def test_what_a_replay_has_sent_is_told_once_with_who_asked_for_it_and_why(clien
     order_id = uuid7()
     kept = letter(order_id)
     replay = replays.start(dead_letters=DeadLetter.objects.all(), by="ada", reason="mended")
-    replays.advance()
+    replay_runner.advance()
 
     timeline = read(client, order_id)
 
