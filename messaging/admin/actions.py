@@ -1,9 +1,6 @@
 """What operators did, as they see it themselves."""
 
 import json
-import uuid
-from contextlib import suppress
-from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
@@ -13,6 +10,7 @@ from django.utils.safestring import SafeString
 
 from desk.admin import ReadOnlyAdmin, RecentValuesFilter
 from desk.display import one_line, printable, to_the_second
+from messaging.admin.filters import by_message_id
 from messaging.models import OperatorAction
 
 
@@ -73,7 +71,4 @@ class OperatorActionAdmin(ReadOnlyAdmin):
         return format_html('<pre class="desk-text" tabindex="0">{}</pre>', printable(text))
 
     def find(self, rows: QuerySet[OperatorAction], term: str) -> QuerySet[OperatorAction]:
-        exact: Any = Q(subject=term)
-        with suppress(ValueError):
-            exact |= Q(message_id=uuid.UUID(term))
-        return rows.filter(exact)
+        return rows.filter(Q(subject=term) | by_message_id(term))

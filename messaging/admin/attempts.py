@@ -1,9 +1,5 @@
 """The tries that failed, as operators see them: also of messages that are still on the retry ladder."""
 
-import uuid
-from contextlib import suppress
-from typing import Any
-
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.urls import reverse
@@ -12,7 +8,7 @@ from django.utils.safestring import SafeString
 
 from desk.admin import ReadOnlyAdmin, RecentValuesFilter
 from desk.display import one_line, printable, to_the_second
-from messaging.admin.filters import TypeFilter
+from messaging.admin.filters import TypeFilter, by_message_id
 from messaging.models import FailedAttempt, FailureGroup
 
 
@@ -67,7 +63,4 @@ class FailedAttemptAdmin(ReadOnlyAdmin):
         return format_html('<a class="desk-link" href="{}">{}</a>', url, one_line(str(found), width=200))
 
     def find(self, rows: QuerySet[FailedAttempt], term: str) -> QuerySet[FailedAttempt]:
-        exact: Any = Q(subject=term) | Q(correlation_id=term)
-        with suppress(ValueError):
-            exact |= Q(message_id=uuid.UUID(term))
-        return rows.filter(exact)
+        return rows.filter(Q(subject=term) | Q(correlation_id=term) | by_message_id(term))

@@ -1,10 +1,12 @@
-"""Filters that several lists have."""
+"""Filters and searches that several lists have."""
 
 from collections.abc import Iterator
 from typing import Any, ClassVar
+from uuid import UUID
 
 from django.contrib import admin
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.db.models import Q
 
 from desk.admin import RecentValuesFilter
 
@@ -36,3 +38,11 @@ class TypeFilter(RecentValuesFilter):
 class ErrorTypeFilter(RecentValuesFilter):
     title = "error type"
     parameter_name = "error_type"
+
+
+def by_message_id(term: str) -> Q:
+    """The rows of this message; none for what is no UUID."""
+    try:
+        return Q(message_id=UUID(term))
+    except ValueError:
+        return Q(pk__in=())

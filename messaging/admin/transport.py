@@ -1,11 +1,10 @@
 """The outbox, the inbox and the processes as operators see them. All of it is only for reading."""
 
-import uuid
 from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
@@ -14,7 +13,7 @@ from desk.admin import ReadOnlyAdmin
 from desk.badges import badge
 from desk.display import duration, one_line
 from messaging.admin.bodies import BodyAdmin
-from messaging.admin.filters import TypeFilter
+from messaging.admin.filters import TypeFilter, by_message_id
 from messaging.models import InboxMessage, OutboxMessage, Process
 
 
@@ -73,7 +72,7 @@ class OutboxMessageAdmin(BodyAdmin):
         return one_line(row.last_error, width=100)
 
     def find(self, rows: QuerySet[OutboxMessage], term: str) -> QuerySet[OutboxMessage]:
-        return rows.filter(pk=term) if term.isdecimal() else _by_message_id(rows, term)
+        return rows.filter(Q(pk=term) if term.isdecimal() else by_message_id(term))
 
 
 @admin.register(InboxMessage)
@@ -89,7 +88,7 @@ class InboxMessageAdmin(ReadOnlyAdmin):
     found_by = ("message_id",)
 
     def find(self, rows: QuerySet[InboxMessage], term: str) -> QuerySet[InboxMessage]:
-        return _by_message_id(rows, term)
+        return rows.filter(by_message_id(term))
 
 
 @admin.register(Process)
@@ -130,10 +129,3 @@ class ProcessAdmin(ReadOnlyAdmin):
 
 def _ago(moment: datetime) -> str:
     return f"{duration((timezone.now() - moment).total_seconds())} ago"
-
-
-def _by_message_id[Q: QuerySet[Any]](rows: Q, term: str) -> Q:
-    try:
-        return rows.filter(message_id=uuid.UUID(term))
-    except ValueError:
-        return rows.none()
