@@ -8,7 +8,7 @@ from django.db.models.functions import Now
 
 from desk.display import printable
 from messaging import actions, dead_letters, dry_run, outbox
-from messaging.display import indented
+from messaging.bodies import indented
 from messaging.errors import InvalidMessageError, MessagingError
 from messaging.models import DeadLetter, InboxMessage
 from messaging.storable import storable_text

@@ -10,7 +10,7 @@ from django.utils.safestring import SafeString
 
 from desk.admin import ReadOnlyAdmin
 from desk.display import printable
-from messaging.display import readable_body
+from messaging.bodies import readable_body
 
 
 class BodyAdmin(ReadOnlyAdmin):

@@ -13,7 +13,7 @@ from desk.display import readable_size
 from messaging import editing
 from messaging.admin.forms import EditForm, SendForm
 from messaging.admin.trials import try_some
-from messaging.display import SHOWN_IN_FULL
+from messaging.bodies import SHOWN_IN_FULL
 from messaging.models import DeadLetter
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from desk.commands import DatabaseCommand
 from desk.display import facts, number_of, one_line, printable, table, to_the_second
 from messaging import dead_letters, dry_run, editing, replays
-from messaging.display import readable_body
+from messaging.bodies import readable_body
 from messaging.dry_run import DryRun, Verdict
 from messaging.management.operator import operator
 from messaging.management.replay_output import as_dict, raise_unless_handled, show, watch

@@ -1,6 +1,6 @@
 import pytest
 
-from messaging.display import BEGINNING, SHOWN_IN_FULL, readable_body
+from messaging.bodies import BEGINNING, SHOWN_IN_FULL, readable_body
 from messaging.editing import editable
 
 
