@@ -163,7 +163,7 @@ def _published_at(headers: dict[str, Any]) -> datetime | None:
     return datetime.fromtimestamp(given / 1000, UTC)
 
 
-def announcement(row: OutboxMessage | Claimed, *, service: str) -> Publication:
+def from_outbox(row: OutboxMessage | Claimed, *, service: str) -> Publication:
     """What an outbox row is on the wire when it is sent now."""
     return Publication(
         row.exchange,

@@ -125,7 +125,7 @@ class Relay:
                 self._one_at_a_time = 0
                 return 0
             receipts = self._publisher.publish(
-                [envelope.announcement(row, service=self._config.service) for row in rows]
+                [envelope.from_outbox(row, service=self._config.service) for row in rows]
             )
             failpoints.reach("relay.confirmed")
             if any(receipt.fate is not Fate.CONFIRMED for receipt in receipts):

@@ -269,7 +269,7 @@ def test_it_hands_over_what_a_replay_would_deliver(broker: Broker, recorder: Rec
     dead_letters.replay(dead_letters=every(), by="anna")
     row = OutboxMessage.objects.get()
 
-    real = envelope.announcement(row, service="things")
+    real = envelope.from_outbox(row, service="things")
     broker.publish(
         real.body, **{name: value for name, value in vars(as_pika(real.properties)).items() if value is not None}
     )

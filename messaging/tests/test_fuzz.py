@@ -187,7 +187,7 @@ def test_any_dead_letter_comes_back_as_it_was(message: tuple[bytes, Properties, 
     assert dead_letters.replay(dead_letters=DeadLetter.objects.all(), by="anna") == 1
     [letter], [row] = DeadLetter.objects.all(), OutboxMessage.objects.all()
     assert str(letter)
-    announced = envelope.announcement(row, service="things")
+    announced = envelope.from_outbox(row, service="things")
     back = delivery(announced.body, Properties({}))
     as_pika(back.properties).decode(b"".join(as_pika(announced.properties).encode()))
     assert (back.message_id, back.body, back.failures) == (arrived.message_id, body, 0)
