@@ -122,10 +122,10 @@ _ANNOUNCE = outbox.ADD_ONE % ("message_id", "%s", "%s", "%s", "%s", "body", "%s"
 # time somebody sends a batch again, a thousand dead rows.
 _PLACE = f"""
     WITH given AS MATERIALIZED (
-        SELECT *, claim IS NULL OR pg_try_advisory_xact_lock(claim) AS mine
+        SELECT *, lock IS NULL OR pg_try_advisory_xact_lock(lock) AS mine
         FROM (SELECT %s::jsonb AS events, %s::timestamptz AS now, %s::bigint AS owner, %s::text AS correlation_id,
                      %s::uuid AS id, %s::text AS key, %s::bytea AS digest, %s::jsonb AS outcomes,
-                     %s::bigint AS claim) AS sent
+                     %s::bigint AS lock) AS sent
     ), batch AS (
         INSERT INTO orders_orderbatch (id, placed_by_id, idempotency_key, request_digest, outcomes, created_at)
         SELECT id, owner, key, digest, outcomes, now FROM given WHERE mine AND key IS NOT NULL
@@ -155,7 +155,7 @@ def _write(
     correlation_id = current_correlation_id()
     keyed: tuple[Any, ...] = (None, None, None, None)
     if idempotency_key is not None:
-        keyed = (idempotency_key, digest, _as_json(batch), services.claim("batches", owner, idempotency_key))
+        keyed = (idempotency_key, digest, _as_json(batch), services.lock_of_key("batches", owner, idempotency_key))
     messages = [services.announcement(order, correlation_id) for order in _placed(batch)]
     ids = array("uuid", [message.message_id for message in messages])
     bodies = array("bytea", [message.body for message in messages])

@@ -189,8 +189,8 @@ _PLACE = f"""
     WITH new AS MATERIALIZED (
         SELECT (event->>'order_id')::uuid AS order_id, (event->>'created_at')::timestamptz AS created_at, *
         FROM (SELECT %s::jsonb AS event, %s::bigint AS owner, %s::text AS correlation_id,
-                     %s::text AS key, %s::bytea AS digest, %s::bigint AS claim) AS given
-        WHERE claim IS NULL OR pg_try_advisory_xact_lock(claim)
+                     %s::text AS key, %s::bytea AS digest, %s::bigint AS lock) AS given
+        WHERE lock IS NULL OR pg_try_advisory_xact_lock(lock)
     ), {KEEP_NEW}
     {outbox.ADD_ONE} FROM new RETURNING id"""
 
@@ -200,14 +200,14 @@ def _write(
 ) -> None:
     """Keeps the order and its announcement, committed. Raises IdempotencyKeyInUse; IntegrityError for a known key."""
     owner = placed_by.pk if placed_by else None
-    lock = None if idempotency_key is None else claim("orders", owner, idempotency_key)
+    lock = None if idempotency_key is None else lock_of_key("orders", owner, idempotency_key)
     message = announcement(order, current_correlation_id())
     kept = (message.body.decode(), owner, message.correlation_id, idempotency_key, request_digest, lock)
     if not execute_prepared(_PLACE, (*kept, *outbox.row(message))):
         raise IdempotencyKeyInUse
 
 
-def claim(scope: str, owner: int | None, idempotency_key: str) -> int:
+def lock_of_key(scope: str, owner: int | None, idempotency_key: str) -> int:
     """The number of the lock that stands for this key. Keys of another scope are other keys."""
     return int.from_bytes(hashlib.sha256(f"{scope}:{owner or ''}:{idempotency_key}".encode()).digest()[:8], signed=True)
 

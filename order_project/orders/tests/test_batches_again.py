@@ -185,7 +185,7 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     answers = []
     with transaction.atomic():
         with connection.cursor() as cursor:  # as the first request does before anything else
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.claim("batches", None, "key-1")])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.lock_of_key("batches", None, "key-1")])
         thread = threading.Thread(target=lambda: answers.append(in_thread(lambda: post(key="key-1"))))
         thread.start()
         thread.join(timeout=30)
@@ -204,7 +204,7 @@ def test_the_key_of_a_batch_that_is_under_way_is_free_for_single_orders_and_othe
     headers = {"Idempotency-Key": "key-1"}
     with transaction.atomic():
         with connection.cursor() as cursor:  # as somebody's first request does before anything else
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.claim("batches", None, "key-1")])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.lock_of_key("batches", None, "key-1")])
         of_one = in_another_thread(lambda: APIClient().post("/orders", body(), headers=headers))
         of_operator = in_another_thread(lambda: signed_in.post("/orders/batch", {"orders": THREE}, headers=headers))
 
@@ -237,7 +237,7 @@ def test_of_many_different_batches_at_once_under_one_key_one_is_placed():
 
 @pytest.mark.django_db(transaction=True)
 def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monkeypatch):
-    monkeypatch.setattr(services, "claim", lambda scope, owner, idempotency_key: None)
+    monkeypatch.setattr(services, "lock_of_key", lambda scope, owner, idempotency_key: None)
 
     placed = at_once(8, lambda: batches.place_batch(orders=checked(THREE), idempotency_key="key-1"))
 

@@ -174,7 +174,7 @@ def test_a_second_request_is_told_at_once_that_the_first_is_still_under_way():
     answers = []
     with transaction.atomic():
         with connection.cursor() as cursor:  # as the first request does before anything else
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.claim("orders", None, "key-1")])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.lock_of_key("orders", None, "key-1")])
         thread = threading.Thread(target=lambda: answers.append(in_thread(lambda: post())))
         thread.start()
         thread.join(timeout=10)
@@ -193,7 +193,7 @@ def test_the_key_of_a_request_that_is_under_way_is_free_for_other_users(operator
     signed_in.force_authenticate(operator)
     with transaction.atomic():
         with connection.cursor() as cursor:  # as somebody's first request does before anything else
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.claim("orders", None, "key-1")])
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [services.lock_of_key("orders", None, "key-1")])
         answer = in_another_thread(
             lambda: signed_in.post("/orders", body(), headers={"Idempotency-Key": "key-1"}),
         )
@@ -225,7 +225,7 @@ def test_of_many_different_orders_at_once_under_one_key_one_is_placed():
 
 @pytest.mark.django_db(transaction=True)
 def test_the_unique_constraint_decides_even_where_no_request_sees_the_other(monkeypatch):
-    monkeypatch.setattr(services, "claim", lambda scope, owner, idempotency_key: None)
+    monkeypatch.setattr(services, "lock_of_key", lambda scope, owner, idempotency_key: None)
 
     placed = at_once(8, lambda: services.place_order(NEW_ORDER, idempotency_key="key-1"))
 
