@@ -13,10 +13,10 @@ from django.db.models.functions import Length, Now
 
 from messaging import actions, outbox
 from messaging.conf import config
+from messaging.failure_counter import FailureCounter, Occurrence
 from messaging.message import OutgoingMessage
 from messaging.models import DeadLetter, Replay
 from messaging.storable import storable_text
-from messaging.tally import Occurrence, Tally
 from messaging.topology import retry_exchange
 
 _FINGERPRINTS = uuid.UUID("0f9c4a51-3d0e-5f0b-8a55-6d1d9a3c2b10")
@@ -125,15 +125,15 @@ def store(failed: Sequence[FailedMessage]) -> None:
     rows.sort(key=lambda row: (row.fingerprint, row.failed.failed_at))
     with transaction.atomic(), connection.cursor() as cursor:
         # The groups first, so that everybody takes the locks in one order.
-        tally = Tally([row.occurrence for row in rows])
+        counter = FailureCounter([row.occurrence for row in rows])
         # One chunk, unless the bodies are huge: PostgreSQL takes at most 1 GB in one statement.
         for chunk in _chunks(rows, size=lambda row: len(row.failed.body)):
             cursor.execute(_KNOWN, [[row.fingerprint for row in chunk]])
             known = {fingerprint: (last, status) for fingerprint, last, status in cursor.fetchall()}
             for row in _new(chunk, known):
-                tally.count(row.occurrence)
-            cursor.execute(_STORE, _columns(chunk, tally))
-        tally.close()
+                counter.count(row.occurrence)
+            cursor.execute(_STORE, _columns(chunk, counter))
+        counter.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,7 +266,7 @@ def _chunks[T](items: Iterable[T], *, size: Callable[[T], int]) -> Iterator[list
         yield chunk
 
 
-def _columns(rows: Sequence[_Row], tally: Tally) -> list[list[Any]]:
+def _columns(rows: Sequence[_Row], counter: FailureCounter) -> list[list[Any]]:
     failed = [row.failed for row in rows]
     return [
         [row.fingerprint for row in rows],
@@ -283,7 +283,7 @@ def _columns(rows: Sequence[_Row], tally: Tally) -> list[list[Any]]:
         [f.failed_at for f in failed],
         [f.first_failed_at for f in failed],
         [storable_text(f.subject, 64) for f in failed],
-        [tally.group_id(row.occurrence.fingerprint) for row in rows],
+        [counter.group_id(row.occurrence.fingerprint) for row in rows],
     ]
 
 

@@ -1,6 +1,6 @@
 """Failure groups, failures of one kind: what people decide about them, and what pages and commands show.
 
-What is one kind says `messaging.fingerprints`; the consumers count them by `messaging.tally`.
+What is one kind says `messaging.fingerprints`; the consumers count them by `messaging.failure_counter`.
 """
 
 from collections.abc import Iterable

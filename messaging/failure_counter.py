@@ -72,7 +72,7 @@ _COUNT = """
     FROM counted WHERE kept.id = counted.id"""
 
 
-class Tally:
+class FailureCounter:
     """Counts the failures of one transaction: enter them all first, then count those that turn out to be new.
 
     Whoever counts holds the groups locked until the end of the transaction. Until `close` nothing is counted, and a

@@ -7,9 +7,9 @@ from django.db import transaction
 from django.utils import timezone
 
 from messaging import dead_letters, failure_groups
+from messaging.failure_counter import FailureCounter
 from messaging.fingerprints import fingerprint_of
 from messaging.models import DeadLetter, FailureGroup, FailureHour, OperatorAction
-from messaging.tally import Tally
 from messaging.tests.letters import LATER, NOON, again, failed, group, stored
 from messaging.tests.locks import wait_until_somebody_waits_for_us
 from messaging.tests.threads import BOUND, at_once, begun
@@ -107,7 +107,7 @@ class TestCounting:
         assert not FailureGroup.objects.exists()
         assert not FailureHour.objects.exists()
         with pytest.raises(RuntimeError, match="transaction"):
-            Tally([])
+            FailureCounter([])
 
     def test_consumers_with_the_same_failures_in_another_order_do_not_deadlock(self) -> None:
         low, high = sorted(("A", "B"), key=lambda error_type: fingerprint_of(error_type, "", "thing.happened"))
