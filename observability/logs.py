@@ -18,7 +18,7 @@ from pythonjsonlogger.orjson import OrjsonFormatter
 
 from observability.context import current_correlation_id
 
-# `request` and `status_code` are what Django's own loggers attach: an object no line can hold, and a repetition.
+# `request` is what Django's own loggers attach: an object no line can hold.
 _NOT_EXTRAS = frozenset({*RESERVED_ATTRS, "request", "correlation_id", "each"})
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 _CONTROL |= {ord("\n"): "\\n", ord("\r"): "\\r", ord("\t"): " "}

@@ -102,8 +102,8 @@ def test_no_value_costs_the_line(as_json, value):
     assert as_json("kept", extra={"odd": value})["message"] == "kept"
 
 
-def test_what_django_attaches_to_its_records_stays_out(as_json):
-    line = as_json("x", extra={"request": object(), "status_code": 500})
+def test_the_request_that_django_attaches_to_its_records_stays_out(as_json):
+    line = as_json("x", extra={"request": object()})
     assert "request" not in line
 
 
