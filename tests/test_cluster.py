@@ -20,7 +20,7 @@ def cluster() -> Iterator[Cluster]:
             cluster.start()
             yield cluster
         finally:
-            cluster.kill()
+            cluster.discard()
 
 
 def client_of(node: Node) -> Broker:

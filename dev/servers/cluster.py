@@ -97,9 +97,10 @@ class Cluster:
                 together.submit(node.stop)
         self.epmd.stop()
 
-    def kill(self) -> None:
+    def discard(self) -> None:
+        """End it at once, when its data goes too."""
         for node in self.nodes:
-            node.kill()
+            node.discard()
         self.epmd.stop()
 
     def is_running(self) -> bool:
