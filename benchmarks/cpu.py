@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from dev.processes import children, peak_bytes
+from dev.processes import stat
 
 DRIVER = "driver"
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -64,18 +64,12 @@ def probe() -> float:
     return (time.thread_time() - started) * 1000
 
 
-def peak_megabytes(pid: int, *, below: bool = False) -> float:
-    """The most that this process has had resident so far; with `below`, of all that it has forked the largest."""
-    return max(map(peak_bytes, children(pid) if below else [pid])) / 2**20
-
-
 def _seconds_by_role(roles: Roles) -> dict[str, float]:
     children: dict[int, list[int]] = defaultdict(list)
     used: dict[int, float] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
+    for pid in map(int, (folder.name for folder in Path("/proc").glob("[0-9]*"))):
         with suppress(OSError):  # it has ended meanwhile
-            fields = path.read_text().rpartition(")")[2].split()
-            pid = int(path.parent.name)
+            fields = stat(pid)
             children[int(fields[1])].append(pid)
             # The last two are those of descendants that have ended.
             used[pid] = sum(map(int, fields[11:15])) / _TICKS

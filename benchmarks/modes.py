@@ -14,6 +14,7 @@ from benchmarks.ground import Ground
 from benchmarks.load import Answer, OpenLoop, Waiters, get_all, new_orders, poisson, post_all
 from benchmarks.stacks import WITHIN, BenchmarkError, Floor, Project, Stack, Stacks
 from dev.environment import ORDER, PROCESSOR
+from dev.processes import children, peak_bytes
 from tests.broker import PROCESSOR_QUEUE
 
 BATCH = 1000
@@ -469,9 +470,10 @@ def _decided(stack: Stack, before: int) -> int:
 
 
 def _peak(stack: Stack, name: str, *, below: bool = False) -> float:
+    """The most megabytes that this process has had resident; with `below`, the largest of those that it has forked."""
     pid = stack.programs[name].pid
     assert pid is not None
-    return cpu.peak_megabytes(pid, below=below)
+    return max(map(peak_bytes, children(pid) if below else [pid])) / 2**20
 
 
 def _percentile(seconds: Sequence[float], share: float) -> float:

@@ -178,7 +178,7 @@ def _descendants(ancestor: int) -> dict[int, str]:
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError):
-            children.setdefault(int(_stat(int(folder.name))[1]), []).append(int(folder.name))
+            children.setdefault(int(stat(int(folder.name))[1]), []).append(int(folder.name))
     found: dict[int, str] = {}
     generation = children.get(ancestor, [])
     while generation:
@@ -189,14 +189,14 @@ def _descendants(ancestor: int) -> dict[int, str]:
 
 def _started(pid: int) -> str:
     try:
-        stat = _stat(pid)
-        return "" if stat[0] == "Z" else stat[19]
+        fields = stat(pid)
+        return "" if fields[0] == "Z" else fields[19]
     except (OSError, IndexError):
         return ""
 
 
-def _stat(pid: int) -> list[str]:
-    """Linux's /proc/…/stat from the state on: the name before it may contain anything."""
+def stat(pid: int) -> list[str]:
+    """Linux's /proc/…/stat from the state on: the name before it may contain anything. Raises OSError."""
     return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
 
 

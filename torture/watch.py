@@ -4,9 +4,8 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from pathlib import Path
 
-from dev.processes import children, peak_bytes
+from dev.processes import children, peak_bytes, stat
 from tests.programs import Program
 
 _TICKS = os.sysconf("SC_CLK_TCK")
@@ -44,20 +43,17 @@ class Watch:
 
 def cpu_share(programs: Mapping[str, Program], seconds: float) -> dict[str, float]:
     """Which share of a core each program takes in the next seconds. One that is not there all the time is left out."""
-    before = {name: (program.pid, _cpu_seconds(program.pid)) for name, program in programs.items()}
+    before = {name: (pid, _cpu_seconds(pid)) for name, program in programs.items() if (pid := program.pid)}
     started = time.monotonic()
     time.sleep(seconds)
     passed = time.monotonic() - started
     return {
-        name: (_cpu_seconds(pid) - used) / passed
-        for name, (pid, used) in before.items()
-        if pid is not None and programs[name].pid == pid
+        name: (_cpu_seconds(pid) - used) / passed for name, (pid, used) in before.items() if programs[name].pid == pid
     }
 
 
-def _cpu_seconds(pid: int | None) -> float:
+def _cpu_seconds(pid: int) -> float:
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, stat(pid)[11:13])) / _TICKS
     except OSError:
         return 0.0
-    return sum(map(int, fields[11:13])) / _TICKS
