@@ -9,33 +9,16 @@ from django.db import connection
 from django.test import Client, RequestFactory
 from django.utils import timezone
 
-from dashboard import queues
 from dashboard.snapshot import take
+from dashboard.tests.conftest import broker, processes  # noqa: F401 - fixtures
 from dashboard.verdict import judge
-from messaging.models import Process
 from orders.models import Order
 from orders.overview import PIPELINE
 from orders.tests.factories import make_order
 
 FRAGMENT = "/admin/overview/fragment"
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def running(db, monkeypatch):
-    """A relay and a consumer live, and the broker has nothing to say."""
-
-    class Nobody:
-        def ask(self):
-            pass
-
-        def answer(self):
-            return queues.Answer()
-
-    monkeypatch.setattr(queues, "asker", Nobody())
-    for role in ("relay", "consume"):
-        Process.objects.create(name=f"{role} host:1", role=role)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker", "processes")]
 
 
 def final_after(seconds: float, **fields: Any) -> Order:

@@ -8,33 +8,17 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from dashboard import queues
 from dashboard.snapshot import take
+from dashboard.tests.conftest import broker, processes  # noqa: F401 - fixtures
 from dashboard.verdict import judge
-from messaging.models import InboxMessage, Process
+from messaging.models import InboxMessage
 from processing.models import ProcessingRecord
 from processing.overview import PIPELINE
 from processing.tests.factories import make_record
 
 FRAGMENT = "/admin/overview/fragment"
 
-pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture(autouse=True)
-def running(db, monkeypatch):
-    """A relay and a consumer live, and the broker has nothing to say."""
-
-    class Nobody:
-        def ask(self):
-            pass
-
-        def answer(self):
-            return queues.Answer()
-
-    monkeypatch.setattr(queues, "asker", Nobody())
-    for role in ("relay", "consume"):
-        Process.objects.create(name=f"{role} host:1", role=role)
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("broker", "processes")]
 
 
 def decided(*, seconds: float = 0.0, age: float = 0.0, reason: str = "") -> ProcessingRecord:
