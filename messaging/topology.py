@@ -140,7 +140,7 @@ def apply(config: MessagingConfig) -> None:
     topology = describe(config)
     with open_blocking(config, name="topology") as connection:
         try:
-            _declare(topology, _Declarer(connection), pause=config.new_queue_pause)
+            _declare(topology, connection, pause=config.new_queue_pause)
         except (pika.exceptions.AMQPError, OSError) as error:
             raise BrokerUnavailableError(f"RabbitMQ went away while the topology was declared: {error}") from error
 
@@ -167,7 +167,8 @@ def rebind(config: MessagingConfig) -> None:
             raise BrokerUnavailableError(f"RabbitMQ did not bind all queues again: {error}") from error
 
 
-def _declare(topology: Topology, declarer: "_Declarer", *, pause: float) -> None:
+def _declare(topology: Topology, connection: BlockingConnection, *, pause: float) -> None:
+    declarer = _Declarer(connection)
     for exchange in topology.exchanges:
         declarer.declare(
             f"exchange {exchange.name!r}",
@@ -183,7 +184,7 @@ def _declare(topology: Topology, declarer: "_Declarer", *, pause: float) -> None
         )
     if new:
         logger.info("queues declared", extra={"queues": new})
-        declarer.wait(pause)
+        connection.sleep(pause)
     for binding in topology.bindings:
         declarer.declare(
             f"binding of {binding.queue!r} to {binding.exchange!r}",
@@ -230,9 +231,6 @@ class _Declarer:
             self._channel = self._connection.channel()
             return bool(error.reply_code == 404)
         return False
-
-    def wait(self, seconds: float) -> None:
-        self._connection.sleep(seconds)
 
 
 def conflict_sentence(what: str, broker_says: str) -> str:
