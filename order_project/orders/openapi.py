@@ -116,17 +116,7 @@ place_order_schema = extend_schema(
     request=NewOrderSerializer,
     responses={
         201: OpenApiResponse(OrderSerializer, "The order as it was placed."),
-        **problem_responses(
-            400,
-            401,
-            403,
-            409,
-            413,
-            415,
-            422,
-            503,
-            details={409: KEY_IN_USE},
-        ),
+        **problem_responses(400, 401, 403, 409, 413, 415, 422, 503, details={409: KEY_IN_USE}),
     },
     examples=[
         OpenApiExample("Two items", NEW_ORDER, request_only=True),
@@ -162,18 +152,8 @@ place_orders_schema = extend_schema(
     responses={
         200: OpenApiResponse(BatchSerializer, "What became of each order. They may all have been refused."),
         **problem_responses(
-            400,
-            401,
-            403,
-            409,
-            413,
-            415,
-            422,
-            503,
-            details={
-                409: KEY_IN_USE,
-                422: f"/orders: {_TOO_MANY}",
-            },
+            *(400, 401, 403, 409, 413, 415, 422, 503),
+            details={409: KEY_IN_USE, 422: f"/orders: {_TOO_MANY}"},
             errors=[{"pointer": "/orders", "detail": _TOO_MANY}],
         ),
     },
@@ -215,10 +195,7 @@ read_order_schema = extend_schema(
     responses={
         200: OpenApiResponse(OrderSerializer, "The order."),
         **problem_responses(
-            401,
-            404,
-            422,
-            503,
+            *(401, 404, 422, 503),
             details={404: "Order not found"},
             errors=[{"pointer": "?wait", "detail": whole_seconds()}],
         ),
