@@ -27,7 +27,6 @@ from messaging.batching import Pacer
 from messaging.circuit import Circuit
 from messaging.conf import MessagingConfig
 from messaging.database import database_is_away, database_works, ensure_committable
-from messaging.deliveries import Source, Subscription
 from messaging.envelope import Delivery
 from messaging.errors import FAILURES, BrokerUnavailableError, PermanentError, text_of
 from messaging.fingerprints import fingerprint_of, place_of
@@ -38,6 +37,7 @@ from messaging.models import FailedAttempt
 from messaging.publisher import Fate, Publisher
 from messaging.stopping import Stop
 from messaging.storable import storable_text
+from messaging.subscriptions import Source, Subscription
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ import pytest
 from messaging import frames
 from messaging.amqp import Connection
 from messaging.conf import MessagingConfig
-from messaging.deliveries import Source
 from messaging.envelope import Delivery
+from messaging.subscriptions import Source
 from messaging.tests.conftest import Broker
 
 USUAL: dict[str, Any] = {

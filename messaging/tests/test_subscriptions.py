@@ -9,7 +9,7 @@ from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 
 from messaging import amqp
 from messaging.conf import MessagingConfig
-from messaging.deliveries import Source
+from messaging.subscriptions import Source
 from messaging.tests.conftest import Broker, eventually
 
 
