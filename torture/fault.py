@@ -1,6 +1,6 @@
 """What a fault is: a plain function that does something to a running system and mends it again.
 
-    @fault("broker-restarts", "RabbitMQ is stopped and started again.", group="broker")
+    @fault("broker-restarts", "RabbitMQ is stopped and started again.")
     def broker_restarts(arena: Arena) -> None:
         arena.broker.stop()
         arena.hold(6)
@@ -57,12 +57,13 @@ FAULTS: dict[str, Fault] = {}
 """All that are registered, by name, in the order in which they run."""
 
 
-def fault(name: str, summary: str, *, group: str, **expected: Any) -> Callable[[Run], Run]:
-    """Registers a function as a fault. `expected` are the other fields of `Fault`."""
-    assert group in GROUPS, group
+def fault(name: str, summary: str, **expected: Any) -> Callable[[Run], Run]:
+    """Registers a function as a fault of the group that its module is. `expected` are the other fields of `Fault`."""
     assert name not in FAULTS, name
 
     def register(run: Run) -> Run:
+        group = getattr(run, "func", run).__module__.rpartition(".")[2]  # of a partial, or of a function
+        assert group in GROUPS, group
         FAULTS[name] = Fault(name=name, summary=summary, group=group, run=run, **expected)
         return run
 

@@ -21,34 +21,21 @@ SILENT = 20.0
 SLOW = 15.0
 
 
-@fault(
-    "broker-restarts",
-    "RabbitMQ is stopped in order, and started again.",
-    group="broker",
-)
+@fault("broker-restarts", "RabbitMQ is stopped in order, and started again.")
 def broker_restarts(arena: Arena) -> None:
     arena.broker.stop()
     arena.hold(AWAY)
     arena.broker.start()
 
 
-@fault(
-    "broker-is-killed",
-    "SIGKILL to RabbitMQ, and it is started again.",
-    group="broker",
-    short=True,
-)
+@fault("broker-is-killed", "SIGKILL to RabbitMQ, and it is started again.", short=True)
 def broker_is_killed(arena: Arena) -> None:
     crash(arena.broker, arena.system.broker)
     arena.hold(AWAY)
     arena.broker.start()
 
 
-@fault(
-    "broker-is-short-of-memory",
-    "RabbitMQ's memory alarm: it accepts connections, and takes no message.",
-    group="broker",
-)
+@fault("broker-is-short-of-memory", "RabbitMQ's memory alarm: it accepts connections, and takes no message.")
 def broker_is_short_of_memory(arena: Arena) -> None:
     arena.broker.ask_node("set_vm_memory_high_watermark", "0")
     try:
@@ -60,7 +47,6 @@ def broker_is_short_of_memory(arena: Arena) -> None:
 @fault(
     "connections-are-closed",
     f"RabbitMQ closes all connections, as an operator has it do, {TIMES} times.",
-    group="broker",
     episodes=TIMES,
 )
 def connections_are_closed(arena: Arena) -> None:
@@ -72,7 +58,6 @@ def connections_are_closed(arena: Arena) -> None:
 @fault(
     "connections-are-reset",
     f"All connections between the processes and RabbitMQ are reset, {TIMES} times.",
-    group="broker",
     episodes=TIMES,
 )
 def connections_are_reset(arena: Arena) -> None:
@@ -86,7 +71,6 @@ def connections_are_reset(arena: Arena) -> None:
     "connections-die-in-silence",
     "The network takes every byte and delivers none, in both directions, and closes nothing; when it works again, the "
     "old connections stay dead.",
-    group="broker",
 )
 def connections_die_in_silence(arena: Arena) -> None:
     for proxy in arena.broker_proxies:
@@ -98,11 +82,7 @@ def connections_die_in_silence(arena: Arena) -> None:
             proxy.swallowing = False
 
 
-@fault(
-    "link-is-slow",
-    "Whatever goes to RabbitMQ or comes from it takes 50 ms more, one piece after the other.",
-    group="broker",
-)
+@fault("link-is-slow", "Whatever goes to RabbitMQ or comes from it takes 50 ms more, one piece after the other.")
 def link_is_slow(arena: Arena) -> None:
     for proxy in arena.broker_proxies:
         proxy.delay = 0.05
@@ -116,7 +96,6 @@ def link_is_slow(arena: Arena) -> None:
 @fault(
     "empty-queues-are-deleted",
     "Both work queues are deleted under their running consumers, with nothing in them.",
-    group="broker",
     tap=False,
 )
 def empty_queues_are_deleted(arena: Arena) -> None:
@@ -132,7 +111,6 @@ def empty_queues_are_deleted(arena: Arena) -> None:
     "full-queues-are-deleted",
     "Both work queues are deleted with confirmed messages in them, which no broker brings back: the ledger has to name "
     "the orders, and `reconcile --repair` to mend them.",
-    group="broker",
     tap=False,
 )
 def full_queues_are_deleted(arena: Arena) -> None:
@@ -168,7 +146,6 @@ def _is_full(arena: Arena, queue: str) -> bool:
 @fault(
     "bindings-are-removed",
     "Somebody removes the bindings that lead to both work queues, and nobody puts them back.",
-    group="broker",
     tap=False,
 )
 def bindings_are_removed(arena: Arena) -> None:

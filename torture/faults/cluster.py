@@ -14,7 +14,6 @@ QUEUES = (PROCESSOR_QUEUE, ORDER_QUEUE)
     "leaders-are-killed",
     "SIGKILL to the node that leads the processor's work queue, and when it is back, to the one that leads the order "
     "service's.",
-    group="cluster",
     arena="cluster",
     episodes=len(QUEUES),
 )
@@ -30,7 +29,6 @@ def leaders_are_killed(arena: Arena) -> None:
     "leader-is-cut-off",
     "The node that leads the processor's work queue is parted from the other two, which go on; it pauses, until "
     "the network between them works again.",
-    group="cluster",
     arena="cluster",
 )
 def leader_is_cut_off(arena: Arena) -> None:
@@ -41,10 +39,7 @@ def leader_is_cut_off(arena: Arena) -> None:
 
 
 @fault(
-    "majority-is-killed",
-    "SIGKILL to two of three nodes: nothing is confirmed until they are back.",
-    group="cluster",
-    arena="cluster",
+    "majority-is-killed", "SIGKILL to two of three nodes: nothing is confirmed until they are back.", arena="cluster"
 )
 def majority_is_killed(arena: Arena) -> None:
     for node in arena.random.sample(arena.broker.nodes, 2):
@@ -56,7 +51,6 @@ def majority_is_killed(arena: Arena) -> None:
 @fault(
     "nodes-are-restarted",
     "Each of the three nodes is stopped in order and started again, one after the other, as for an upgrade.",
-    group="cluster",
     arena="cluster",
     episodes=3,
 )

@@ -32,7 +32,6 @@ def die_at(arena: Arena, name: str, place: str, **changes: str) -> None:
 @fault(
     "every-process-is-killed",
     "SIGKILL to each of the six processes, one after the other, wherever it is at that moment.",
-    group="crashes",
 )
 def every_process_is_killed(arena: Arena) -> None:
     for name in arena.random.sample(NAMES, len(NAMES)):
@@ -44,7 +43,6 @@ def every_process_is_killed(arena: Arena) -> None:
 @fault(
     "order-web-dies-before-its-answer",
     "The order service's workers die, again and again, when the order is committed and the shop has no answer yet.",
-    group="crashes",
 )
 def order_web_dies_before_its_answer(arena: Arena) -> None:
     web = arena.system.programs["order-web"]
@@ -59,7 +57,6 @@ def order_web_dies_before_its_answer(arena: Arena) -> None:
 @fault(
     "relays-die-after-the-confirms",
     "Each relay dies, twice, when the broker has confirmed a batch and its rows are still in the outbox.",
-    group="crashes",
     short=True,
 )
 def relays_die_after_the_confirms(arena: Arena) -> None:
@@ -68,9 +65,7 @@ def relays_die_after_the_confirms(arena: Arena) -> None:
 
 
 @fault(
-    "relays-die-amid-the-confirms",
-    "Each relay dies, twice, when the broker has confirmed some messages of a batch.",
-    group="crashes",
+    "relays-die-amid-the-confirms", "Each relay dies, twice, when the broker has confirmed some messages of a batch."
 )
 def relays_die_amid_the_confirms(arena: Arena) -> None:
     for name in ("order-relay", "processor-relay"):
@@ -80,7 +75,6 @@ def relays_die_amid_the_confirms(arena: Arena) -> None:
 @fault(
     "consumers-die-before-the-ack",
     "Each consumer dies, twice, when the effect of a batch is committed and nothing is acknowledged.",
-    group="crashes",
     short=True,
 )
 def consumers_die_before_the_ack(arena: Arena) -> None:
@@ -92,7 +86,6 @@ def consumers_die_before_the_ack(arena: Arena) -> None:
     "consumer-dies-between-rung-and-ack",
     "Three orders in ten fail, each time; the processor's consumer dies, twice, when such orders wait on their "
     "rung of the retry ladder and are not acknowledged.",
-    group="crashes",
     attempts_stay_one=False,
 )
 def consumer_dies_between_rung_and_ack(arena: Arena) -> None:
@@ -105,7 +98,6 @@ def consumer_dies_between_rung_and_ack(arena: Arena) -> None:
     "consumers-die-keeping-dead-letters",
     f"{BAD} messages that cannot be read are put on each work queue; each consumer dies when it has stored them as "
     "dead letters and not acknowledged them.",
-    group="crashes",
     dead_letters=2 * BAD,
 )
 def consumers_die_keeping_dead_letters(arena: Arena) -> None:

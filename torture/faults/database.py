@@ -71,25 +71,18 @@ def cut_connections(service: Service, arena: Arena) -> None:
 
 for _service in SERVICES:
     _of = f"The {_service.name} service's PostgreSQL" if _service is ORDER else "The processor's PostgreSQL"
+    fault(f"{_service.name}-database-restarts", f"{_of} is stopped in order, and started again after {AWAY:g} s.")(
+        partial(restart, _service)
+    )
+    fault(f"{_service.name}-database-crashes", f"{_of} is killed, and started again after {AWAY:g} s.")(
+        partial(crash, _service)
+    )
     fault(
-        f"{_service.name}-database-restarts",
-        f"{_of} is stopped in order, and started again after {AWAY:g} s.",
-        group="database",
-    )(partial(restart, _service))
-    fault(
-        f"{_service.name}-database-crashes",
-        f"{_of} is killed, and started again after {AWAY:g} s.",
-        group="database",
-    )(partial(crash, _service))
-    fault(
-        f"{_service.name}-tables-are-locked",
-        f"Somebody holds {', '.join(TABLES[_service])} locked for {LOCKED:g} s.",
-        group="database",
+        f"{_service.name}-tables-are-locked", f"Somebody holds {', '.join(TABLES[_service])} locked for {LOCKED:g} s."
     )(partial(lock, _service))
     fault(
         f"{_service.name}-connections-are-cut",
         f"{_of} throws out everybody who is connected, {CUTS} times.",
-        group="database",
         episodes=CUTS,
     )(partial(cut_connections, _service))
 
@@ -97,7 +90,6 @@ for _service in SERVICES:
 @fault(
     "database-connections-are-exhausted",
     f"Both databases are full of somebody else's connections for {EXHAUSTED:g} s, and let nobody else in.",
-    group="database",
     episodes=3,  # who slips in while they fill up is thrown out again
 )
 def connections_are_exhausted(arena: Arena) -> None:
@@ -185,7 +177,6 @@ def _outbox_on(folder: Path, connection: psycopg.Connection) -> Iterator[None]:
     "the-outbox-has-no-room",
     f"The disk under the order service's outbox is full for {FULL:g} s, and no relay runs that would make room: orders "
     "are refused with 503, and nothing of them is kept.",
-    group="database",
     needs=[cannot_mount],
 )
 def the_outbox_has_no_room(arena: Arena) -> None:

@@ -58,7 +58,6 @@ def copies(events: list[Event]) -> list[tuple[bytes | dict[str, Any], dict[str, 
 @fault(
     "one-message-a-thousand-times",
     f"{PUBLISHERS} publishers at once send one order {COPIES} times each, while it is handled; then its result.",
-    group="messages",
 )
 def one_message_a_thousand_times(arena: Arena) -> None:
     for type_, name in (("order.created", "processor-consume"), ("order.processed", "order-consume")):
@@ -78,7 +77,6 @@ def one_message_a_thousand_times(arena: Arena) -> None:
 @fault(
     "results-out-of-order",
     f"{RESULTS} results arrive three times, in other orders, and then once more with the opposite outcome.",
-    group="messages",
 )
 def results_out_of_order(arena: Arena) -> None:
     arena.system.stop("order-consume")
@@ -97,7 +95,6 @@ def results_out_of_order(arena: Arena) -> None:
     "an-order-kills-its-consumer",
     "A rule of the processor takes its whole process along at one order, every time; the process is started again, "
     "until the broker gives the order up. Then the rule is mended and the dead letter replayed.",
-    group="messages",
 )
 def an_order_kills_its_consumer(arena: Arena) -> None:
     arena.system.restart("processor-consume", **POISONED)
@@ -124,7 +121,6 @@ def an_order_kills_its_consumer(arena: Arena) -> None:
 @fault(
     "a-hundred-thousand-bad-messages",
     f"{BAD:,} messages that cannot be read are put on each work queue while {GOOD:,} orders are placed.",
-    group="messages",
     orders=GOOD,
     dead_letters=2 * BAD,
     within=1200,
@@ -166,7 +162,6 @@ def publish_unreadable(broker: Broker, queue: str, number: int) -> None:
     "other-versions-of-the-events",
     f"{STRANGE} orders and their results come from an older service, which knows no versions, and a newer one, with "
     f"fields that nobody knows; {STRANGE} messages more are of a version that nobody knows.",
-    group="messages",
     dead_letters=2 * STRANGE,
 )
 def other_versions_of_the_events(arena: Arena) -> None:

@@ -32,7 +32,6 @@ HOUR = 3600
     "rolling-restarts",
     f"All six processes are asked to leave and started again, one after the other, {ROUNDS} times over; each leaves "
     f"with 0 within {LEAVES_WITHIN:g} s.",
-    group="operation",
 )
 def rolling_restarts(arena: Arena) -> None:
     for _ in range(ROUNDS):
@@ -47,7 +46,6 @@ def rolling_restarts(arena: Arena) -> None:
     "a-migration-runs",
     "The tables that everything goes through get a column and an index, and both services' migrations run, as a "
     "release does it; then column and index go again.",
-    group="operation",
     episodes=6,
 )
 def a_migration_runs(arena: Arena) -> None:
@@ -68,7 +66,6 @@ def a_migration_runs(arena: Arena) -> None:
 @fault(
     "more-of-each-process",
     "Two relays and three consumers of each service run at once; then the additional ones are killed.",
-    group="operation",
 )
 def more_of_each_process(arena: Arena) -> None:
     with _more_of(arena, *WORKERS, *(name for name in WORKERS if name.endswith("-consume"))) as others:
@@ -101,7 +98,6 @@ def _more_of(arena: Arena, *names: str) -> Iterator[list[Program]]:
 @fault(
     "consumers-are-frozen",
     f"Both consumers stand still for {FROZEN:g} s (SIGSTOP), longer than the broker waits for a heartbeat.",
-    group="operation",
     episodes=2,
 )
 def consumers_are_frozen(arena: Arena) -> None:
@@ -121,12 +117,7 @@ def no_faketime() -> str:
     return "" if find_faketime() else "needs libfaketime (the Debian package faketime)"
 
 
-@fault(
-    "clocks-jump",
-    "The clocks of all six processes jump an hour ahead, and back again.",
-    group="operation",
-    needs=[no_faketime],
-)
+@fault("clocks-jump", "The clocks of all six processes jump an hour ahead, and back again.", needs=[no_faketime])
 def clocks_jump(arena: Arena) -> None:
     clock = arena.folder / "clock"
     _set(clock, 0)
