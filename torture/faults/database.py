@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import psycopg
 
 from dev.environment import ORDER, PROCESSOR, SERVICES, Service
+from dev.servers import PostgreSQL
 from dev.servers.base import unprivileged_user
 from tests.system import new_customer, new_order
 from tests.waiting import eventually
@@ -34,16 +35,9 @@ SMALL = 4 * 1024 * 1024
 FULL = 8.0
 
 
-def restart(service: Service, arena: Arena) -> None:
+def restart(service: Service, end: Callable[[PostgreSQL], None], arena: Arena) -> None:
     database = arena.database_of(service)
-    database.stop()
-    arena.hold(AWAY)
-    database.start()
-
-
-def crash(service: Service, arena: Arena) -> None:
-    database = arena.database_of(service)
-    database.kill()
+    end(database)
     arena.hold(AWAY)
     database.start()
 
@@ -72,10 +66,10 @@ def cut_connections(service: Service, arena: Arena) -> None:
 for _service in SERVICES:
     _of = f"The {_service.name} service's PostgreSQL" if _service is ORDER else "The processor's PostgreSQL"
     fault(f"{_service.name}-database-restarts", f"{_of} is stopped in order, and started again after {AWAY:g} s.")(
-        partial(restart, _service)
+        partial(restart, _service, PostgreSQL.stop)
     )
     fault(f"{_service.name}-database-crashes", f"{_of} is killed, and started again after {AWAY:g} s.")(
-        partial(crash, _service)
+        partial(restart, _service, PostgreSQL.kill)
     )
     fault(
         f"{_service.name}-tables-are-locked", f"Somebody holds {', '.join(TABLES[_service])} locked for {LOCKED:g} s."
