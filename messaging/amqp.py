@@ -10,7 +10,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pika
@@ -20,7 +20,6 @@ from pika.adapters.blocking_connection import BlockingConnection
 
 from messaging.conf import MessagingConfig
 from messaging.errors import BrokerUnavailableError, ConfigurationError
-from messaging.frames import Content, Publication
 from messaging.pika_patches import AT_ONCE, FastConnection, SteppedLoop
 
 logger = logging.getLogger(__name__)
@@ -141,11 +140,16 @@ class Connection:
         return self._lost is None and connection is not None and connection.is_open
 
     @property
-    def frame_max(self) -> int:
-        """The longest frame in bytes, as agreed on with the broker. Raises BrokerUnavailableError before `open`."""
+    def inner(self) -> FastConnection:
+        """pika's own, for callables given to `tell` or `ask`. Raises BrokerUnavailableError before `open`."""
         if self._connection is None:
             raise self.error
-        return int(self._connection.params.frame_max)
+        return self._connection
+
+    @property
+    def frame_max(self) -> int:
+        """The longest frame in bytes, as agreed on with the broker. Raises BrokerUnavailableError before `open`."""
+        return int(self.inner.params.frame_max)
 
     @property
     def error(self) -> BrokerUnavailableError:
@@ -165,11 +169,8 @@ class Connection:
 
     def open_channel(self) -> pika.channel.Channel:
         """A new channel. Its methods are called through `ask` and `tell` only. Raises BrokerUnavailableError."""
-        connection = self._connection
-        if connection is None:
-            raise self.error
         channel: pika.channel.Channel = self.ask(
-            lambda answer: connection.channel(on_open_callback=answer), what="a channel"
+            lambda answer: self.inner.channel(on_open_callback=answer), what="a channel"
         )
         return channel
 
@@ -223,32 +224,6 @@ class Connection:
     def look(self) -> None:
         """Takes in all that the broker has sent, without waiting: a loss of the connection, for one."""
         self.wait(lambda: True, 0.0)
-
-    def receive(self, consumer_tag: str, receiver: Callable[[Content], None] | None) -> None:
-        """Hands the usual messages of this consumer to the receiver, past pika; None to leave them to pika again.
-
-        Call only inside a callable given to `tell` or `ask`.
-        """
-        if self._connection is None:
-            return
-        if receiver is None:
-            self._connection.receivers.pop(consumer_tag, None)
-        else:
-            self._connection.receivers[consumer_tag] = receiver
-
-    @contextmanager
-    def gathered(self) -> Iterator[None]:
-        """What is sent in this block goes out in one write. Call only inside a callable given to `tell` or `ask`."""
-        with self._connection.gathered() if self._connection is not None else nullcontext():
-            yield
-
-    def publish(self, channel: pika.channel.Channel, message: Publication) -> None:
-        """As `channel.basic_publish`, mandatory. Raises what that raises.
-
-        Call only inside a callable given to `tell` or `ask`.
-        """
-        if self._connection is not None:
-            self._connection.publish(channel, message)
 
     def close(self) -> None:
         """Closes politely and waits a moment for it; returns in any case."""

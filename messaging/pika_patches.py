@@ -76,7 +76,7 @@ class FastConnection(pika.SelectConnection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.receivers: dict[str, Callable[[frames.Content], None]] = {}
-        """Who gets the usual messages, by consumer tag; others get theirs from pika."""
+        """Who gets the usual messages of a consumer, by its tag; all others get theirs from pika."""
         super().__init__(*args, **kwargs)
 
     def _on_data_available(self, data_in: bytes) -> None:
@@ -85,6 +85,7 @@ class FastConnection(pika.SelectConnection):
 
     @contextmanager
     def gathered(self) -> Iterator[None]:
+        """What is sent in this block goes out in one write."""
         self._gathered = []
         try:
             yield

@@ -96,12 +96,12 @@ class _Channel:
     # What follows is called with the connection's lock held.
 
     def _send(self) -> None:
-        channel, batch = self._channel, self._batch
+        channel, batch, connection = self._channel, self._batch, self._connection.inner
         self._lowest = self._tag + 1
-        with self._connection.gathered():
+        with connection.gathered():
             for index, publication in enumerate(batch.publications):
                 try:
-                    self._connection.publish(channel, publication)
+                    connection.publish(channel, publication)
                 except (pika.exceptions.ChannelWrongStateError, pika.exceptions.ConnectionWrongStateError):
                     break
                 except Exception as error:  # pika cannot encode it: nothing of it was sent, no tag was used

@@ -90,7 +90,7 @@ class Subscription:
         def start(answer: Any) -> None:
             self._channel.basic_qos(prefetch_count=prefetch)
             self._consumer_tag = self._channel.basic_consume(self._queue, self._on_message, callback=answer)
-            self._connection.receive(self._consumer_tag, self._on_usual_message)
+            self._connection.inner.receivers[self._consumer_tag] = self._on_usual_message
 
         self._connection.ask(start, what=f"messages of {self._queue}")
         self.prefetch = prefetch
@@ -102,7 +102,7 @@ class Subscription:
         """
 
         def end(answer: Any) -> None:
-            self._connection.receive(self._consumer_tag, None)  # pika gives back what comes from now on
+            self._connection.inner.receivers.pop(self._consumer_tag, None)  # pika gives back what comes from now on
             self._channel.basic_cancel(self._consumer_tag, callback=answer)
 
         self._connection.ask(end, what="an end of consuming")

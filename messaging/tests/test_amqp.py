@@ -91,7 +91,7 @@ def test_more_than_the_socket_takes_is_sent_by_and_by_and_in_order(
     large = [bytes([number]) * 4_000_000 for number in range(5)]
 
     def send() -> None:
-        with connection.gathered():
+        with connection.inner.gathered():
             for body in large:
                 channel.basic_publish("", config.queue, body)
 

@@ -158,7 +158,7 @@ def test_it_says_how_a_closed_channel_refuses(config: MessagingConfig, broker: B
             lambda answer: (channel.add_on_close_callback(lambda *_: answer(None)), channel.close()), what="x"
         )
         with pytest.raises(pika.exceptions.ChannelWrongStateError):
-            connection.publish(channel, frames.Publication("", config.queue, BODY, frames.Properties(**USUAL)))
+            connection.inner.publish(channel, frames.Publication("", config.queue, BODY, frames.Properties(**USUAL)))
     finally:
         connection.close()
     assert broker.count(config.queue) == 0
