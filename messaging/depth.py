@@ -37,8 +37,8 @@ def queue_depths(config: MessagingConfig, *, timeout: float = 5.0) -> list[Queue
 def messages_on_the_broker(config: MessagingConfig) -> int | None:
     """The messages in this service's work queue, rungs and dead-letter queue. None when the broker cannot be asked.
 
-    Those that wait are counted as they are now. Those in a consumer's hands only the management API knows, and up to
-    five seconds late; without it they are not counted.
+    Those that wait are counted as they are now. Those in a consumer's hands, or on their way from one queue to another,
+    only the management API knows, and up to five seconds late; without it they are not counted.
     """
     try:
         queues = queue_depths(config)
@@ -46,7 +46,7 @@ def messages_on_the_broker(config: MessagingConfig) -> int | None:
         return None
     messages = sum(queue.messages or 0 for queue in queues)  # one that is not there holds nothing
     with suppress(BrokerUnavailableError, ConfigurationError):
-        messages += _in_hand(config, [queue.name for queue in queues])
+        messages += _not_waiting(config, [queue.name for queue in queues])
     return messages
 
 
@@ -66,9 +66,11 @@ def _depths(config: MessagingConfig, names: list[str], timeout: float) -> list[Q
     return found
 
 
-def _in_hand(config: MessagingConfig, queues: list[str]) -> int:
+def _not_waiting(config: MessagingConfig, queues: list[str]) -> int:
     if not config.management_url:
         return 0
     virtual_host = amqp.parameters(config, name="depth")[0].virtual_host
     found = ManagementApi(config.management_url, virtual_host=virtual_host).queues()
-    return sum(found.get(queue, {}).get("messages_unacknowledged", 0) for queue in queues)
+    # A queue keeps what it dead-letters until the next one has it: for minutes, when the way there is missing.
+    kinds = ("messages_unacknowledged", "messages_dlx")
+    return sum(found.get(queue, {}).get(kind, 0) for queue in queues for kind in kinds)

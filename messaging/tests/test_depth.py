@@ -28,6 +28,16 @@ def test_what_is_in_a_consumers_hands_counts_too_once_the_management_api_knows(b
     assert eventually(lambda: messages_on_the_broker(broker.config) == 2, within=30)
 
 
+def test_what_has_no_way_back_from_its_rung_counts_too_once_the_management_api_knows(broker: Broker) -> None:
+    queue, retry = broker.config.queue, topology.retry_exchange(broker.config)
+    rung = topology.retry_routing_key(broker.config, "100ms")
+    broker.channel.queue_unbind(queue, retry, queue)
+    broker.publish(b"{}", exchange=retry, routing_key=rung)
+
+    assert eventually(lambda: messages_on_the_broker(replace(broker.config, management_url="")) == 0)
+    assert eventually(lambda: messages_on_the_broker(broker.config) == 1, within=30)
+
+
 def test_a_queue_that_is_not_there_holds_nothing(broker: Broker) -> None:
     broker.publish_thing(1)
     with open_blocking(broker.config, name="test") as connection:
