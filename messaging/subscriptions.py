@@ -100,6 +100,7 @@ class Subscription:
 
         What was taken or waits here stays in hand. Raises BrokerUnavailableError as `Source.subscribe` does.
         """
+        self.check()  # pika only says that the channel is closed, not why
 
         def end(answer: Any) -> None:
             self._connection.inner.receivers.pop(self._consumer_tag, None)  # pika gives back what comes from now on

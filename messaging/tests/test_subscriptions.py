@@ -9,6 +9,7 @@ from pika.adapters.utils.io_services_utils import _AsyncPlaintextTransport
 
 from messaging import amqp
 from messaging.conf import MessagingConfig
+from messaging.errors import BrokerUnavailableError
 from messaging.subscriptions import Source
 from messaging.tests.conftest import Broker, eventually
 
@@ -40,3 +41,19 @@ def test_all_that_has_arrived_can_be_taken_though_pika_takes_in_only_so_much_at_
     eventually(lambda: in_the_socket(source) > 100 * 500)
     source.wait(10)
     assert len(work.take(100)) > 90
+
+
+def test_a_channel_that_the_broker_has_closed_meanwhile_says_why(
+    broker: Broker, source: Source, config: MessagingConfig
+) -> None:
+    work = source.subscribe(config.queue, prefetch=1)
+    broker.publish(b"-")
+    source.wait(10)
+    batch = work.take(1)
+    for _ in range(2):  # the broker knows each delivery once
+        work.ack_each(batch)
+    eventually(lambda: in_the_socket(source) > 0)
+    source._connection.look()
+
+    with pytest.raises(BrokerUnavailableError, match="unknown delivery tag"):
+        work.change_prefetch(10)
