@@ -77,8 +77,8 @@ def main(arguments: list[str]) -> None:
 @contextmanager
 def _servers() -> Iterator[dict[str, str]]:
     """The environment that leads every suite to one PostgreSQL and one RabbitMQ (see dev/pytest_servers.py)."""
-    environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
     with temporary_servers() as servers:
+        environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
         yield environment | {
             "TEST_DATABASE_URL": servers.database_url,
             "TEST_RABBITMQ_URL": servers.rabbitmq_url,

@@ -1,5 +1,6 @@
 """A PostgreSQL of our own."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,12 @@ class PostgreSQL(Server):
 
     name = "PostgreSQL"
     stop_signal = signal.SIGINT  # "fast": SIGTERM would wait for every client to leave
+
+    def __init__(self, folder: Path, *, port: int | None = None) -> None:
+        """Also takes the caller's PG… variables away from this process: they are meant for another server."""
+        super().__init__(folder, port=port)
+        for variable in [name for name in os.environ if name.startswith("PG")]:
+            del os.environ[variable]
 
     def discard(self) -> None:
         """Killed, it would leave its shared memory to the machine for ever."""

@@ -104,7 +104,8 @@ def pid_of(project: Path, part: str) -> int:
 
 
 def test_the_whole_system_runs_survives_and_leaves_nothing_but_its_data(project: Path, ports: dict[str, int]) -> None:
-    run = Run(project, ports)
+    # What a developer has set for another server leads nobody astray.
+    run = Run(project, ports, PGSSLMODE="require", PGOPTIONS="-c default_transaction_read_only=on")
     try:
         run.wait_until_up()
         assert f"http://localhost:{ports['ORDER_PORT']}/orders" in run.output
