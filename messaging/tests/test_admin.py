@@ -93,6 +93,18 @@ class TestDeadLetterList:
         assert listed(client, f"{LETTERS}?q=Warehouse") == [row.pk]
         assert listed(client, f"{LETTERS}?q=99999999999999999999999") == []
 
+    def test_a_search_for_a_text_reads_the_newest_and_no_more(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("messaging.admin.dead_letters.SEARCHED_TEXTS", 2)
+        rows = [stored(error_message="closed", failed_at=LATER + timedelta(hours=hour)) for hour in range(3)]
+        with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
+            assert listed(client, f"{LETTERS}?q=closed") == [rows[2].pk, rows[1].pk]
+            cursor.execute("SET LOCAL enable_seqscan = off")  # it would do for three rows
+            for search in (query["sql"] for query in queries.captured_queries if "LIKE" in query["sql"]):
+                cursor.execute(f"EXPLAIN {search}")
+                assert "Index Cond: (last_failed_at >= " in "\n".join(line for (line,) in cursor.fetchall())
+
     def test_nothing_of_a_message_is_markup(self, client: Client) -> None:
         evil = "<script>alert(1)</script>"
         row = stored(
