@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.apps import apps
-from django.contrib import admin
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.http import urlencode
@@ -22,6 +20,7 @@ from dashboard.snapshot import CAP, GROUP_CAP, Snapshot, take
 from dashboard.verdict import Problem, judge
 from dashboard.words import capped, duration_ms
 from desk.display import duration
+from desk.links import may_view, page_of
 from messaging.conf import config
 
 
@@ -98,7 +97,7 @@ class _Links:
         return f"{url}?{urlencode(filters)}" if url and filters else url
 
     def row(self, model: str, id: Any) -> str:
-        return self._list(model) and reverse(f"admin:{model.replace('.', '_')}_change", args=[id])
+        return page_of(self._request, model, id)
 
     def of_problem(self, problem: Problem) -> tuple[str, str]:
         """The address, and the remedy as far as it is for this person."""
@@ -109,8 +108,7 @@ class _Links:
 
     def _list(self, model: str) -> str:
         if model not in self._known:
-            model_admin = admin.site._registry.get(apps.get_model(model))
-            may = model_admin is not None and model_admin.has_view_permission(self._request)
+            may = may_view(self._request, model)
             self._known[model] = reverse(f"admin:{model.replace('.', '_')}_changelist") if may else ""
         return self._known[model]
 

@@ -55,6 +55,12 @@ class LightChangeList(ChangeList):
         queryset = super().get_queryset(request, exclude_parameters)
         return queryset.defer(*self.model_admin.not_listed)
 
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.result_list = list(self.result_list)
+        for row in self.result_list:
+            row.seen_by = request
+
 
 class DeskAdmin(ModelAdmin):
     """unfold's, for today's Django."""
@@ -72,7 +78,10 @@ class DeskAdmin(ModelAdmin):
 
 
 class ReadOnlyAdmin(DeskAdmin):
-    """Rows are looked at, and changed by nothing but the actions a subclass adds."""
+    """Rows are looked at, and changed by nothing but the actions a subclass adds.
+
+    Django does not tell what shows a row who looks at it: the row does, as `seen_by`, a request.
+    """
 
     change_list_template = "admin/desk/change_list.html"
     paginator = CappedPaginator
@@ -107,6 +116,12 @@ class ReadOnlyAdmin(DeskAdmin):
         context = {"title": self.list_title, **(extra_context or {})}
         answer: HttpResponse = super().changelist_view(request, context)
         return answer
+
+    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
+        row: Any = super().get_object(request, object_id, from_field)
+        if row is not None:
+            row.seen_by = request
+        return row
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str

@@ -12,12 +12,14 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from django.urls import reverse
 from django.utils.dateparse import parse_datetime
 from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from rest_framework import serializers
 from rest_framework.request import Request
 
+from desk.links import may_view
 from httpapi.service import Link
 
 type Cell = Callable[[Any, Mapping[str, Any]], str]
@@ -40,7 +42,7 @@ class Page:
     `filters` is the serializer of the query parameters: its fields become controls above the list.
 
     `columns` says for a list in the answer, by its key, which fields its table has; else all of them. `cells` says by
-    a field's name how it is shown. `links` says where one goes on from an answer. `unfinished` tells whether an
+    a field's name how it is shown. `links` says where who asked goes on from an answer. `unfinished` tells whether an
     answer will soon be another one: the page then follows it.
     """
 
@@ -50,7 +52,7 @@ class Page:
     filters: type[serializers.Serializer[Any]] | None = None
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
     cells: Mapping[str, Cell] = field(default_factory=dict)
-    links: Callable[[Mapping[str, Any]], list[Link]] = lambda data: []
+    links: Callable[[Mapping[str, Any], Request], list[Link]] = lambda data, request: []
     unfinished: Callable[[Mapping[str, Any]], bool] = lambda data: False
 
 
@@ -184,6 +186,14 @@ def errors_cell(value: Any, of: Mapping[str, Any]) -> str:
     """The `errors` of something that was refused, each with its place."""
     lines = format_html_join("", "<li><b>{}</b> {}</li>", ((path(one["pointer"]), one["detail"]) for one in value))
     return format_html('<ul class="errors">{}</ul>', lines)
+
+
+def in_the_admin(request: Request, model: str, pk: Any) -> list[Link]:
+    """The link to a row's page in the admin, for who may see that and for who may yet log in as such."""
+    if request.user.is_authenticated and not may_view(request, model):
+        return []
+    url = reverse(f"admin:{model.replace('.', '_')}_change", args=[pk])
+    return [Link("In the admin", url, "for operators, with everything around it")]
 
 
 # --- Where one is in a list

@@ -94,7 +94,7 @@ def _readable(response: Any, data: Any, page: Page, view: Any, request: Any) -> 
     location = response.headers.get("Location")
     context: dict[str, Any] = {"location": location, "replayed": response.headers.get("Idempotent-Replayed") == "true"}
     if request.method in ("GET", "POST"):
-        context["links"] = page.links(data)
+        context["links"] = page.links(data, request)
         if page.unfinished(data):
             context["follow"] = location or request.get_full_path()
     if request.method == "GET" and data.keys() == {"next", "previous", "results"}:

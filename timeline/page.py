@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from desk.admin import ReadOnlyAdmin
 from desk.display import duration, one_line, to_the_second
+from desk.links import may_view
 from messaging.conf import config
 from timeline.assembly import Timeline, timeline_of
 from timeline.event import SERVICES, Event
@@ -86,7 +87,7 @@ class TimelineAdmin(ReadOnlyAdmin):
             raise Http404
         context = {
             **self.admin_site.each_context(request),
-            **shown(timeline),
+            **shown(timeline, request),
             "title": f"Timeline of {self.opts.verbose_name} {row.pk}",
             "model": self.opts,
             "row": row,
@@ -94,7 +95,7 @@ class TimelineAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/timeline/timeline.html", context)
 
 
-def shown(timeline: Timeline) -> dict[str, Any]:
+def shown(timeline: Timeline, request: HttpRequest) -> dict[str, Any]:
     """What the template needs of it."""
     now = timezone.now()
     is_pending = timeline.status == "pending"
@@ -103,10 +104,10 @@ def shown(timeline: Timeline) -> dict[str, Any]:
     return {
         "timeline": timeline,
         "services": SERVICES,
-        "steps": list(_rows(timeline)),
+        "steps": list(_rows(timeline, request)),
         "badge": _BADGES[timeline.status],
         "is_pending": is_pending,
-        "waits_link": _link(waits_for.service, waits_for.link) if waits_for and waits_for.link else None,
+        "waits_link": _link(request, waits_for.service, waits_for.link) if waits_for else None,
         "now_clock": _clock(now),
         "now_gap": duration(since),
         "now_is_long": since >= LONG,
@@ -114,7 +115,7 @@ def shown(timeline: Timeline) -> dict[str, Any]:
     }
 
 
-def _rows(timeline: Timeline) -> Iterator[Row]:
+def _rows(timeline: Timeline, request: HttpRequest) -> Iterator[Row]:
     seen: Counter[str] = Counter()
     day = ""
     for step in timeline.steps:
@@ -135,16 +136,20 @@ def _rows(timeline: Timeline) -> Iterator[Row]:
                 (one_line(str(event.detail[name]), width=200) for name in _FIRST_LINE if name in event.detail), ""
             ),
             detail=[(name.replace("_", " "), _value(value)) for name, value in event.detail.items()],
-            link=_link(event.service, event.link) if event.link else None,
+            link=_link(request, event.service, event.link),
         )
         day = today
 
 
-def _link(service: str, below: str) -> Link:
-    """A page of this admin, or of the other one."""
+def _link(request: HttpRequest, service: str, below: str) -> Link | None:
+    """A page of the other admin, or of this one if this person may see it; `below` is its address in there."""
+    if not below:
+        return None
     is_own = service == config().service
     root = reverse("admin:index") if is_own else settings.TIMELINE["PEER_ADMIN"]
-    model = below.split("/")[1] if below.count("/") > 1 else ""
+    app, model, *_ = *below.split("/"), ""
+    if is_own and not may_view(request, f"{app}.{model}"):
+        return None
     text = _PAGES.get(model, "More about it")
     return Link(text if is_own else f"{text}, in the {SERVICES[service]}'s admin", f"{root}{below}")
 

@@ -1,4 +1,4 @@
-"""`{% load desk %}{% time_window cl as window %}`: the times that a list of the admin is limited to."""
+"""`{% load desk %}`: what the pages of the admin have in common."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -6,6 +6,9 @@ from typing import Any
 
 from django import template
 from django.db.models import DateTimeField
+from django.utils.safestring import SafeString
+
+from desk import links
 
 register = template.Library()
 
@@ -17,6 +20,12 @@ class TimeWindow:
     words: str
     clear: str
     """The address of the same list at all times."""
+
+
+@register.simple_tag(takes_context=True)
+def row_link(context: Any, model: str, pk: Any, text: Any = "") -> SafeString | str:
+    """`{% row_link "messaging.replay" 5 %}`: a link to this row, for who may see it."""
+    return links.row_link(context["request"], model, pk, str(text))
 
 
 @register.simple_tag

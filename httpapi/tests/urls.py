@@ -65,7 +65,7 @@ class Things(View):
             "Without an owner": {"parts": []},
         },
         headers={"X-Colour": "Whichever you like."},
-        links=lambda data: [Link("Elsewhere", "/elsewhere")],
+        links=lambda data, request: [Link("Elsewhere", "/elsewhere")],
     )
 
     @extend_schema(responses={200: ThingSerializer, **problem_responses(404)})

@@ -1,15 +1,16 @@
 """What operators did, as they see it themselves."""
 
 import json
+from typing import Any
 
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from desk.admin import ReadOnlyAdmin, RecentValuesFilter
 from desk.display import one_line, printable, to_the_second
+from desk.links import row_link
 from messaging.admin.filters import by_message_id
 from messaging.models import OperatorAction
 
@@ -44,14 +45,14 @@ class OperatorActionAdmin(ReadOnlyAdmin):
         return to_the_second(row.at)
 
     @admin.display(description="about")
-    def about(self, row: OperatorAction) -> SafeString | str:
+    def about(self, row: Any) -> SafeString | str:
         found = (
-            ("deadletter", "Dead letter", row.dead_letter_id),
-            ("failuregroup", "Failure group", row.group_id),
-            ("replay", "Replay", row.replay_id),
+            ("deadletter", row.dead_letter_id),
+            ("failuregroup", row.group_id),
+            ("replay", row.replay_id),
         )
-        links = [(reverse(f"admin:messaging_{model}_change", args=[pk]), name, pk) for model, name, pk in found if pk]
-        return format_html_join(SafeString("<br>"), '<a class="desk-link" href="{}">{} {}</a>', links) or "–"
+        links = ((row_link(row.seen_by, f"messaging.{model}", pk),) for model, pk in found if pk)
+        return format_html_join(SafeString("<br>"), "{}", links) or "–"
 
     @admin.display(description="message")
     def message(self, row: OperatorAction) -> SafeString:

@@ -1,13 +1,15 @@
 """The tries that failed, as operators see them: also of messages that are still on the retry ladder."""
 
+from typing import Any
+
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from desk.admin import ReadOnlyAdmin, RecentValuesFilter
 from desk.display import one_line, printable, to_the_second
+from desk.links import row_link
 from messaging.admin.filters import TypeFilter, by_message_id
 from messaging.models import FailedAttempt, FailureGroup
 
@@ -54,13 +56,12 @@ class FailedAttemptAdmin(ReadOnlyAdmin):
         return f"tried again after {row.retry_in}" if row.retry_in else "given up: a dead letter"
 
     @admin.display(description="failure group")
-    def group(self, row: FailedAttempt) -> SafeString | str:
+    def group(self, row: Any) -> SafeString | str:
         """There is none yet when nothing of its kind was given up."""
         found = FailureGroup.objects.filter(fingerprint=row.fingerprint).first() if row.fingerprint else None
         if found is None:
             return "none yet: nothing that failed in this way was given up"
-        url = reverse("admin:messaging_failuregroup_change", args=[found.pk])
-        return format_html('<a class="desk-link" href="{}">{}</a>', url, one_line(str(found), width=200))
+        return row_link(row.seen_by, "messaging.failuregroup", found.pk, one_line(str(found), width=200))
 
     def find(self, rows: QuerySet[FailedAttempt], term: str) -> QuerySet[FailedAttempt]:
         return rows.filter(Q(subject=term) | Q(correlation_id=term) | by_message_id(term))

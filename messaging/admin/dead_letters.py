@@ -8,13 +8,13 @@ from django.contrib import admin
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from desk.admin import RecentValuesFilter
 from desk.badges import Kind, badge
 from desk.display import one_line, to_the_second
+from desk.links import row_link
 from messaging.admin.bodies import BodyAdmin
 from messaging.admin.editing import EditingAdmin
 from messaging.admin.filters import ErrorTypeFilter, TypeFilter, WantedFilter
@@ -157,10 +157,7 @@ class DeadLetterAdmin(SettlingAdmin, EditingAdmin, BodyAdmin):
             return "none"
         place = row.group.place or "unknown place"
         name = one_line(f"{row.group.error_type} in {place}, {type_in_words(row.type)}", width=200)
-        if not row.may_see_group:
-            return name
-        url = reverse("admin:messaging_failuregroup_change", args=[row.group.pk], current_app=self.admin_site.name)
-        return format_html('<a class="desk-link" href="{}">{}</a>', url, name)
+        return row_link(row.seen_by, "messaging.failuregroup", row.group.pk, name)
 
     @admin.display(description="traceback")
     def shown_traceback(self, row: DeadLetter) -> SafeString:
@@ -181,13 +178,6 @@ class DeadLetterAdmin(SettlingAdmin, EditingAdmin, BodyAdmin):
         if oldest := times[SEARCHED_TEXTS - 1 : SEARCHED_TEXTS].first():
             rows = rows.filter(last_failed_at__gte=oldest)
         return rows.filter(Q(error_message__icontains=term) | Q(error_type__icontains=term))
-
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        row: Any = super().get_object(request, object_id, from_field)
-        if row is not None:
-            # What shows the group is not told who looks.
-            row.may_see_group = request.user.has_perm("messaging.view_failuregroup")
-        return row
 
     def render_change_form(self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         row: DeadLetter = context["original"]

@@ -20,6 +20,7 @@ from django.utils.safestring import SafeString
 from desk.admin import LightChangeList, ReadOnlyAdmin
 from desk.badges import Kind, badge
 from desk.display import one_line, printable
+from desk.links import may_view
 from messaging import failure_groups
 from messaging.admin.filters import ErrorTypeFilter, TypeFilter, WantedFilter
 from messaging.failure_groups import GroupChangedError
@@ -63,7 +64,7 @@ class GroupChangeList(LightChangeList):
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
-        rows: list[Any] = list(self.result_list)
+        rows: Any = self.result_list
         ids = [row.pk for row in rows]
         waiting, trends = failure_groups.waiting(ids), failure_groups.trends(ids, hours=LIST_HOURS)
         types = failure_groups.newest_types(ids)
@@ -71,7 +72,6 @@ class GroupChangeList(LightChangeList):
             row.waiting_now = waiting.get(row.pk, 0)
             row.trend = trends[row.pk]
             row.newest_type = types.get(row.pk, row.type)
-        self.result_list = rows
 
 
 @admin.register(FailureGroup)
@@ -119,6 +119,8 @@ class FailureGroupAdmin(ReadOnlyAdmin):
     def waiting(self, row: Any) -> SafeString | str:
         if not row.waiting_now:
             return "none"
+        if not may_view(row.seen_by, "messaging.deadletter"):
+            return f"{row.waiting_now:,}"
         return format_html(
             '<a class="desk-link" href="{}" aria-label="{} waiting dead letters of this group">{}</a>',
             letters_url(row.pk),
@@ -222,7 +224,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
             "longest_note": LONGEST_NOTE,
             "can_decide": can_decide,
             "can_take": can_decide and not (group.state == State.TAKEN and group.owner == request.user.get_username()),
-            "can_see_letters": request.user.has_perm("messaging.view_deadletter"),
+            "can_see_letters": may_view(request, "messaging.deadletter"),
             "waiting": failure_groups.waiting([group.pk]).get(group.pk, 0),
             "letters_url": letters_url(group.pk),
             "letters": newest,

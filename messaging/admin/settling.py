@@ -16,6 +16,7 @@ from django.urls import URLPattern, path, reverse
 
 from desk.admin import ReadOnlyAdmin
 from desk.display import number_of, printable
+from desk.links import page_of
 from messaging import dead_letters, replays
 from messaging.admin.forms import DiscardForm, ReplayForm
 from messaging.admin.groups import letters_url
@@ -116,8 +117,7 @@ class SettlingAdmin(ReadOnlyAdmin):
             self.message_user(request, "None of them waits any more: nothing was done.", messages.WARNING)
             return HttpResponseRedirect(back)
         chosen = _Chosen(rows, count, {"up_to": up_to})
-        may_see_group = request.user.has_perm("messaging.view_failuregroup")
-        page = reverse("admin:messaging_failuregroup_change", args=[group_id]) if may_see_group else back
+        page = page_of(request, "messaging.failuregroup", group_id) or back
         return self._decide(request, chosen, verb, page) or HttpResponseRedirect(back)
 
     def _decide(self, request: HttpRequest, chosen: _Chosen, verb: str, back: str) -> HttpResponse | None:
@@ -187,9 +187,8 @@ class SettlingAdmin(ReadOnlyAdmin):
 
 def _to_replay(request: HttpRequest, replay: Replay) -> HttpResponse | None:
     """Its page, for who may see it."""
-    if not request.user.has_perm("messaging.view_replay"):
-        return None
-    return HttpResponseRedirect(reverse("admin:messaging_replay_change", args=[replay.pk]))
+    page = page_of(request, "messaging.replay", replay.pk)
+    return HttpResponseRedirect(page) if page else None
 
 
 def _command(request: HttpRequest, verb: str) -> str:

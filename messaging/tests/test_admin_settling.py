@@ -247,7 +247,7 @@ class TestReplayAndDiscard:
         assert all(link in page for link in links)
         assert 'href="/admin/messaging/replay/' not in narrow
         assert 'href="/admin/messaging/failuregroup/' not in narrow
-        assert "in replay 7" in narrow
+        assert "in Replay 7" in narrow
         assert str(row.group) in narrow
 
     def test_staff_without_permission_see_nothing(self) -> None:

@@ -69,6 +69,12 @@ class TestReplayPage:
             assert part in shown
         assert 'aria-label="0 of 4 have an outcome: 1 on the way, 3 not sent"' in page
 
+    def test_it_says_of_which_day_its_times_are(self, client: Client) -> None:
+        replay = started(1)
+        replay.messages.update(sent_at="2026-06-15 23:59:58Z", settled_at="2026-06-16 00:00:01Z")
+        page = squeezed(text(client.get(f"{REPLAYS}{replay.pk}/change/")))
+        assert "2026-06-15 23:59:58 2026-06-16 00:00:01" in page
+
     def test_problems_come_first(self, client: Client) -> None:
         replay = started(5, canary=False)
         rows = replay.messages.order_by("position")
@@ -400,5 +406,5 @@ def test_the_page_of_a_dead_letter_tells_its_replays(client: Client) -> None:
     message = replay.messages.get()
     ReplayedMessage.objects.update(outcome="failed", detail="once more", settled_at=timezone.now())
     page = squeezed(text(client.get(f"{LETTERS}{message.dead_letter_id}/change/")))
-    assert f"part of replay {replay.pk} : failed again" in page
+    assert f"part of Replay {replay.pk} : failed again" in page
     assert "once more" in page

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from desk.admin import IndexedDates, ReadOnlyAdmin
 from desk.badges import badge
 from desk.display import to_the_millisecond
+from desk.links import row_link
 from orders.models import Order, OrderBatch
 from orders.overview import STATUS_KINDS, first_order
 from timeline.page import TimelineAdmin
@@ -24,8 +25,17 @@ SHOWN_ITEMS = 200
 """So many lines of an order are shown; the API has them all."""
 
 
+class _PlacedAdmin(ReadOnlyAdmin):
+    """For the admin of what a user of the API has sent."""
+
+    @admin.display(description="placed by")
+    def sender(self, row: Any) -> SafeString | str:
+        user = row.placed_by
+        return row_link(row.seen_by, "auth.user", user.pk, user.get_username()) if user else "–"
+
+
 @admin.register(Order)
-class OrderAdmin(TimelineAdmin):
+class OrderAdmin(_PlacedAdmin, TimelineAdmin):
     list_title = "Orders: what was accepted, and what became of it"
     empty_list = "No order matches."
     newest_first = ("-created_at", "-id")
@@ -44,7 +54,7 @@ class OrderAdmin(TimelineAdmin):
         (None, {"fields": (("id", "status_badge"), "error_message", ("customer_id", "total_amount"))}),
         ("Items", {"fields": ("shown_items",)}),
         ("Timeline", {"fields": (("accepted_at", "final_at", "took"), "timeline")}),
-        ("Where to look further", {"fields": ("processing_record", "correlation_id", "placed_by", "idempotency_key")}),
+        ("Where to look further", {"fields": ("processing_record", "correlation_id", "sender", "idempotency_key")}),
     )
 
     @admin.display(description="as they were sent")
@@ -127,7 +137,7 @@ class OrderAdmin(TimelineAdmin):
 
 
 @admin.register(OrderBatch)
-class OrderBatchAdmin(ReadOnlyAdmin):
+class OrderBatchAdmin(_PlacedAdmin):
     list_title = "Batches of orders that came with an Idempotency-Key"
     empty_list = "No batch has come with an Idempotency-Key yet."
     newest_first = ("-id",)
@@ -136,7 +146,7 @@ class OrderBatchAdmin(ReadOnlyAdmin):
     list_display = ("id", "taken_at", "idempotency_key")
     ordering = newest_first
     sortable_by = ()
-    fields = ("id", "taken_at", "placed_by", "idempotency_key", "accepted", "refused", "orders", "errors")
+    fields = ("id", "taken_at", "sender", "idempotency_key", "accepted", "refused", "orders", "errors")
 
     @admin.display(description="taken at")
     def taken_at(self, batch: OrderBatch) -> str:
@@ -151,10 +161,10 @@ class OrderBatchAdmin(ReadOnlyAdmin):
         return sum(isinstance(outcome, list) for outcome in batch.outcomes)
 
     @admin.display(description="its orders")
-    def orders(self, batch: OrderBatch) -> SafeString | str:
+    def orders(self, batch: Any) -> SafeString | str:
         ids = (outcome for outcome in batch.outcomes if isinstance(outcome, str))
-        links = ((reverse("admin:orders_order_change", args=[id]), id) for id in ids)
-        return format_html_join(mark_safe("<br>"), '<a class="desk-link" href="{}">{}</a>', links) or "none"
+        links = ((row_link(batch.seen_by, "orders.order", id, id),) for id in ids)
+        return format_html_join(mark_safe("<br>"), "{}", links) or "none"
 
     @admin.display(description="what was refused")
     def errors(self, batch: OrderBatch) -> SafeString | str:

@@ -6,9 +6,10 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils.html import format_html
+from rest_framework.request import Request
 
 from desk.badges import badge
-from httpapi.browsable import Page, errors_cell, money
+from httpapi.browsable import Page, errors_cell, in_the_admin, money
 from httpapi.service import Link
 from orders.models import Order
 from orders.openapi import NEW_BATCH, NEW_ORDER
@@ -45,16 +46,15 @@ def _order(value: Any, of: Mapping[str, Any]) -> str:
     return _id(value["id"], value)
 
 
-def _links(order: Mapping[str, Any]) -> list[Link]:
+def _links(order: Mapping[str, Any], request: Request) -> list[Link]:
     if "results" in order:  # the list
         return [Link("Place many at once", reverse("order-batch"), "up to 1000 in one request")]
-    admin = reverse("admin:orders_order_change", args=[order["id"]])
     path = reverse("order", args=[order["id"]])
     waiting = [Link("Wait for the end", f"{path}?wait=20", "answers once the order is final, or after 20 seconds")]
     return [
         *(waiting if _unfinished(order) else []),
         Link("Timeline", reverse("order-timeline", args=[order["id"]]), "everything that happened to it"),
-        Link("In the admin", admin, "for operators, with everything around it"),
+        *in_the_admin(request, "orders.order", order["id"]),
         Link("Events", reverse("order-events", args=[order["id"]]), "the same as server-sent events, for programs"),
         Link("All orders of this customer", f"{reverse('orders')}?{urlencode({'customer_id': order['customer_id']})}"),
     ]

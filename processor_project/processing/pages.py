@@ -6,9 +6,10 @@ from urllib.parse import urlencode
 
 from django.urls import reverse
 from django.utils.html import format_html
+from rest_framework.request import Request
 
 from desk.badges import badge
-from httpapi.browsable import Page, money
+from httpapi.browsable import Page, in_the_admin, money
 from httpapi.service import Link
 from processing.overview import OUTCOME_KINDS
 from processing.serializers import RecordFilters
@@ -22,16 +23,12 @@ def _order_id(value: Any, of: Mapping[str, Any]) -> str:
     return format_html('<a href="{}"><code>{}</code></a>', reverse("record", args=[value]), value)
 
 
-def _links(record: Mapping[str, Any]) -> list[Link]:
+def _links(record: Mapping[str, Any], request: Request) -> list[Link]:
     if "order_id" not in record:
         return []
     customer = urlencode({"customer_id": record["customer_id"]})
     return [
-        Link(
-            "In the admin",
-            reverse("admin:processing_processingrecord_change", args=[record["order_id"]]),
-            "for operators, with everything around it",
-        ),
+        *in_the_admin(request, "processing.processingrecord", record["order_id"]),
         Link("All records of this customer", f"{reverse('records')}?{customer}"),
     ]
 

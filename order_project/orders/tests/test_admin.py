@@ -297,6 +297,29 @@ def test_a_batch_shows_the_first_of_what_was_refused_and_how_much_more_there_is(
     assert "more" not in shown[shown.index("/orders/0/items/39/price") :].partition("</fieldset>")[0]
 
 
+def test_a_batch_leads_to_its_orders_and_an_order_to_who_placed_it_only_those_who_may_see_them(
+    admin, client, django_user_model, operator
+):
+    order = make_order(placed_by=operator)
+    outcomes = [str(order.id)]
+    batch = OrderBatch.objects.create(
+        created_at=NOON, idempotency_key="one", request_digest=b"", outcomes=outcomes, placed_by=operator
+    )
+    pages = [change(order), f"/admin/orders/orderbatch/{batch.pk}/change/"]
+    links = [f'<a class="desk-link" href="{change(order)}">{order.id}</a>', f'href="/admin/auth/user/{operator.pk}/']
+    seen = "".join(page(admin, url) for url in pages)
+    assert all(link in seen for link in links)
+
+    clerk = django_user_model.objects.create_user("clerk", is_staff=True)
+    for pages_of_one, codename in (pages[:1], "view_order"), (pages[1:], "view_orderbatch"):
+        clerk.user_permissions.set([Permission.objects.get(codename=codename)])
+        client.force_login(clerk)
+        seen = page(client, *pages_of_one)
+        assert str(order.id) in seen
+        assert operator.get_username() in seen
+        assert not any(link in seen for link in links)
+
+
 def test_an_empty_list_says_how_to_place_the_first_order(admin):
     shown = page(admin, LIST)
 

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 import jsonschema
 import pytest
 import yaml
+from django.contrib.auth.models import Permission
 from django.core.management import call_command
 from django.test import Client
 from rest_framework.test import APIClient
@@ -228,6 +229,17 @@ def test_the_page_of_an_order_leads_to_all_that_is_known_of_it():
     ):  # fmt: skip
         assert f'href="{path}"' in page
     assert f'data-follow="/orders/{order.id}"' in page
+
+
+@pytest.mark.django_db
+def test_the_page_of_an_order_leads_into_the_admin_only_who_may_see_it_there(client, django_user_model):
+    order = make_order()
+    user = django_user_model.objects.create_user("clerk", is_staff=True)
+    client.force_login(user)
+
+    assert "/admin/orders/order/" not in client.get(f"/orders/{order.id}", HTTP_ACCEPT="text/html").content.decode()
+    user.user_permissions.add(Permission.objects.get(codename="view_order"))
+    assert "/admin/orders/order/" in client.get(f"/orders/{order.id}", HTTP_ACCEPT="text/html").content.decode()
 
 
 @pytest.mark.django_db
