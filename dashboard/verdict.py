@@ -92,8 +92,8 @@ def _broker(snapshot: Snapshot) -> Iterator[Problem]:
             "bad",
             "RabbitMQ does not answer.",
             f"{snapshot.broker.error.removesuffix('.')}. Nothing is lost: what is committed waits in the outbox and is "
-            "published when it is back. Bring it back. Relays and consumers go on by themselves, unless their user or "
-            "password was refused: then they have ended.",
+            "published when it is back. Bring it back. Relays and consumers go on by themselves, unless their user, "
+            "password or virtual host was refused: then they have ended.",
             section="The broker is away",
         )
 
