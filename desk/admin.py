@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 from django.contrib import admin
 from django.contrib.admin.options import ActionLocation, IncorrectLookupParameters
 from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.contrib.admin.views.main import ERROR_FLAG, ChangeList
 from django.core.exceptions import PermissionDenied
 from django.core.paginator import Paginator
+from django.db import DataError
 from django.db.models import Max, Min, Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.utils.functional import cached_property
@@ -44,14 +45,24 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when 
         return counted
 
 
-class LightChangeList(ChangeList):
-    """Does not fetch what the list does not show: bodies can be megabytes. No filter with a NUL reaches PostgreSQL."""
+class DeskChangeList(ChangeList):
+    """Of an address that asks for what cannot be asked, as a year 99999 or a NUL, Django says so: no server error."""
+
+    def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
+        try:
+            super().__init__(request, *args, **kwargs)
+        except (DataError, IndexError, OverflowError, ValueError) as error:
+            if not set(request.GET) - {ERROR_FLAG}:
+                raise  # nothing was asked for
+            raise IncorrectLookupParameters from error
+
+
+class LightChangeList(DeskChangeList):
+    """Does not fetch what the list does not show: bodies can be megabytes."""
 
     model_admin: "ReadOnlyAdmin"
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
-        if any("\x00" in value for name, given in request.GET.lists() if name != SEARCH_VAR for value in given):
-            raise IncorrectLookupParameters
         queryset = super().get_queryset(request, exclude_parameters)
         return queryset.defer(*self.model_admin.not_listed)
 
@@ -64,6 +75,9 @@ class LightChangeList(ChangeList):
 
 class DeskAdmin(ModelAdmin):
     """unfold's, for today's Django."""
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
+        return DeskChangeList
 
     def get_action_choices(
         self,
@@ -118,7 +132,10 @@ class ReadOnlyAdmin(DeskAdmin):
         return answer
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        row: Any = super().get_object(request, object_id, from_field)
+        try:
+            row: Any = super().get_object(request, object_id, from_field)
+        except DataError:  # no row can have such an id
+            return None
         if row is not None:
             row.seen_by = request
         return row

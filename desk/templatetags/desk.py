@@ -42,6 +42,6 @@ def time_window(cl: Any) -> TimeWindow | None:
 def _moment(given: str) -> str:
     try:
         at = datetime.fromisoformat(given)
-    except ValueError:
+        return f"{at.astimezone(UTC) if at.tzinfo else at:%Y-%m-%d %H:%M:%S}"
+    except (OverflowError, ValueError):
         return given
-    return f"{at.astimezone(UTC) if at.tzinfo else at:%Y-%m-%d %H:%M:%S}"

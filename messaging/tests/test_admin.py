@@ -12,6 +12,7 @@ from django.utils import timezone
 
 from desk.admin import CappedPaginator
 from messaging import dead_letters
+from messaging.admin.transport import ProcessAdmin
 from messaging.models import DeadLetter, InboxMessage, OutboxMessage, Process
 from messaging.tests.desk import LETTERS, ask, listed, staff_with, text
 from messaging.tests.letters import LATER, stored
@@ -72,13 +73,41 @@ class TestDeadLetterList:
         "query",
         [
             "deadletter/?error_type", "deadletter/?status__exact", "failuregroup/?state", "process/?role__exact",
-            "failedattempt/?step__exact", "replay/?state__exact", "outboxmessage/?due", "operatoraction/?by",
+            "failedattempt/?step__exact", "replay/?state__exact", "operatoraction/?by",
         ],
     )  # fmt: skip
     def test_a_filter_with_a_nul_is_no_server_error(self, query: str, client: Client) -> None:
         answer = client.get(f"/admin/messaging/{query}=%00")
         assert (answer.status_code, answer["Location"]) == (302, f"/admin/messaging/{query.partition('?')[0]}?e=1")
         assert client.get(answer["Location"]).status_code == 200
+
+    @pytest.mark.parametrize(
+        "query",
+        [
+            "messaging/deadletter/?last_failed_at__year=99999",
+            "messaging/inboxmessage/?processed_at__year=99999999999999999999",
+            "messaging/replay/?id__range=1",
+            "auth/user/?date_joined__year=0",
+        ],
+    )
+    def test_an_address_that_asks_for_what_cannot_be_is_no_server_error(self, query: str, client: Client) -> None:
+        answer = client.get(f"/admin/{query}")
+        assert (answer.status_code, answer["Location"]) == (302, f"/admin/{query.partition('?')[0]}?e=1")
+
+    def test_a_fault_of_ours_is_not_taken_for_one_of_the_address(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ProcessAdmin, "get_queryset", lambda *_: int("a fault"))
+        with pytest.raises(ValueError, match="a fault"):
+            client.get("/admin/messaging/process/")
+
+    def test_an_id_that_no_row_can_have_is_not_found(self, client: Client) -> None:
+        answer = client.get("/admin/messaging/process/a%00b/change/")
+        assert (answer.status_code, answer["Location"]) == (302, "/admin/")
+
+    def test_a_time_that_has_no_utc_is_said_as_it_was_given(self, client: Client) -> None:
+        page = text(client, "/admin/messaging/operatoraction/?at__gte=0001-01-01T00:00:00%2B14:00")
+        assert "From 0001-01-01T00:00:00+14:00 UTC" in page
 
     def test_a_search_finds_by_id_in_every_status(self, client: Client) -> None:
         row = stored(correlation_id="request-42")

@@ -147,8 +147,9 @@ def test_filters_by_status(admin):
     assert str(completed.id) not in shown
 
 
-def test_a_filter_with_a_nul_is_no_server_error(admin):
-    answer = admin.get(f"{LIST}?status__exact=%00")
+@pytest.mark.parametrize("query", ["status__exact=%00", "created_at__year=9999"])
+def test_an_address_that_asks_for_what_cannot_be_is_no_server_error(admin, query):
+    answer = admin.get(f"{LIST}?{query}")
 
     assert (answer.status_code, answer["Location"]) == (302, f"{LIST}?e=1")
 
