@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from messaging.conf import MessagingConfig, delay_seconds
 from messaging.errors import ConfigurationError
-from messaging.models import DeadLetter, FailureGroup, FailureHour, Replay, ReplayedMessage
+from messaging.models import DeadLetter, FailureGroup, FailureHour, Replay
 
 BATCH_SIZE = 1000
 LONGEST = 36_500
@@ -63,6 +63,11 @@ _DELETE_ATTEMPTS = f"""
     DELETE FROM messaging_failedattempt WHERE id = ANY (ARRAY(
         SELECT id {_OLD_ATTEMPTS} ORDER BY at LIMIT %(limit)s FOR UPDATE OF old SKIP LOCKED))
     RETURNING at"""
+_DELETE_REPLAYED = """
+    DELETE FROM messaging_replayedmessage WHERE id = ANY (ARRAY(
+        SELECT id FROM messaging_replayedmessage WHERE replay_id = %(replay)s AND position >= %(position)s
+        ORDER BY position LIMIT %(limit)s FOR UPDATE SKIP LOCKED))
+    RETURNING position"""
 
 _SETTLED = [status for status in DeadLetter.Status if status != DeadLetter.Status.WAITING]
 _BEGINNING = "-infinity"
@@ -138,25 +143,17 @@ def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[
     inbox = deleted(_batches(_DELETE_INBOX, limits))
     failed_attempts = deleted(_batches(_DELETE_ATTEMPTS, limits))
     groups = deleted(_batches_of_groups(before, batch_size))
-    deleted(_batches_of_replayed(before, batch_size))
+    deleted(_batches_of_replayed(limits))
     # Another purge may have the last of the messages in hand: then it removes their replay.
     replays, _ = _old_replays(before).filter(messages=None).delete()
     FailureHour.objects.filter(hour__lt=timezone.now() - TREND).delete()
     return Purge(inbox, dead_letters, failed_attempts, groups, replays)
 
 
-def _batches_of_replayed(before: datetime, batch_size: int) -> Iterator[int]:
-    while True:
-        with transaction.atomic():
-            old = ReplayedMessage.objects.filter(replay__in=_old_replays(before)).order_by("pk")
-            chosen = list(
-                old.select_for_update(skip_locked=True, of=("self",)).values_list("pk", flat=True)[:batch_size]
-            )
-            ReplayedMessage.objects.filter(pk__in=chosen).delete()
-        if chosen:
-            yield len(chosen)
-        if len(chosen) < batch_size:
-            return
+def _batches_of_replayed(limits: dict[str, Any]) -> Iterator[int]:
+    # One replay after the other: those that are kept may have many more messages, which nobody needs to read.
+    for replay in _old_replays(limits["before"]).order_by("pk").values_list("pk", flat=True):
+        yield from _batches(_DELETE_REPLAYED, {**limits, "replay": replay}, beginning=0)
 
 
 def _batches_of_groups(before: datetime, batch_size: int) -> Iterator[int]:
@@ -178,9 +175,9 @@ def _batches_of_groups(before: datetime, batch_size: int) -> Iterator[int]:
         position = chosen[-1]
 
 
-def _batches(statement: str, parameters: dict[str, Any]) -> Iterator[int]:
+def _batches(statement: str, parameters: dict[str, Any], *, beginning: Any = _BEGINNING) -> Iterator[int]:
     # Each batch begins where the last one ended; from the beginning it would read all the dead index entries again.
-    position: Any = _BEGINNING
+    position = beginning
     while True:
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(statement, {**parameters, "position": position})

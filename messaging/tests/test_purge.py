@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta
 from io import StringIO
@@ -6,7 +7,8 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import transaction
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from messaging import conf, retention
@@ -264,3 +266,17 @@ def test_replays_that_are_over_are_forgotten_with_their_messages() -> None:
 
     assert set(Replay.objects.all()) == set(kept)
     assert ReplayedMessage.objects.count() == 25
+
+
+def test_of_replays_that_are_kept_no_message_is_read() -> None:
+    replayed(29)
+    replayed(31)
+    with CaptureQueriesContext(connection) as queries, transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")  # it would do for two rows
+        retention.purge(before=days_ago(30))
+        [choosing] = (sql for query in queries if "FOR UPDATE" in (sql := query["sql"]) and "replayedmessage" in sql)
+        cursor.execute(f"EXPLAIN {choosing}")
+        plan = "\n".join(line for (line,) in cursor.fetchall())
+    assert re.search(
+        r'replayed_message_position.*\n *Index Cond: \(\(replay_id = \d+\) AND \("position" >= 0\)\)', plan
+    )
