@@ -1,6 +1,7 @@
 """Child processes that never outlive the project's own, and the ports they listen on. Standard library only."""
 
 import ctypes
+import errno
 import os
 import random
 import signal
@@ -126,14 +127,17 @@ def raise_on_termination() -> None:
 
 
 def is_taken(port: int) -> bool:
-    """Whether somebody else listens on `port` of 127.0.0.1, so that we could not."""
-    with socket.socket() as probe:
-        # As servers do it: a connection that is only waiting to be forgotten does not hold the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    """Whether somebody else listens on `port`, so that we could not, or so that `localhost` may lead to them."""
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return True
+            with socket.socket(family) as probe:
+                # As servers do it: a connection that is only waiting to be forgotten does not hold the port.
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+        except OSError as error:
+            # Without IPv6 nobody can listen on it either.
+            if family == socket.AF_INET or error.errno == errno.EADDRINUSE:
+                return True
     return False
 
 

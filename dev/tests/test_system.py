@@ -28,6 +28,14 @@ def move_all_ports(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(variable, str(free_port()))
 
 
+def has_ipv6() -> bool:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        return False
+    return True
+
+
 @pytest.mark.parametrize("variable", DEFAULT_PORTS)
 def test_a_taken_port_is_named_with_the_variable_that_moves_it(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     move_all_ports(monkeypatch)
@@ -40,6 +48,19 @@ def test_a_taken_port_is_named_with_the_variable_that_moves_it(variable: str, mo
     assert str(raised.value) == (
         f"Port {system.ports[variable]} is taken; {variable}, in the environment or in .env, moves it."
     )
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
+def test_a_port_is_taken_by_whoever_localhost_leads_to_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    move_all_ports(monkeypatch)
+    system = System()
+    system.check_ports()
+
+    with (
+        socket.create_server(("::1", system.ports["ORDER_PORT"]), family=socket.AF_INET6),
+        pytest.raises(StartError, match=r"is taken; ORDER_PORT"),
+    ):
+        system.check_ports()
 
 
 def test_a_port_that_is_not_needed_may_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
