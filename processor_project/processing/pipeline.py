@@ -17,6 +17,9 @@ A step runs inside the transaction that keeps the decision, together with the ot
 more than once for the same order, when that transaction is rolled back. What it writes to the database is kept or
 undone with the decision. A step that calls the outside must therefore be safe to repeat, and wants
 `MESSAGING_BATCH_SIZE=1`, so that one slow or failing call holds up no other order.
+
+That an order is failed is a decision too, so what was written before the `BusinessRuleViolation`, by this step or an
+earlier one, is kept. A step that writes comes last, and looks at all of the order before it writes.
 """
 
 from collections.abc import Callable, Sequence
