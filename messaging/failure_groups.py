@@ -11,7 +11,7 @@ from django.db.models import Count, Exists, OuterRef, Q, Subquery
 from django.db.models.functions import Coalesce, Now
 from django.utils import timezone
 
-from desk.display import one_line
+from desk.display import one_line, to_the_second
 from messaging import actions
 from messaging.conf import config
 from messaging.errors import MessagingError
@@ -100,7 +100,7 @@ def _who_did(group: FailureGroup, *only: str) -> str:
         return "Somebody else has changed it meanwhile"
     if last.by == actions.SYSTEM:
         return "It has opened again by itself: the failure came back"
-    return f"{_DID[last.action].format(last.by)}, at {timezone.localtime(last.at):%H:%M:%S}"
+    return f"{_DID[last.action].format(last.by)}, on {to_the_second(last.at)}"
 
 
 def _lines(text: str) -> str:
