@@ -16,13 +16,15 @@ FOLDER = ROOT / ".data"
 
 
 class InUseError(Exception):
-    """Another process works on the data; says which."""
+    """Another process works on the data, or it is another user's; says so."""
 
 
 @contextmanager
 def locked() -> Iterator[None]:
     """Nobody else works on the data meanwhile. Raises InUseError. However its holder ends, the lock ends with it."""
     FOLDER.mkdir(exist_ok=True)
+    if FOLDER.stat().st_uid != os.getuid():  # root, too, would leave files to them that they cannot use
+        raise InUseError(f"{FOLDER} is another user's, who has run this before: do it as that user.")
     FOLDER.chmod(0o755)  # the servers' user has to get to its folders in it
     with (FOLDER / "run.lock").open("a+") as lock:
         try:

@@ -1,3 +1,4 @@
+import os
 import socket
 from pathlib import Path
 
@@ -140,3 +141,14 @@ def test_the_settings_of_this_shell_do_not_reach_the_services(monkeypatch: pytes
     assert "somewhere" not in environment["DATABASE_URL"]
     assert environment["PORT"] == "8000"
     assert "DJANGO_SETTINGS_MODULE" not in environment
+
+
+def test_data_of_another_user_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    data.FOLDER.chmod(0o700)
+    monkeypatch.setattr(os, "getuid", lambda: data.FOLDER.stat().st_uid + 1)
+
+    with pytest.raises(data.InUseError, match="is another user's"), data.locked():
+        pass
+
+    assert data.FOLDER.stat().st_mode & 0o777 == 0o700
+    assert not (data.FOLDER / "run.lock").exists()
