@@ -153,8 +153,7 @@ _NOTE_SENT = """
         detail = CASE WHEN m.dead_letter_id = ANY(%(effective)s)
             THEN 'It had taken effect before, so that sending it again changes nothing.' ELSE '' END
     FROM messaging_deadletter d
-    WHERE m.replay_id = %(replay)s AND m.outcome = 'waiting' AND m.dead_letter_id = ANY(%(sent)s)
-        AND d.id = m.dead_letter_id"""
+    WHERE m.id = ANY(%(sent)s) AND d.id = m.dead_letter_id"""
 
 
 def _send(replay: Replay, *, now: datetime) -> None:
@@ -166,10 +165,10 @@ def _send(replay: Replay, *, now: datetime) -> None:
         return
     is_effective = Exists(InboxMessage.objects.filter(message_id=OuterRef("message_id")))
     waiting = replay.messages.filter(outcome=Outcome.WAITING).annotate(is_effective=is_effective).order_by("position")
-    rows = list(waiting.values_list("dead_letter_id", "is_effective")[:budget])
+    rows = list(waiting.values_list("pk", "dead_letter_id", "is_effective")[:budget])
     # What has taken effect already proves nothing, so that it counts for no step.
-    effective = [pk for pk, is_effective in rows if is_effective]
-    fresh = [pk for pk, is_effective in rows if not is_effective][: max(allowed, 0)]
+    effective = [letter for _, letter, is_effective in rows if is_effective]
+    fresh = [letter for _, letter, is_effective in rows if not is_effective][: max(allowed, 0)]
     sent: list[int] = []
 
     # What somebody else holds at this moment is left out and comes with the next call.
@@ -182,8 +181,11 @@ def _send(replay: Replay, *, now: datetime) -> None:
     )
     if not sent:
         return
+    # By their own ids: by those of the dead letters the planner, which does not know yet how many of a new replay wait,
+    # reads all that do.
+    messages = {letter: pk for pk, letter, _ in rows}
     with connection.cursor() as cursor:
-        cursor.execute(_NOTE_SENT, {"replay": replay.pk, "sent": sent, "effective": effective})
+        cursor.execute(_NOTE_SENT, {"sent": [messages[letter] for letter in sent], "effective": effective})
     Replay.objects.filter(pk=replay.pk).update(last_sent_at=Now())
 
 

@@ -4,8 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from messaging import dead_letters, replay_runner, replays
 from messaging.conf import MessagingConfig
@@ -159,6 +161,18 @@ class TestAdvance:
         a_second_later()
         a_second_later()
         assert OutboxMessage.objects.count() <= 20, "there are no more"
+
+    def test_of_what_it_has_yet_to_send_it_reads_only_what_is_next(self) -> None:
+        letters(5)
+        started(canary=False, rate=2)
+        with CaptureQueriesContext(connection) as queries:
+            replays.advance()
+        [noting] = (query["sql"] for query in queries if "SET sent_at" in query["sql"])
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SET LOCAL enable_seqscan = off")  # it would do for five rows
+            cursor.execute(f"EXPLAIN {noting}")
+            plan = "\n".join(line for (line,) in cursor.fetchall())
+        assert "messaging_replayedmessage_pkey" in plan
 
     def test_no_more_than_ten_seconds_worth_is_on_its_way(self) -> None:
         letters(25)
