@@ -1,4 +1,5 @@
 import json
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -66,6 +67,12 @@ class TestList:
         assert len(lines) == 2
         assert str(row.message_id) in {line["message_id"] for line in lines}
         assert lines[0]["status"] == "waiting"
+
+    def test_a_list_of_all_comes_in_blocks_with_one_header(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("messaging.management.commands.dead_letters._BLOCK", 2)
+        ids = [str(stored(failed_at=LATER - timedelta(hours=hour)).pk) for hour in range(5)]
+        lines = run("list", "--limit", 0).splitlines()
+        assert [line.split()[0] for line in lines] == ["ID", *ids]
 
 
 class TestShow:

@@ -3,6 +3,7 @@ import json
 import sys
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from itertools import batched, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ _VERBS = {
 }
 _FILTERS = {"type": "type", "error": "error_type", "queue": "queue", "group": "group"}
 _SHOWN_MESSAGES = 20
+_BLOCK = 1000
 
 
 class Command(DatabaseCommand):
@@ -96,14 +98,17 @@ class Command(DatabaseCommand):
             for row in rows[:limit].iterator():
                 self.stdout.write(json.dumps(_as_json(row)))
             return
-        found = list(rows[: limit and limit + 1])
-        if not found:
-            self.stdout.write(_none_waits() if options["status"] == "waiting" else "No such dead letter.")
-            return
+        found = rows[: limit and limit + 1].iterator()
         header = ("ID", "STATUS", "TYPE", "TRIED", "SEEN", "LAST FAILURE (UTC)", "ERROR")
-        for line in table(header, [_cells(row) for row in found[:limit]]):
-            self.stdout.write(line)
-        if limit and len(found) > limit:
+        shown = 0
+        # All may be more than fit into memory: each block has columns as wide as it needs.
+        for block in batched(islice(found, limit), _BLOCK):
+            for line in table(header, [_cells(row) for row in block])[bool(shown) :]:
+                self.stdout.write(line)
+            shown += len(block)
+        if not shown:
+            self.stdout.write(_none_waits() if options["status"] == "waiting" else "No such dead letter.")
+        if next(found, None):
             self.stdout.write(
                 f"There are more than {limit}: raise --limit, or filter with --type, --error, --queue, --group."
             )
