@@ -54,6 +54,16 @@ def test_once_it_has_worked_the_pauses_begin_short_again(monkeypatch: pytest.Mon
     assert pauses[-1] < pauses[1] < pauses[-2]
 
 
+def test_the_pauses_grow_to_a_longest_one_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(Stop, "wait", lambda stop, seconds: pauses.append(seconds))
+    circuit = Circuit("broker", Stop())
+    for _ in range(2_000):
+        circuit.pause()
+    assert pauses[0] <= 0.25
+    assert 7.5 <= min(pauses[10:]) <= max(pauses) <= 15.0
+
+
 def test_processes_that_fail_together_do_not_try_again_together(monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: set[float] = set()
     monkeypatch.setattr(Stop, "wait", lambda stop, seconds: pauses.add(seconds))
