@@ -23,7 +23,9 @@ from messaging.tests.letters import stored
 from messaging.tests.replaying import (
     a_second_later,
     every,
+    fail_again,
     fresh,
+    grouped,
     letters,
     on_its_way,
     outcomes,
@@ -108,6 +110,16 @@ class TestStart:
         letters(3)
         Replay.objects.filter(pk=started().pk).update(state="stopped")
         assert started().total == 3
+
+    def test_what_failed_again_in_one_that_goes_on_can_be_part_of_another(self) -> None:
+        grouped(*letters(3))
+        replay = started(canary=False)
+        replays.advance()
+        first, *_ = on_its_way()
+        fail_again(first, grouped(error_type="KeyError"))
+        replays.advance()
+        assert fresh(replay).state == "running"
+        assert [row.message_id for row in started().messages.all()] == [first]
 
     def test_two_people_at_once_start_one(self) -> None:
         letters(50)

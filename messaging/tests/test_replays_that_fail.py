@@ -7,7 +7,7 @@ import pytest
 from django.db import OperationalError, transaction
 
 from messaging import dead_letters, replay_runner, replays
-from messaging.models import OperatorAction, Replay
+from messaging.models import FailedAttempt, OperatorAction, Replay
 from messaging.tests.letters import stored
 from messaging.tests.replaying import (
     a_second_later,
@@ -121,6 +121,29 @@ class TestFailures:
         a_second_later()
         assert replays.standing(fresh(replay)) == f"1 failed again, 9 not sent. {why}"
 
+    @pytest.mark.parametrize("known_before", [True, False])
+    def test_a_failure_that_belongs_to_no_group_counts_as_the_same(self, known_before: bool) -> None:
+        rows = letters(3)
+        group = grouped(*rows)
+        every().update(group=group if known_before else None)
+        replay = started(canary=False)
+        replay_runner.advance()
+        first, *_ = on_its_way()
+        fail_again(first, None if known_before else group)
+        replay_runner.advance()
+        assert fresh(replay).state == "stopped"
+
+    def test_a_retry_of_the_same_failure_is_not_hidden_by_one_of_another_after_it(self) -> None:
+        rows = letters(3)
+        group = grouped(*rows)
+        replay = started(canary=False)
+        replay_runner.advance()
+        first, *_ = on_its_way()
+        try_again(first, group, attempt=1)
+        try_again(first, grouped(error_type="Other"), attempt=2)
+        replay_runner.advance()
+        assert fresh(replay).state == "stopped"
+
     def test_a_retry_of_another_failure_does_not(self) -> None:
         rows = letters(10)
         grouped(*rows)
@@ -132,6 +155,15 @@ class TestFailures:
         assert fresh(replay).state == "running"
         assert replay.messages.get(message_id=message_id).detail.startswith("tried again")
         assert on_its_way() == [], "the step waits for it"
+
+    def test_that_the_broker_took_it_back_is_no_failure_of_it(self) -> None:
+        letters(3)
+        replay = started()
+        replay_runner.advance()
+        (message_id,) = on_its_way()
+        FailedAttempt.objects.create(step="publish", message_id=message_id, attempt=1, error_type="Refused")
+        replay_runner.advance()
+        assert fresh(replay).state == "running"
 
     def test_what_was_tried_before_it_was_sent_is_no_failure_of_it(self) -> None:
         row = stored()
