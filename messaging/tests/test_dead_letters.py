@@ -9,9 +9,9 @@ from django.db import transaction
 
 from messaging import dead_letters
 from messaging.conf import config
-from messaging.models import DeadLetter, OutboxMessage
-from messaging.tests.letters import LATER, NOON, again, failed, stored
-from messaging.tests.threads import at_once
+from messaging.models import DeadLetter, OperatorAction, OutboxMessage, Replay
+from messaging.tests.letters import LATER, NOON, again, failed, group, stored
+from messaging.tests.threads import BOUND, at_once, begun
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -61,9 +61,14 @@ class TestStore:
         first = failed(error_message="first", attempts=6)
         dead_letters.store([first])
         dead_letters.replay(dead_letters=every(), by="anna")
-        dead_letters.store([again(first, error_message="second", attempts=2, failed_at=LATER, first_failed_at=LATER)])
+        second = again(
+            first, error_message="second", attempts=2, failed_at=LATER, first_failed_at=LATER,
+            queue="things.events.v2", correlation_id="request-2", subject="thing-1",
+        )  # fmt: skip
+        dead_letters.store([second])
         row = every().get()
         assert (row.occurrences, row.error_message, row.attempts) == (2, "second", 2)
+        assert (row.queue, row.correlation_id, row.subject) == ("things.events.v2", "request-2", "thing-1")
         assert (row.first_failed_at, row.last_failed_at) == (first.first_failed_at, LATER)
         assert (row.status, row.settled_at, row.settled_by) == ("waiting", None, "")
 
@@ -81,6 +86,7 @@ class TestStore:
         dead_letters.store([again(message, failed_at=NOON)])
         row = every().get()
         assert (row.status, row.occurrences, row.last_failed_at) == ("waiting", 2, LATER)
+        assert group().occurrences == 2
 
     def test_the_same_message_twice_in_one_call_is_one_row(self) -> None:
         first = failed(error_message="first")
@@ -182,6 +188,12 @@ class TestReplay:
         number = dead_letters.replay(dead_letters=every(), by="anna", on_settled=lambda chunk: sizes.append(len(chunk)))
         assert (number, sizes, OutboxMessage.objects.count()) == (5, [2, 2, 1], 5)
 
+    def test_it_begins_with_the_oldest(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(dead_letters, "CHUNK_ROWS", 1)
+        ids = [stored(failed_at=NOON + timedelta(minutes=number)).message_id for number in range(3)]
+        dead_letters.replay(dead_letters=every(), by="anna")
+        assert [row.message_id for row in OutboxMessage.objects.order_by("pk")] == ids
+
     def test_large_bodies_make_small_chunks(self, monkeypatch: pytest.MonkeyPatch) -> None:
         dead_letters.store([failed(body=bytes(600)) for _ in range(3)])
         monkeypatch.setattr(dead_letters, "CHUNK_BYTES", 1000)
@@ -214,6 +226,17 @@ class TestReplay:
         assert dead_letters.replay(dead_letters=every(), by="anna", on_settled=discard_the_other) == 1
         assert OutboxMessage.objects.get().message_id == every("replayed").get().message_id
         assert every("discarded").get().settled_by == "bert"
+
+    def test_what_somebody_else_holds_at_this_moment_is_left_alone_and_no_action_is_recorded(self) -> None:
+        stored()
+        replay = Replay.objects.create(created_by="anna", total=1)
+        with transaction.atomic():
+            every().select_for_update().get()
+            work = begun(lambda: dead_letters.replay(dead_letters=every(), by="anna", part_of=replay))
+            assert work.result(BOUND) == 0
+        assert every("waiting").exists()
+        assert not OutboxMessage.objects.exists()
+        assert not OperatorAction.objects.exists()
 
     def test_what_fails_again_meanwhile_is_not_sent_a_second_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(dead_letters, "CHUNK_ROWS", 1)

@@ -91,6 +91,10 @@ class TestCounting:
         assert (group().sample, group().last_release, group().occurrences) == ("newest", "2.0", 2)
         assert (group().first_seen_at, group().last_seen_at) == (NOON, LATER)
 
+    def test_it_tells_the_release_of_the_oldest_failure_whatever_comes_first(self) -> None:
+        dead_letters.store([failed(failed_at=LATER, release="1.1"), failed(failed_at=NOON, release="1.0")])
+        assert (group().first_release, group().last_release) == ("1.0", "1.1")
+
     def test_a_clock_that_is_ahead_does_not_put_a_group_into_the_future(self) -> None:
         stored(failed_at=datetime(9999, 12, 31, tzinfo=UTC))
         assert group().last_seen_at <= timezone.now()
@@ -99,6 +103,7 @@ class TestCounting:
     def test_it_counts_whatever_comes(self) -> None:
         stored(error_type="E\x00" * 300, place="\ud800" * 300, release="\x00" * 99, error_message="\x00" * 9999)
         assert (len(group().error_type), len(group().place), len(group().first_release)) == (255, 255, 64)
+        assert len(group().sample) == 4_000
 
     def test_it_is_counted_only_with_what_it_counts(self) -> None:
         with transaction.atomic():

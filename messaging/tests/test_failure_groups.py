@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from messaging import dead_letters, failure_groups
 from messaging.failure_groups import GroupChangedError, seen_state
-from messaging.models import DeadLetter, FailureGroup, OperatorAction
+from messaging.models import DeadLetter, FailureGroup, FailureHour, OperatorAction
 from messaging.tests.letters import group, group_of, stored
 from messaging.tests.locks import wait_until_somebody_waits_for_us
 from messaging.tests.threads import BOUND, at_once, begun
@@ -111,6 +111,8 @@ class TestShowing:
         for hours in (1, 1, 23, 24, 100):
             stored(failed_at=now - timedelta(hours=hours))
         other = group_of(stored(failed_at=now - timedelta(days=3), error_type="KeyError"))
+        # By the clock of a consumer that is ahead.
+        FailureHour.objects.create(group_id=mine, hour=now + timedelta(hours=1), occurrences=1)
         found = failure_groups.trends([mine, other], hours=24)
         assert found[mine] == [1, *[0] * 21, 2, 1]
         assert found[other] == [0] * 24

@@ -208,9 +208,10 @@ def test_resolved_groups_of_which_nothing_is_left_are_forgotten() -> None:
     assert ReplayedMessage.objects.get().group is None
 
 
-def test_a_group_that_was_resolved_long_ago_and_came_back_late_stays() -> None:
+@pytest.mark.parametrize("lately", ["last_seen_at", "changed_at"])
+def test_a_group_that_came_back_or_was_resolved_lately_stays(lately: str) -> None:
     group = grouped(31, "resolved")
-    FailureGroup.objects.filter(pk=group.pk).update(last_seen_at=days_ago(1))
+    FailureGroup.objects.filter(pk=group.pk).update(**{lately: days_ago(1)})
     run()
     assert FailureGroup.objects.exists()
 
