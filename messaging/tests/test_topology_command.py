@@ -151,11 +151,22 @@ class TestDiff:
         for part in ("x-delivery-limit", "7", "20"):
             assert part in found
 
+    def test_it_names_an_argument_that_it_does_not_want(self, channel: Any, config: MessagingConfig) -> None:
+        work, *_ = topology.describe(config).queues
+        channel.queue_declare(WORK, durable=True, arguments=work.arguments | {"x-max-length": 7})
+        assert f"queue '{WORK}': x-max-length is 7, wanted is not set" in differences()
+
     def test_it_names_an_exchange_of_another_type(self, channel: Any, either_way: str) -> None:
         channel.exchange_declare("parcels", "fanout", durable=True)
         found = next(line for line in differences().splitlines() if "exchange 'parcels'" in line)
         for part in ("type", "fanout", "topic"):
             assert part in found
+
+    def test_it_names_an_exchange_that_goes_by_itself_or_takes_no_messages(self, channel: Any) -> None:
+        channel.exchange_declare("parcels", "topic", durable=True, auto_delete=True, internal=True)
+        found = differences()
+        assert "exchange 'parcels': auto_delete is True" in found
+        assert "exchange 'parcels': internal is True" in found
 
     def test_it_names_missing_and_extra_bindings(self, channel: Any) -> None:
         run("apply")
@@ -166,10 +177,11 @@ class TestDiff:
         assert f"binding 'parcels' -> '{WORK}' by 'thing.vanished' is there, but not wanted" in found
         assert found.count("binding") == 2
 
-    def test_bindings_of_others_are_none_of_its_business(self, channel: Any) -> None:
+    @pytest.mark.parametrize("queue", ["somebody.else", f"{WORK}0"])
+    def test_queues_and_bindings_of_others_are_none_of_its_business(self, channel: Any, queue: str) -> None:
         run("apply")
-        channel.queue_declare("somebody.else", exclusive=True)
-        channel.queue_bind("somebody.else", "parcels", "#")
+        channel.queue_declare(queue, exclusive=True)
+        channel.queue_bind(queue, "parcels", "#")
         assert run("diff") == "The broker has what this service needs.\n"
 
     def test_it_names_a_rung_that_an_earlier_ladder_left(self, channel: Any) -> None:
@@ -178,31 +190,36 @@ class TestDiff:
         assert f"queue '{WORK}.retry.30s' is there" in differences()
 
     @pytest.mark.parametrize(
-        ("kind", "queue", "key", "value"),
+        ("kind", "queue", "harm"),
         [
-            ("policies", DEAD, "max-length", 1000),
-            ("policies", DEAD, "delivery-limit", 999_999),
-            ("operator-policies", WORK, "delivery-limit", 19),
-            ("policies", WORK, "overflow", "drop-head"),
+            (
+                "policies",
+                DEAD,
+                {"expires": 10**9, "max-length": 1000, "max-length-bytes": 10**6, "message-ttl": 10**9},
+            ),
+            ("policies", DEAD, {"delivery-limit": 999_999}),
+            ("operator-policies", WORK, {"delivery-limit": 19}),
+            ("policies", WORK, {"overflow": "drop-head"}),
         ],
     )
     def test_it_names_a_policy_that_drops_messages(
-        self, channel: Any, config: MessagingConfig, kind: str, queue: str, key: str, value: Any
+        self, channel: Any, config: MessagingConfig, kind: str, queue: str, harm: dict[str, Any]
     ) -> None:
         run("apply")
-        with _policy(config, queue, {key: value}, kind=kind):
-            found = eventually(lambda: _diff_that_says(key), within=30)  # the API learns it every 5 s
-        assert f"queue '{queue}': a policy sets {key} to {value}" in found
+        with _policy(config, queue, harm, kind=kind):
+            found = eventually(lambda: _diff_that_says(min(harm)), within=30)  # the API learns it every 5 s
+        for key, value in harm.items():
+            assert f"queue '{queue}': a policy sets {key} to {value}" in found
         assert "'of a test'" in found
 
     def test_it_names_no_policy_that_drops_nothing(self, channel: Any, config: MessagingConfig) -> None:
         run("apply")
         harmless = {
-            "delivery-limit": topology.DELIVERY_LIMIT, "overflow": "reject-publish", "dead-letter-exchange": "else",
-            "dead-letter-strategy": "at-most-once",
+            "delivery-limit": topology.DEAD_LETTER_DELIVERY_LIMIT, "overflow": "reject-publish",
+            "dead-letter-exchange": "else", "dead-letter-strategy": "at-most-once",
         }  # fmt: skip
         api = ManagementApi(config.management_url, virtual_host=urlsplit(config.url).path[1:])
-        with _policy(config, WORK, harmless):
+        with _policy(config, f"{WORK}.*", harmless):  # of the rungs too, which have no limit of their own
             eventually(lambda: api.queues()[WORK].get("effective_policy_definition") == harmless)
             assert run("diff") == "The broker has what this service needs.\n"
 
