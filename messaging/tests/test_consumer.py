@@ -190,15 +190,17 @@ def test_a_queue_deleted_under_it_is_declared_again(
     start()
     broker.publish_thing(1)
     eventually(lambda: recorder.numbers == [1])
+    broker.publish_thing(2)
+    eventually(lambda: recorder.numbers == [1, 2])  # with the prefetch that stays
     broker.channel.queue_delete(config.queue)
 
     def published() -> bool:
         with suppress(pika.exceptions.NackError):  # of a queue that is just going
-            broker.publish_thing(2, message_id=str(uuid.UUID(int=2)))
-        return 2 in recorder.numbers
+            broker.publish_thing(3, message_id=str(uuid.UUID(int=3)))
+        return 3 in recorder.numbers
 
     eventually(published)
-    assert recorder.numbers == [1, 2]
+    assert recorder.numbers == [1, 2, 3]
 
 
 def test_a_binding_that_was_removed_is_declared_again(

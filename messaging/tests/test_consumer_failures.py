@@ -102,8 +102,11 @@ def test_a_decode_with_a_bug_fails_its_message_as_a_handler_would(
 def test_a_statement_that_takes_too_long_fails_its_message_and_holds_up_no_other(
     broker: Broker, recorder: Recorder, start: Any
 ) -> None:
+    alone: list[int] = []
+
     def sleep_at_13(messages: Sequence[Message[Any]]) -> None:
         if any(message.payload["number"] == 13 for message in messages):
+            alone.extend(message.attempt for message in messages if len(messages) == 1)
             with connection.cursor() as cursor:
                 cursor.execute("SET LOCAL statement_timeout = 50; SELECT pg_sleep(60)")
 
@@ -113,6 +116,7 @@ def test_a_statement_that_takes_too_long_fails_its_message_and_holds_up_no_other
     start()
     letter = eventually(DeadLetter.objects.first)
     assert "statement timeout" in letter.error_message
+    assert alone == [1, 2, 3], "once for each attempt"
     eventually(lambda: sorted(recorder.numbers) == [12, 14])
 
 

@@ -114,10 +114,10 @@ class TestStart:
     def test_what_failed_again_in_one_that_goes_on_can_be_part_of_another(self) -> None:
         grouped(*letters(3))
         replay = started(canary=False)
-        replays.advance()
+        replay_runner.advance()
         first, *_ = on_its_way()
         fail_again(first, grouped(error_type="KeyError"))
-        replays.advance()
+        replay_runner.advance()
         assert fresh(replay).state == "running"
         assert [row.message_id for row in started().messages.all()] == [first]
 
@@ -178,7 +178,7 @@ class TestAdvance:
         letters(5)
         started(canary=False, rate=2)
         with CaptureQueriesContext(connection) as queries:
-            replays.advance()
+            replay_runner.advance()
         [noting] = (query["sql"] for query in queries if "SET sent_at" in query["sql"])
         with transaction.atomic(), connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")  # it would do for five rows

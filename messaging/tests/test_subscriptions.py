@@ -57,3 +57,8 @@ def test_a_channel_that_the_broker_has_closed_meanwhile_says_why(
 
     with pytest.raises(BrokerUnavailableError, match="unknown delivery tag"):
         work.change_prefetch(10)
+
+
+def test_it_says_why_a_queue_cannot_be_consumed(source: Source) -> None:
+    with pytest.raises(BrokerUnavailableError, match="NOT_FOUND"):
+        source.subscribe("not.there", prefetch=1)
