@@ -221,6 +221,7 @@ class TestLimits:
             let_go.set()
             consumer.result(BOUND)
         assert run.verdict == Verdict.UNKNOWN
+        assert "lock timeout" in run.error_message
         assert recorder.batches == []
 
     def test_a_statement_that_takes_too_long_is_ended(
@@ -232,6 +233,15 @@ class TestLimits:
 
         monkeypatch.setattr(dry_run, "LONGEST_STATEMENT", 0.1)
         recorder.before = sleep
+        assert one().verdict == Verdict.UNKNOWN
+
+    @pytest.mark.parametrize("state", ["deadlock_detected", "serialization_failure"])
+    def test_what_another_transaction_ends_cannot_be_tried(self, recorder: Recorder, state: str) -> None:
+        def lose(messages: Any) -> None:
+            with connection.cursor() as cursor:
+                cursor.execute(f"DO $$ BEGIN RAISE {state}; END $$")
+
+        recorder.before = lose
         assert one().verdict == Verdict.UNKNOWN
 
     def test_a_table_that_a_migration_has_yet_to_bring_cannot_be_tried(self, recorder: Recorder) -> None:

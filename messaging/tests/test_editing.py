@@ -193,4 +193,5 @@ class TestTexts:
     def test_a_body_is_edited_as_text(self) -> None:
         assert editing.editable(b'{"a":1.10}') == '{\n  "a": 1.10\n}'
         assert editing.editable(b"plain") == "plain"
+        assert editing.editable(b"[" * 100_000) == "[" * 100_000
         assert editing.editable(b"\xff") is None
