@@ -1,8 +1,11 @@
 """Orders are decided once, with one record and one announcement each, or nothing has happened."""
 
+import itertools
 import json
 import logging
+from datetime import datetime, timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
@@ -236,6 +239,16 @@ def test_the_steps_see_the_ids_of_their_own_order(settings: Settings) -> None:
 
     assert contexts == [(message.correlation_id, message.traceparent) for message in messages]
     assert context.current_correlation_id() == ""
+
+
+def test_an_order_is_decided_also_while_the_clock_is_set_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = itertools.count()
+    clock = SimpleNamespace(now=lambda zone: datetime.now(zone) - timedelta(hours=next(hours)))
+    monkeypatch.setattr(services, "datetime", clock)
+
+    process_orders([make_message()])
+
+    assert ProcessingRecord.objects.get().duration_ms >= 0
 
 
 @pytest.mark.parametrize("records", [5, 50])
