@@ -52,6 +52,18 @@ def test_the_time_to_come_back_is_the_backlog_by_the_rate_of_all_relays(mode: An
     assert 120 <= pressure.overdue < 130
 
 
+def test_what_is_due_for_longest_counts(mode: Any) -> None:
+    mode("refuse")
+    overdue(1)
+    add(1)
+    OutboxMessage.objects.filter(pk__gt=OutboxMessage.objects.earliest("pk").pk).update(
+        available_at=timezone.now() - timedelta(minutes=10)
+    )
+    pressure = backpressure.refusing()
+    assert pressure is not None
+    assert pressure.overdue >= 600
+
+
 def test_relays_that_were_killed_do_not_count_unless_all_were(mode: Any) -> None:
     mode("refuse")
     overdue(90)

@@ -1,3 +1,4 @@
+import importlib
 import json
 import uuid
 from typing import Any
@@ -11,6 +12,8 @@ from messaging.fingerprints import fingerprint_of, place_of
 from messaging.models import DeadLetter
 from messaging.tests.handlers import HANDLERS
 from messaging.tests.test_envelope import delivery
+
+SEVERAL = HANDLERS | {"thing.ended": HANDLERS["thing.happened"]}
 
 
 def raised_by(function: Any) -> BaseException:
@@ -38,6 +41,12 @@ class TestPlace:
     def _name(self, end: str) -> str:
         [name] = [name for name in dir(type(self)) if name.endswith(end)]
         return name
+
+    def test_it_is_where_ours_imported_what_is_not_there(self) -> None:
+        def import_it() -> None:
+            importlib.import_module("messaging.no_such_module")
+
+        assert place_of(raised_by(import_it)).endswith(".import_it")
 
     def test_an_installed_package_is_not_ours(self) -> None:
         def ask() -> None:
@@ -90,6 +99,10 @@ class TestFingerprint:
 
     def test_no_type_is_the_only_one_that_the_service_takes(self) -> None:
         assert fingerprint_of("E", "", "") == fingerprint_of("E", "", "thing.happened")
+
+    def test_no_type_is_unknown_where_the_service_takes_several(self, settings: Any) -> None:
+        settings.MESSAGING = settings.MESSAGING | {"HANDLERS": f"{__name__}.SEVERAL"}
+        assert fingerprint_of("E", "", "") == fingerprint_of("E", "", "unknown")
 
 
 class TestTravelling:

@@ -62,6 +62,7 @@ def test_it_waits_for_all_of_a_delivery() -> None:
     "change",
     [{name: None} for name in USUAL]
     + [{"priority": 3}, {"reply_to": "somewhere"}, {"user_id": "dev"}]
+    + [{"message_id": None, "reply_to": "somewhere"}]  # as long as the usual, and where the id would be
     + [{"headers": {"x": value}} for value in (True, None)]
     + [{"headers": {"x": {"y": 1}}}, {"headers": {"x": ["y"]}}],
 )
@@ -96,6 +97,10 @@ def test_it_leaves_what_is_broken_to_pika() -> None:
     assert frames.delivery_at(wire.replace(b"c-1", b"c-\xff"), 0) is None
     assert frames.delivery_at(wire[:-1] + b"\0", 0) is None
     assert frames.delivery_at(wire.replace(b"\xce\x02", b"\0\x02"), 0) is None
+    headers = wire.index(b"application/json") + len(b"application/json") + 3
+    for length in (wire.index(b"thing.happened") - 1, headers, wire.rindex(b"things") - 1):
+        short = wire[:length] + bytes([wire[length] - 1]) + wire[length + 1 :]
+        assert frames.delivery_at(short, 0) is None
 
 
 def test_it_leaves_other_frames_to_pika() -> None:

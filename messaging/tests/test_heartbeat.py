@@ -52,14 +52,20 @@ def test_it_tells_of_progress_and_of_the_rate_while_there_was_work() -> None:
     idle = Process.objects.get()
     assert (idle.rate, idle.progressed_at) == (50, worked.progressed_at)
     assert idle.seen_at > worked.seen_at
+    heartbeat.progress(100, 1.0)
+    heartbeat._due = 0
+    heartbeat.beat()
+    assert Process.objects.get().rate == 100
 
 
 def test_a_process_takes_its_row_with_it_and_those_that_nobody_has_seen_for_long() -> None:
     Process.objects.create(name="relay gone:1", role="relay", seen_at=timezone.now() - timedelta(hours=2))
     Process.objects.create(name="relay killed:2", role="relay", seen_at=timezone.now() - timedelta(minutes=2))
     heartbeat = relay_heartbeat()
+    Process.objects.create(name=heartbeat._name, role="relay", rate=50, progressed_at=timezone.now())
     heartbeat.beat()
     assert set(Process.objects.values_list("name", flat=True)) == {heartbeat._name, "relay killed:2"}
+    assert Process.objects.get(name=heartbeat._name).progressed_at is None
     heartbeat.end()
     assert [process.name for process in Process.objects.all()] == ["relay killed:2"]
 
