@@ -119,6 +119,12 @@ def test_a_key_that_is_there_twice_is_never_overlooked(raw):
     assert as_the_serializer_reads(raw.encode()) is None
 
 
+def test_a_price_that_is_nested_too_deeply_is_left_to_the_serializer():
+    raw = json.dumps(body(items=[item(price="deep")])).replace('"deep"', "[" * 100_000 + "]" * 100_000)
+
+    assert read_plain(raw.encode()) is None
+
+
 def test_a_batch_of_plain_orders_is_read_in_one_go():
     raw = json.dumps({"orders": [body(), body(customer_id="other")]}).encode()
 
@@ -139,6 +145,7 @@ def test_a_batch_is_read_as_its_orders_are_or_left_to_the_serializers(sent):
     [
         '{"orders": []}',
         '{"orders": [%s], "orders": [%s]}',
+        '{"orders": [], "orders": [%s]}',
         '{"orders": [%s], "note": 1}',
         '{"orders": [{"customer_id": "a", "customer_id": "b", "items": [%s]}]}'.replace("%s", json.dumps(item())),
         '{"orders": [%s, {"customer_id": "a", "items": []}]}',
