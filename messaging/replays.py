@@ -17,6 +17,7 @@ from desk.display import number_of
 from messaging import actions
 from messaging.errors import MessagingError
 from messaging.models import DeadLetter, Replay, ReplayedMessage
+from messaging.storable import storable_text
 
 CANARY = (1, 5, 25)
 """How many messages each step of a canary sends, before the rest."""
@@ -107,7 +108,12 @@ def start(
         raise ReplayError("None of them waits any more: nothing was done.") from None
     with transaction.atomic():
         replay = Replay.objects.create(
-            created_by=by[:255], reason=reason, canary=canary, rate=rate, total=0, state=State.RUNNING
+            created_by=storable_text(by, 255),
+            reason=storable_text(reason),
+            canary=canary,
+            rate=rate,
+            total=0,
+            state=State.RUNNING,
         )
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ONE_AT_A_TIME])
@@ -171,7 +177,7 @@ def cancel(*, replay_id: int, by: str, reason: str = "") -> None:
     with transaction.atomic():
         _change(replay_id, State.CANCELLED, by=by, reason=reason, verb="cancel", watched=True, finished_at=Now())
         waiting = ReplayedMessage.objects.filter(replay=replay_id, outcome=Outcome.WAITING)
-        said = f"{by} cancelled the replay before it was sent."
+        said = f"{storable_text(by)} cancelled the replay before it was sent."
         waiting.update(outcome=Outcome.SKIPPED, settled_at=Now(), detail=said)
 
 
@@ -179,7 +185,7 @@ _DONE = {"pause": "Paused", "resume": "Resumed", "cancel": "Cancelled"}
 
 
 def _change(replay_id: int, state: State, *, by: str, reason: str, verb: str, **more: Any) -> None:
-    said = f"{_DONE[verb]} by {by}" + (f": {reason}" if reason else ".")
+    said = storable_text(f"{_DONE[verb]} by {by}" + (f": {reason}" if reason else "."))
     with transaction.atomic():
         # The condition decides who was first; whoever carries it on at this moment holds the row.
         changed = Replay.objects.filter(pk=replay_id, state__in=POSSIBLE[verb]).update(

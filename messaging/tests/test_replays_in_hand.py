@@ -1,6 +1,7 @@
 """Replays that somebody pauses, resumes or cancels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -119,6 +120,15 @@ class TestPauseResumeCancel:
             getattr(replays, action)(replay_id=replay.pk, by="bert")
         assert fresh(replay).state == "cancelled"
         assert not OperatorAction.objects.filter(by="bert").exists()
+
+    def test_what_cannot_be_kept_of_a_name_or_reason_is_replaced(self) -> None:
+        letters(1)
+        said: Any = {"by": "anna\udcff", "reason": "why\x00"}
+        replay = replays.start(dead_letters=every(), **said)
+        replays.pause(replay_id=replay.pk, **said)
+        assert fresh(replay).state_reason == "Paused by anna?: why?"
+        replays.cancel(replay_id=replay.pk, **said)
+        assert (fresh(replay).created_by, fresh(replay).reason) == ("anna?", "why?")
 
     def test_one_that_is_not_there_is_named(self) -> None:
         with pytest.raises(ReplayError, match="There is no replay 4711"):
