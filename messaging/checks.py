@@ -1,5 +1,6 @@
 """Wrong settings stop a process at start, with a sentence."""
 
+from inspect import iscoroutinefunction
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, register
@@ -70,4 +71,12 @@ def _check_handlers(settings: MessagingConfig) -> list[CheckMessage]:
         return [Error(f"MESSAGING['HANDLERS'] cannot be imported: {error}", id="messaging.E005")]
     if not isinstance(table, dict) or not all(isinstance(handler, Handler) for handler in table.values()):
         return [Error(f"{settings.handlers} is no table from message type to Handler", id="messaging.E005")]
-    return []
+    return [
+        Error(
+            f"{settings.handlers}: the handler of {type_!r} is an async function.",
+            hint="Nobody would await it: its messages would be acknowledged without any effect. Make it a plain one.",
+            id="messaging.E005",
+        )
+        for type_, handler in table.items()
+        if iscoroutinefunction(handler.handle) or iscoroutinefunction(handler.decode)
+    ]

@@ -5,6 +5,13 @@ from django.conf import settings as django_settings
 from pytest_django.fixtures import Settings
 
 from messaging.checks import check_messaging
+from messaging.message import Handler
+
+
+async def never_awaited(messages: Any) -> None: ...
+
+
+NEVER_AWAITED = {"thing": Handler(decode=bytes, handle=never_awaited)}  # type: ignore[arg-type]  # as a mistake
 
 
 def ids(settings: Settings, **changes: Any) -> list[str | None]:
@@ -30,6 +37,7 @@ def test_the_settings_of_the_tests_hold(settings: Settings) -> None:
         ({"RETRY_DELAYS": ("5s", "1s")}, "messaging.E004"),
         ({"HANDLERS": "nowhere.HANDLERS"}, "messaging.E005"),
         ({"HANDLERS": "messaging.tests.handlers.recorder"}, "messaging.E005"),
+        ({"HANDLERS": "messaging.tests.test_checks.NEVER_AWAITED"}, "messaging.E005"),
         ({"RETENTION_DAYS": 0}, "messaging.E006"),
         ({"RETENTION_DAYS": 99_999_999}, "messaging.E006"),
         ({"RETENTION_DAYS": 10**12}, "messaging.E006"),

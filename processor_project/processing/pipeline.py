@@ -24,6 +24,7 @@ earlier one, is kept. A step that writes comes last, and looks at all of the ord
 
 from collections.abc import Callable, Sequence
 from functools import cache
+from inspect import iscoroutinefunction
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -62,7 +63,7 @@ def configured_steps() -> Sequence[Step]:
 
 @cache
 def load_steps(paths: tuple[str, ...]) -> tuple[Step, ...]:
-    """The functions behind the dotted paths. Raises ImproperlyConfigured that names the path that leads nowhere."""
+    """The functions behind the dotted paths. Raises ImproperlyConfigured that names the path that leads to none."""
     steps = []
     for path in paths:
         try:
@@ -71,6 +72,10 @@ def load_steps(paths: tuple[str, ...]) -> tuple[Step, ...]:
             raise ImproperlyConfigured(f"PROCESSING_STEPS names {path!r}, which cannot be imported: {error}") from error
         if not callable(step):
             raise ImproperlyConfigured(f"PROCESSING_STEPS names {path!r}, which is no function")
+        if iscoroutinefunction(step):
+            raise ImproperlyConfigured(
+                f"PROCESSING_STEPS names {path!r}, an async function, which nobody would await: no order would break it"
+            )
         steps.append(step)
     return tuple(steps)
 

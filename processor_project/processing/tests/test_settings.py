@@ -33,6 +33,9 @@ execute_from_command_line(["manage.py", *sys.argv[1:]])
 """
 
 
+async def never_awaited(order: Any) -> None: ...
+
+
 def manage(*arguments: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
     """Runs manage.py under production's environment with some variables changed, or left out (None)."""
     variables = {name: value for name, value in (PRODUCTION | environment).items() if value is not None}
@@ -117,6 +120,7 @@ def test_what_is_malformed_is_named(variable: str, value: str) -> None:
         ("PROCESSING_STEPS", ["processing.steps.validat"], "processing.E001"),
         ("PROCESSING_STEPS", "processing.steps.validate", "processing.E001"),
         ("PROCESSING_STEPS", ["processing.steps.validate", 1], "processing.E001"),
+        ("PROCESSING_STEPS", ["processing.tests.test_settings.never_awaited"], "processing.E001"),
         ("PROCESSING_STEPS", None, "processing.E001"),
         ("PROCESSING_STEPS", [], "processing.E001"),
         ("PROCESSING_MAX_ORDER_TOTAL", Decimal("NaN"), "processing.E002"),
