@@ -16,13 +16,15 @@ from typing import Any
 from django.db import Error, connection
 from django.utils import timezone
 
-from dashboard import queues, rollup
+from dashboard import broker, rollup
+from dashboard.broker import Depths
 from dashboard.histogram import percentile
 from dashboard.pipeline import Pipeline
 from database.errors import statement_took_too_long
 from messaging import health
 from messaging.failure_groups import type_in_words
 from messaging.models import DeadLetter, Replay, ReplayedMessage
+from messaging.topology_diff import Difference
 from observability.errors import in_one_line
 
 logger = logging.getLogger(__name__)
@@ -119,7 +121,9 @@ class Snapshot:
     replays: list[RunningReplay] = field(default_factory=list)
     processes: dict[str, list[dict[str, Any]]] | None = None
     """Those alive, by role, as messaging.health tells them."""
-    broker: queues.Answer = field(default_factory=queues.Answer)
+    broker: Depths = field(default_factory=Depths)
+    dangers: tuple[Difference, ...] = ()
+    """What is set on the broker that loses messages of this service."""
     unanswered: dict[str, str] = field(default_factory=dict)
     """What could not be asked, and why."""
 
@@ -160,7 +164,8 @@ def take(pipeline: Pipeline | None, *, now: datetime | None = None, patience: fl
     Counts a little of what is not counted yet, or for up to `patience` seconds all of it.
     """
     snapshot = Snapshot(at=now or timezone.now(), pipeline=pipeline)
-    queues.asker.ask()  # it answers while the database is asked
+    broker.depths.ask()  # it answers while the database is asked
+    broker.dangers.ask()
     parts: dict[str, Callable[[Snapshot], None]] = {
         "outbox, dead letters and replays": _ask_messaging,
         "relays and consumers": _ask_processes,
@@ -181,7 +186,9 @@ def take(pipeline: Pipeline | None, *, now: datetime | None = None, patience: fl
             logger.warning("overview: a question was not answered", extra={"what": what, "error": str(error)})
             if not connection.is_usable():
                 break  # each further question would wait for the same
-    snapshot.broker = queues.asker.answer()
+    snapshot.broker = broker.depths.answer()
+    if not snapshot.broker.error:  # or a page would wait for the same broker once more
+        snapshot.dangers = broker.dangers.answer()
     return snapshot
 
 

@@ -65,6 +65,8 @@ def judge(snapshot: Snapshot) -> Verdict:
             *_broker(snapshot),
             *_processes(snapshot),
             *_missing_queues(snapshot),
+            *_dangers(snapshot),
+            *_strangers(snapshot),
             *_retried(snapshot),
             *_outbox(snapshot),
             *_oldest_open(snapshot),
@@ -140,6 +142,39 @@ def _missing_queues(snapshot: Snapshot) -> Iterator[Problem]:
             "`python manage.py consume` declares them when it starts; `python manage.py topology apply` does it now.",
             section="The outbox grows",
         )
+
+
+def _dangers(snapshot: Snapshot) -> Iterator[Problem]:
+    if snapshot.dangers:
+        first, *others = snapshot.dangers
+        more = f" And {number_of(len(others), 'more thing')} of this kind." if others else ""
+        yield Problem(
+            "bad",
+            f"RabbitMQ is told to lose messages: {first.text}.",
+            f"{first.remedy}{more} `python manage.py topology diff` names all of it, and `python manage.py reconcile` "
+            "finds the orders that are lost by now.",
+            section="Policies",
+        )
+
+
+def _strangers(snapshot: Snapshot) -> Iterator[Problem]:
+    known = len((snapshot.processes or {}).get("consume", ()))
+    if not known:  # said already, with what is connected
+        return
+    last = len(snapshot.broker.queues) - 1
+    for number, queue in enumerate(snapshot.broker.queues):
+        ours = known if number in (0, last) else 0  # nobody takes from a rung: messages leave it by themselves
+        if queue.consumers > ours:
+            yield Problem(
+                "bad",
+                f"{number_of(queue.consumers, 'consumer')} {'takes' if queue.consumers == 1 else 'take'} messages from "
+                f"{queue.name}, and {ours or 'none'} of them {'is' if ours < 2 else 'are'} known to this service.",
+                "What another program takes is lost for this service. `rabbitmqctl list_consumers` says whose it is; "
+                "one of this service that hangs, has just lost its connection, or uses another database is not known "
+                "either. "
+                "`python manage.py reconcile` finds the orders that are lost by now.",
+                section="The books do not balance",
+            )
 
 
 def _retried(snapshot: Snapshot) -> Iterator[Problem]:

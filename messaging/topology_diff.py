@@ -27,6 +27,8 @@ class Difference:
 
     text: str
     remedy: str
+    loses_messages: bool = False
+    """Messages of this service vanish by it, or go where nobody looks for them, and no process says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +77,13 @@ def _exchange_differences(
                 yield Difference(f"{what}: {name} is {found.get(name)}, wanted is {value}", _IMMUTABLE)
         # With one, the broker confirms what no queue takes, and it leaves the outbox for somebody else's queue.
         if alternate := (found.get("arguments") or {}).get(_ALTERNATE):
-            yield Difference(f"{what}: {_ALTERNATE} is {alternate}, wanted is not set", _IMMUTABLE)
+            yield Difference(f"{what}: {_ALTERNATE} is {alternate}, wanted is not set", _IMMUTABLE, loses_messages=True)
         policy = policies.get(found.get("policy") or "", {})
         if alternate := policy.get(_ALTERNATE):
             remedy = (
                 f"Exempt the exchange from the policy {found['policy']!r}: what no queue takes counts as published."
             )
-            yield Difference(f"{what}: a policy sets {_ALTERNATE} to {alternate}", remedy)
+            yield Difference(f"{what}: a policy sets {_ALTERNATE} to {alternate}", remedy, loses_messages=True)
 
 
 def _queue_differences(wanted: Topology, live: dict[str, dict[str, Any]]) -> Iterator[Difference]:
@@ -103,7 +105,7 @@ def _queue_differences(wanted: Topology, live: dict[str, dict[str, Any]]) -> Ite
             if _does_harm(name, value, queue.arguments.get(f"x-{name}")):
                 by = " and ".join(repr(found[kind]) for kind in ("policy", "operator_policy") if found.get(kind))
                 remedy = f"Exempt the queue from the policy {by}: it drops messages or moves them on too early."
-                yield Difference(f"{what}: a policy sets {name} to {value}", remedy)
+                yield Difference(f"{what}: a policy sets {name} to {value}", remedy, loses_messages=True)
 
 
 def _does_harm(name: str, value: Any, argument: Any) -> bool:

@@ -7,10 +7,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from dashboard import queues
+from dashboard.broker import Depths
 from dashboard.tests.pipelines import TABLE
 from messaging.conf import config
 from messaging.depth import QueueDepth
+from messaging.topology_diff import Difference
 
 NOW = datetime(2026, 6, 15, 12, 0, 30, tzinfo=UTC)
 
@@ -42,31 +43,44 @@ def make(db: None) -> Callable[..., None]:
     return put
 
 
-class Broker:
-    """What the pages are told of it."""
+class Said[T]:
+    """In place of a `dashboard.broker.Asker`."""
 
-    def __init__(self) -> None:
-        queue = config().queue
-        names = (queue, *(f"{queue}.retry.{delay}" for delay in config().retry_delays), f"{queue}.dlq")
-        self.says(*(QueueDepth(name, 0, 1) for name in names))
-
-    def says(self, *depths: QueueDepth) -> None:
-        self.answer_with = queues.Answer(queues=depths)
-
-    def is_away(self) -> None:
-        self.answer_with = queues.Answer(error="RabbitMQ cannot be reached: Connection refused")
+    def __init__(self, answer: T) -> None:
+        self.its_answer = answer
 
     def ask(self) -> None:
         pass
 
-    def answer(self) -> queues.Answer:
-        return self.answer_with
+    def answer(self) -> T:
+        return self.its_answer
+
+
+class Broker:
+    """What the pages are told of it."""
+
+    def __init__(self) -> None:
+        self.depths = Said(Depths())
+        self.dangers: Said[tuple[Difference, ...]] = Said(())
+        queue = config().queue
+        rungs = [QueueDepth(f"{queue}.retry.{delay}", 0, 0) for delay in config().retry_delays]
+        self.says(QueueDepth(queue, 0, 1), *rungs, QueueDepth(f"{queue}.dlq", 0, 1))
+
+    def says(self, *depths: QueueDepth) -> None:
+        self.depths.its_answer = Depths(queues=depths)
+
+    def is_away(self) -> None:
+        self.depths.its_answer = Depths(error="RabbitMQ cannot be reached: Connection refused")
+
+    def endangers(self, *dangers: Difference) -> None:
+        self.dangers.its_answer = dangers
 
 
 @pytest.fixture
 def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
     broker = Broker()
-    monkeypatch.setattr(queues, "asker", broker)
+    monkeypatch.setattr("dashboard.broker.depths", broker.depths)
+    monkeypatch.setattr("dashboard.broker.dangers", broker.dangers)
     return broker
 
 

@@ -20,6 +20,7 @@ from dashboard.verdict import Verdict, judge
 from messaging import health
 from messaging.depth import QueueDepth
 from messaging.models import DeadLetter, FailureGroup, OutboxMessage, Process, Replay, ReplayedMessage
+from messaging.topology_diff import Difference
 
 pytestmark = pytest.mark.django_db
 
@@ -110,6 +111,43 @@ def test_a_queue_that_is_not_there_is_told(well, broker):
 
     assert "things.events.v1, is not on the broker" in only_problem()
     assert "topology apply" in only_problem()
+
+
+def test_what_loses_messages_on_the_broker_is_told_with_the_first_of_it(well, broker):
+    policies = [f"queue 'things.events.v1': a policy sets {name} to 10" for name in ("max-length", "message-ttl")]
+    broker.endangers(*(Difference(policy, "Exempt the queue.", loses_messages=True) for policy in policies))
+
+    assert verdict().line == f"RabbitMQ is told to lose messages: {policies[0]}."
+    assert "Exempt the queue. And 1 more thing of this kind. `python manage.py topology diff`" in only_problem()
+
+
+def test_a_broker_that_is_away_is_not_asked_for_its_policies(well, broker):
+    broker.is_away()
+    broker.endangers(Difference("a policy", "Exempt the queue.", loses_messages=True))
+
+    assert verdict().line == "RabbitMQ does not answer."
+
+
+@pytest.mark.parametrize("queue", ["things.events.v1", "things.events.v1.dlq"])
+def test_a_consumer_that_is_not_of_this_service_is_told(well, broker, queue):
+    depths = [QueueDepth(name, 0, 1 + (name == queue)) for name in ("things.events.v1", "things.events.v1.dlq")]
+    broker.says(*depths)
+
+    assert f"2 consumers take messages from {queue}, and 1 of them is known to this service." in only_problem()
+
+
+def test_whoever_takes_from_a_rung_is_not_of_this_service(well, broker):
+    rung = QueueDepth("things.events.v1.retry.5s", 0, 1)
+    broker.says(QueueDepth("things.events.v1", 0, 1), rung, QueueDepth("things.events.v1.dlq", 0, 1))
+
+    assert f"1 consumer takes messages from {rung.name}, and none of them is known" in only_problem()
+
+
+def test_as_many_consumers_as_live_are_no_strangers(well, broker):
+    Process.objects.create(name="consume host:2", role="consume")
+    broker.says(QueueDepth("things.events.v1", 0, 2), QueueDepth("things.events.v1.dlq", 0, 2))
+
+    assert verdict().is_well
 
 
 def test_messages_on_the_ladder_are_told_and_where_the_reason_stands(well, broker):

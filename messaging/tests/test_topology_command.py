@@ -16,6 +16,7 @@ from messaging.amqp import open_blocking
 from messaging.conf import MessagingConfig
 from messaging.management_api import ManagementApi
 from messaging.tests.conftest import eventually
+from messaging.topology_diff import compare
 
 # Names of its own: other tests leave queues behind.
 WORK, DEAD = "parcels.events.v1", "parcels.events.v1.dlq"
@@ -208,6 +209,7 @@ class TestDiff:
         run("apply")
         with _policy(config, queue, harm, kind=kind):
             found = eventually(lambda: _diff_that_says(min(harm)), within=30)  # the API learns it every 5 s
+            assert all(difference.loses_messages for difference in compare(config).differences)
         for key, value in harm.items():
             assert f"queue '{queue}': a policy sets {key} to {value}" in found
         assert "'of a test'" in found
@@ -230,6 +232,7 @@ class TestDiff:
         run("apply")
         with _policy(config, exchange, {"alternate-exchange": "somebody.elses"}, to="exchanges"):
             found = differences()
+            assert all(difference.loses_messages for difference in compare(config).differences)
         assert f"exchange '{exchange}': a policy sets alternate-exchange to somebody.elses" in found
         assert "'of a test'" in found
         assert found.count("alternate-exchange") == 1
