@@ -1,4 +1,4 @@
-"""How gunicorn serves this service. PORT, WEB_CONCURRENCY and WEB_THREADS come from the environment."""
+"""How gunicorn serves this service. PORT comes from the environment, all else from the settings."""
 
 from observability.metrics import gunicorn_child_exit as child_exit  # noqa: F401
 from observability.metrics import gunicorn_on_starting as on_starting  # noqa: F401
@@ -7,9 +7,9 @@ from serving.gunicorn import Logger, Worker
 from serving.gunicorn import load_all as post_worker_init  # noqa: F401 - gunicorn finds its hooks by name
 
 bind = f"0.0.0.0:{settings.env.between('PORT', 0, 65535, default=8000)}"
-workers = settings.env.between("WEB_CONCURRENCY", 1, 1000, default=2)
+workers = settings.WEB_CONCURRENCY
 worker_class = Worker
-threads = settings.env.between("WEB_THREADS", 1, 1000, default=8)
+threads = settings.WEB_THREADS
 # Those who wait have a connection each, and leave gunicorn's thousand to the others.
 worker_connections = 1000 + settings.WAITING_MAX_CLIENTS
 # Longer than a load balancer keeps its connections, so that it never sends into one that is being closed.

@@ -53,6 +53,10 @@ MESSAGING = {
     "RELEASE": env.str("RELEASE", default="") or installed_release(),
 }
 
+# --- Web server: gunicorn.conf.py takes them from here, where a wrong one stops whatever process starts first
+WEB_CONCURRENCY = env.between("WEB_CONCURRENCY", 1, 1000, default=2)
+WEB_THREADS = env.between("WEB_THREADS", 1, 1000, default=8)
+
 # --- Customers who wait for an order's end (serving.waiting)
 WAITING_READY = "orders.waiting.which_are_final"
 WAITING_MAX_CLIENTS = env.int("WAITING_MAX_CLIENTS", default=1000)

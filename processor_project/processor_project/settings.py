@@ -57,6 +57,10 @@ MESSAGING = {
     "RELEASE": env.str("RELEASE", default="") or installed_release(),
 }
 
+# --- Web server: gunicorn.conf.py takes them from here, where a wrong one stops whatever process starts first
+WEB_CONCURRENCY = env.between("WEB_CONCURRENCY", 1, 1000, default=2)
+WEB_THREADS = env.between("WEB_THREADS", 1, 1000, default=8)
+
 # --- Observability
 LOGGING = logging_config(
     service="processor",

@@ -64,6 +64,8 @@ def test_what_is_required_ends_the_process_with_a_sentence_that_names_it(name, v
         ("API_MAX_BODY_BYTES", "1 MiB"),
         ("MESSAGING_BATCH_SIZE", "1.5"),
         ("LOG_LEVEL", "LOUD"),
+        ("WEB_CONCURRENCY", "two"),
+        ("WEB_THREADS", "0"),
         ("LOG_FORMAT", "xml"),
     ],
 )

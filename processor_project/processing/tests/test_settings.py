@@ -100,6 +100,8 @@ def test_a_command_that_lacks_a_variable_ends_with_that_sentence_alone(command: 
         ("RABBITMQ_URL", "http://localhost"),
         ("RABBITMQ_URL", "amqp://localhost:port"),
         ("LOG_LEVEL", "LOUD"),
+        ("WEB_CONCURRENCY", "two"),
+        ("WEB_THREADS", "0"),
         ("LOG_FORMAT", "xml"),
         ("METRICS_PORT", "many"),
         ("METRICS_PORT", "65536"),
