@@ -1,73 +1,63 @@
-"""What the runbook says that a user of the broker must be allowed at least is enough for all that a process does."""
+"""The users of deploy/rabbitmq/definitions.json may do enough for all that the processes do."""
 
-import re
+import json
 from collections.abc import Iterator
 from contextlib import closing
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import unquote, urlsplit
 from uuid import uuid4
 
 import pytest
 
-from dev.environment import ORDER, PROCESSOR, ROOT, SERVICES, Service
+from dev.environment import ORDER, PROCESSOR, ROOT, SERVICES
 from dev.servers.rabbitmq import manage
 from tests.broker import EXCHANGE
 from tests.system import ADMIN_USER, System
 
-PAGE = ROOT / "docs" / "operations.md"
-DECLARING = "manage.py topology apply"
-
-
-def documented(service: Service) -> dict[str, dict[str, str]]:
-    """What each kind of process may configure, write and read, by the table of the runbook."""
-    section = PAGE.read_text().partition("### Users with few permissions\n")[2].partition("\n#")[0]
-    allowed = {}
-    for row in re.findall(r"^\| (`.+)\|$", section, re.MULTILINE):
-        roles, *patterns = (cell.strip() for cell in re.split(r"(?<!\\)\|", row))
-        patterns = [pattern.strip("`").replace(r"\|", "|") for pattern in patterns]
-        patterns = [patterns[0] if pattern == "the same" else pattern for pattern in patterns]
-        if service is ORDER:
-            patterns = [pattern.replace("processor", "orders") for pattern in patterns]
-        for role in roles.split(", "):
-            allowed[role.strip("`")] = dict(zip(("configure", "write", "read"), patterns, strict=True))
-    return allowed
+DEFINITIONS = json.loads((ROOT / "deploy" / "rabbitmq" / "definitions.json").read_text())
+PREFIXES = {ORDER: "orders", PROCESSOR: "processor"}
 
 
 @pytest.fixture
-def users(own_system: System) -> Iterator[dict[tuple[Service, str], str]]:
-    """By service and role: the broker's address for a user that may do this and nothing else."""
-    places = own_system.places
-    address = urlsplit(places.rabbitmq)
-    urls = {}
-    made = []
+def users(own_system: System) -> Iterator[dict[str, str]]:
+    """By name: the broker's address for a user as in the file, which is imported for the system's virtual host."""
+    address = urlsplit(own_system.places.rabbitmq)
+    management = own_system.places.management
+    definitions = deepcopy(DEFINITIONS)
+    del definitions["vhosts"]
+    for permission in definitions["permissions"]:
+        permission["vhost"] = unquote(address.path[1:])
+    names = [user["name"] for user in definitions["users"]]
     try:
-        for service in SERVICES:
-            for role, permissions in documented(service).items():
-                name = f"few-{uuid4().hex[:12]}"
-                manage(places.management, "PUT", f"/api/users/{name}", {"password": "secret", "tags": ""})
-                made.append(name)
-                manage(places.management, "PUT", f"/api/permissions/{address.path[1:]}/{name}", permissions)
-                urls[service, role] = address._replace(
-                    netloc=f"{quote(name)}:secret@{address.hostname}:{address.port}"
-                ).geturl()
-        yield urls
+        manage(management, "POST", "/api/definitions", definitions)
+        for user in definitions["users"]:
+            manage(management, "PUT", f"/api/users/{user['name']}", {"password": "secret", "tags": user["tags"]})
+        yield {
+            name: address._replace(netloc=f"{name}:secret@{address.hostname}:{address.port}").geturl() for name in names
+        }
     finally:
-        for name in made:
-            manage(places.management, "DELETE", f"/api/users/{name}")
+        for name in names:
+            manage(management, "DELETE", f"/api/users/{name}")
 
 
-def test_orders_failures_and_replays_need_no_more_than_the_documented_permissions(
-    own_system: System, users: dict[tuple[Service, str], str], tmp_path: Path
+def test_orders_failures_and_replays_need_no_more_than_these_permissions(
+    own_system: System, users: dict[str, str], tmp_path: Path
 ) -> None:
     system = own_system
     for service in SERVICES:
-        declaring = replace(system.places, rabbitmq=users[service, DECLARING])
-        with closing(System(declaring, tmp_path)) as by_administrator:
+        prefix = PREFIXES[service]
+        address = system.places.management.rpartition("@")[2]
+        places = replace(
+            system.places, rabbitmq=users[f"{prefix}-topology"], management=f"http://management:secret@{address}"
+        )
+        with closing(System(places, tmp_path)) as by_administrator:
             by_administrator.manage(service, "topology", "apply")
-        for role in ("web", "relay", "consume"):
-            system.start(f"{service.name}-{role}", RABBITMQ_URL=users[service, role])
-    as_consumer = {"RABBITMQ_URL": users[PROCESSOR, "consume"]}
+            by_administrator.manage(service, "topology", "diff")  # which fails where it may not look
+        for role, user in (("web", "publish"), ("relay", "publish"), ("consume", "consume")):
+            system.start(f"{service.name}-{role}", RABBITMQ_URL=users[f"{prefix}-{user}"])
+    as_consumer = {"RABBITMQ_URL": users["processor-consume"]}
 
     system.wait_for_status(system.post_order()["id"], "completed")
 
