@@ -11,6 +11,7 @@ logger = logging.getLogger(__name__)
 # Whoever stops us gives ten seconds before SIGKILL. What is still in hand then is undone by the database and delivered
 # again by the broker, exactly as after a crash.
 GRACE = 8.0
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
@@ -23,10 +24,16 @@ class Stop:
         return self._requested
 
     def install(self) -> None:
-        """Takes over SIGTERM and SIGINT, and makes sure that the process ends within the grace period."""
-        for number in (signal.SIGTERM, signal.SIGINT):
+        """Takes over SIGTERM and SIGINT, and makes sure that the process ends within the grace period.
+
+        Also while libpq waits for an answer: Python calls no handler before that has come, but writes down the signal.
+        """
+        heard, said = os.pipe()
+        os.set_blocking(said, False)
+        signal.set_wakeup_fd(said, warn_on_full_buffer=False)
+        for number in _SIGNALS:
             signal.signal(number, lambda number, frame: self.request())
-        threading.Thread(target=self._end_in_time, name="stop watchdog", daemon=True).start()
+        threading.Thread(target=self._end_in_time, args=(heard,), name="stop watchdog", daemon=True).start()
 
     def request(self) -> None:
         """Asks the process to end."""
@@ -39,9 +46,9 @@ class Stop:
             time.sleep(min(0.2, left))
         return self._requested
 
-    def _end_in_time(self) -> None:
-        while not self._requested:
-            time.sleep(0.5)
+    def _end_in_time(self, heard: int) -> None:
+        while os.read(heard, 1)[0] not in _SIGNALS:
+            pass
         time.sleep(GRACE)
         logger.warning("leaving what is in hand: it is rolled back and delivered again")
         logging.shutdown()

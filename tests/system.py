@@ -81,7 +81,7 @@ class System:
             "HOME": os.environ.get("HOME", "/"),
             "LANG": "C.UTF-8",
             **_AT_REST,
-            "DATABASE_URL": self.places.order_database if service is ORDER else self.places.processor_database,
+            "DATABASE_URL": self.database_of(service),
             "RABBITMQ_URL": self.places.rabbitmq,
             "RABBITMQ_MANAGEMENT_URL": self.places.management,
             "PROCESSOR_API_URL": self.url("processor-web"),
@@ -89,6 +89,10 @@ class System:
             "PROCESSOR_ADMIN_URL": f"{self.url('processor-web')}/admin/",
             "ORDERS_ADMIN_URL": f"{self.url('order-web')}/admin/",
         }
+
+    def database_of(self, service: Service) -> str:
+        """The URL of its database."""
+        return self.places.order_database if service is ORDER else self.places.processor_database
 
     def admin(self, service: Service) -> str:
         """The first page of its admin."""

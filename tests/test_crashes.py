@@ -5,11 +5,12 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 
 from tests.broker import PROCESSOR_QUEUE
 from tests.load import Load, assert_all_took_effect_once
-from tests.programs import NAMES, Program
+from tests.programs import NAMES, Program, service_of
 from tests.proxy import proxy
 from tests.system import System
 
@@ -93,6 +94,23 @@ def test_sigterm_does_not_wait_for_a_handler_that_takes_too_long(system: System)
     system.wait_for_status(order["id"], "completed")
     record = system.wait_for_record(order["id"])
     assert record["attempts"] == 1  # the order was not at fault
+
+
+@pytest.mark.parametrize(
+    ("name", "table"), [("order-relay", "messaging_outboxmessage"), ("processor-consume", "messaging_inboxmessage")]
+)
+def test_sigterm_does_not_wait_for_a_database_that_gives_no_answer(system: System, name: str, table: str) -> None:
+    with psycopg.connect(system.database_of(service_of(name))) as connection:
+        connection.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+        if name == "processor-consume":
+            system.post_order()
+        held_up = "SELECT FROM pg_locks WHERE NOT granted AND pg_backend_pid() = ANY (pg_blocking_pids(pid))"
+        system.wait(lambda: connection.execute(held_up).fetchall(), f"{name} waits for its answer")
+
+        ended = system.stop(name)
+
+    assert ended.code == 0
+    assert ended.seconds < LEAVES_WITHIN
 
 
 @pytest.mark.parametrize("said", [2, 3], ids=["while logging in", "while entering the virtual host"])

@@ -86,7 +86,7 @@ def reconciled(system: System, wanted: Callable[[dict[str, Any]], bool], what: s
 
 
 def execute(system: System, service: Service, statement: str, *parameters: Any) -> int:
-    url = system.places.order_database if service is ORDER else system.places.processor_database
+    url = system.database_of(service)
     with psycopg.connect(url, autocommit=True) as connection:
         return connection.execute(statement.encode(), parameters).rowcount
 
