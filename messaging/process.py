@@ -7,6 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db.backends.signals import connection_created
 
+from database.backend.base import GIVE_UP_ON_A_SILENT_CLIENT
 from messaging.database import NEVER_HANG_UP
 from messaging.errors import ConfigurationError
 from messaging.stopping import Stop
@@ -42,21 +43,14 @@ class ProcessCommand(BaseCommand):
 
 
 def set_up_connection(*, connection: Any, **_: Any) -> None:
-    """Has PostgreSQL read by index, and let go of a process when its host has vanished, within 20 s, and only then.
+    """Has PostgreSQL read by index, and let go of a process when its host has vanished, and only then.
 
     By index, whatever it believes: when it last counted, the outbox was empty, and all of it was quickly read. A table
     without an index to read by then seems endless work to it, for which it would compile the statement first: 50 ms for
     the few rows of the processes.
 
-    Left to the operating system, it keeps the transaction of a vanished process for two hours, and its locks with it:
-    the messages come again, and whoever handles them then would wait as long.
-
     It waits while a handler works or a broker confirms: were it to end such a transaction for its length, the same
     would happen again and again, and a relay would publish without end.
     """
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SET enable_seqscan = off; SET jit = off; SET tcp_user_timeout = 20000;"
-            "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 2;"
-            + NEVER_HANG_UP
-        )
+        cursor.execute(f"SET enable_seqscan = off; SET jit = off; {GIVE_UP_ON_A_SILENT_CLIENT}; {NEVER_HANG_UP}")

@@ -10,6 +10,7 @@ from typing import Any
 import psycopg
 from django.db import connection, transaction
 
+from database.backend.base import GIVE_UP_ON_A_SILENT_CLIENT
 from messaging import envelope, failpoints, metrics, outbox, topology
 from messaging.batching import Pacer
 from messaging.circuit import Circuit
@@ -214,7 +215,7 @@ class Alarm:
             for django_only in ("cursor_factory", "context"):
                 parameters.pop(django_only, None)
             self._connection = psycopg.connect(**parameters, autocommit=True)
-            self._connection.execute(f"{NEVER_HANG_UP}; LISTEN {outbox.CHANNEL}")
+            self._connection.execute(f"{GIVE_UP_ON_A_SILENT_CLIENT}; {NEVER_HANG_UP}; LISTEN {outbox.CHANNEL}")
             return True  # something may have come before we listened
         # As `Connection.notifies` does, which takes four times as long for one call.
         link = self._connection.pgconn

@@ -13,9 +13,19 @@ from psycopg.pq import TransactionStatus
 
 from database.statements import checked
 
-_SET_UP = b"""
+GIVE_UP_ON_A_SILENT_CLIENT = """
+    SET tcp_user_timeout = 20000; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
+    SET tcp_keepalives_count = 2"""
+"""Has the server let go of a client whose host has vanished within 20 s, too.
+
+Left to the operating system, it keeps the session for two hours: its transaction with all locks, so that whoever gets
+the same messages would wait as long, and its place among `max_connections`, which a network that fails a few times
+would take up.
+"""
+_SET_UP = f"""
     SET default_transaction_isolation = 'read committed'; SET DateStyle = 'ISO';
-    SET standard_conforming_strings = on; SET array_nulls = on; SET TimeZone = '%s'"""
+    SET standard_conforming_strings = on; SET array_nulls = on; SET TimeZone = '%s';
+    {GIVE_UP_ON_A_SILENT_CLIENT}"""
 _SOUND = {TransactionStatus.IDLE, TransactionStatus.INTRANS}
 
 
@@ -28,7 +38,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         finds it set, and sends no statement of its own.
         """
         with self.wrap_database_errors:
-            checked(self.connection, self.connection.pgconn.exec_(_SET_UP % self.timezone_name.encode()))
+            checked(self.connection, self.connection.pgconn.exec_((_SET_UP % self.timezone_name).encode()))
         super().init_connection_state()
 
     def is_usable(self) -> bool:

@@ -67,6 +67,13 @@ def test_values_arrive_as_they_are_whatever_the_default_is() -> None:
     assert rows == [(b'{"a": "\\"}', ["a", None], when)]
 
 
+def test_the_server_lets_go_of_one_whose_host_has_vanished(database: DatabaseWrapper) -> None:
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+    with database.cursor() as cursor:
+        cursor.execute(f"SELECT {', '.join(f"current_setting('{name}')" for name in names)}")
+        assert cursor.fetchone() == ("10", "5", "2", "20000")
+
+
 def test_one_that_stands_can_be_used_and_nobody_is_asked(
     database: DatabaseWrapper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,11 +74,17 @@ def test_a_database_that_cannot_be_reached_does_not(monkeypatch: pytest.MonkeyPa
 @pytest.mark.django_db(transaction=True)
 def test_the_server_lets_go_of_a_process_whose_host_has_vanished_and_reads_by_index() -> None:
     set_up_connection(connection=connection)
+    alarm = Alarm()
     try:
+        alarm.wait(0)
+        assert alarm._connection is not None
         names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
         found = [execute_prepared(f"SELECT current_setting('{name}')", []) for name in (*names, "enable_seqscan")]
         assert found == [[("10",)], [("5",)], [("2",)], [("20000",)], [("off",)]]
+        listening = [alarm._connection.execute(f"SHOW {name}").fetchone() for name in names]
+        assert listening == [("10",), ("5",), ("2",), ("20000",)]
     finally:
+        alarm.close()
         connection.close()
 
 
