@@ -6,7 +6,11 @@ All of its connections read what is committed, and write values in one way, as P
 """
 
 import select
+import time
+from threading import Lock
+from typing import Any
 
+import psycopg
 from django.db.backends.postgresql import base
 from psycopg.errors import InFailedSqlTransaction
 from psycopg.pq import TransactionStatus
@@ -26,10 +30,47 @@ _SET_UP = f"""
     SET default_transaction_isolation = 'read committed'; SET DateStyle = 'ISO';
     SET standard_conforming_strings = on; SET array_nulls = on; SET TimeZone = '%s';
     {GIVE_UP_ON_A_SILENT_CLIENT}"""
+_SILENT_FOR = 1.0
+"""Seconds after which an attempt to connect that fails has met a server that is silent, and not one that refuses."""
 _SOUND = {TransactionStatus.IDLE, TransactionStatus.INTRANS}
 
 
+class _Silence:
+    """Of a server whose last answer never came."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        """Whoever holds it tries again."""
+        self.reason = ""
+
+
+_silent: dict[str, _Silence] = {}
+"""By alias."""
+
+
 class DatabaseWrapper(base.DatabaseWrapper):
+    def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
+        """Connects. From a server that was silent the last time one thread at a time waits for an answer.
+
+        For the others it is away, at once. Would they wait as well, five seconds each, all threads of a web server
+        soon did nothing else, and no request had an answer as long as the silence lasts, not even `/health/live`.
+        """
+        silence = _silent.get(self.alias)
+        if silence is not None and not silence.lock.acquire(blocking=False):
+            raise psycopg.OperationalError(f"the server was silent, and is being asked again: {silence.reason}")
+        began = time.monotonic()
+        try:
+            connection: psycopg.Connection = super().get_new_connection(conn_params)
+        except psycopg.Error as error:
+            if time.monotonic() - began > _SILENT_FOR:
+                _silent.setdefault(self.alias, _Silence()).reason = str(error)
+            raise
+        finally:
+            if silence is not None:
+                silence.lock.release()
+        _silent.pop(self.alias, None)
+        return connection
+
     def init_connection_state(self) -> None:
         """Pins the isolation that every statement here is written for, whatever the role or the database has set.
 

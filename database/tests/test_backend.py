@@ -1,12 +1,16 @@
 """Whether a standing connection can be used, as Django asks before and after each request."""
 
+import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from typing import Any
 
 import psycopg
 import pytest
 from django.db import DEFAULT_DB_ALIAS, DatabaseError, InternalError, connection, connections, transaction
 
+from database.backend import base as backend
 from database.backend.base import DatabaseWrapper
 from database.statements import array, execute_prepared
 
@@ -25,6 +29,13 @@ def database() -> Iterator[DatabaseWrapper]:
     database.connect()
     yield database
     database.close()
+
+
+@pytest.fixture
+def silent_server() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server
+    backend._silent.clear()
 
 
 def asked(database: DatabaseWrapper, statement: str) -> None:
@@ -150,3 +161,43 @@ def test_what_the_server_says_beside_is_no_reason_to_part(database: DatabaseWrap
         cursor.execute("NOTIFY things")
 
     assert database.is_usable()
+
+
+def test_for_a_server_that_is_silent_only_one_thread_waits_until_it_answers(silent_server: socket.socket) -> None:
+    settings = connection.settings_dict
+    host, port = silent_server.getsockname()
+
+    def connect(alias: str = "other", *, within: int = 60) -> None:
+        away = settings | {"HOST": host, "PORT": port, "OPTIONS": {"connect_timeout": within}}
+        DatabaseWrapper(away, alias).connect()
+
+    with ThreadPoolExecutor(2) as threads:
+        before = threads.submit(connect)
+        first, _ = silent_server.accept()
+        with pytest.raises(psycopg.errors.ConnectionTimeout):
+            connect(within=2)
+        silent_server.accept()
+
+        waits = threads.submit(connect)
+        second, _ = silent_server.accept()
+        first.close()
+        assert isinstance(before.exception(), psycopg.OperationalError)
+        with pytest.raises(psycopg.OperationalError, match="was silent"):
+            connect()
+        connected(settings, "another")
+        assert not waits.done()
+        second.close()
+        assert isinstance(waits.exception(), psycopg.OperationalError)
+
+        connected(settings, "other")
+        waits = threads.submit(connect)
+        third, _ = silent_server.accept()
+        connected(settings, "other")
+        assert not waits.done()
+        third.close()
+
+
+def connected(settings: dict[str, Any], alias: str) -> None:
+    database = DatabaseWrapper(settings, alias)
+    database.connect()
+    database.close()
