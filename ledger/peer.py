@@ -100,7 +100,7 @@ class HttpPeer:
                 raise PeerError(f"{self._url} answers {answer.status}.")
         try:
             found = json.loads(answer.data, parse_float=Decimal)
-        except ValueError:
+        except (ValueError, RecursionError):
             found = None
         if not isinstance(found, dict):
             raise PeerError(f"{self._url}{path} answers with no JSON object: {self._variable} leads to something else.")

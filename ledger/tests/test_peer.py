@@ -111,6 +111,7 @@ def test_it_asks_again_when_the_other_is_away_for_a_moment(other: Other) -> None
     [
         (200, b"<html>", {}, "answers with no JSON object"),
         (200, [1], {}, "answers with no JSON object"),
+        (200, b"[" * 100_000, {}, "answers with no JSON object"),
         (200, {"service": "processor"}, {}, "answers with no page of a book"),
         (200, {"service": "orders", "next": None, "queued": 0, "results": []}, {}, "is the book of 'orders'"),
         (401, {}, {}, "refuses OTHERS_API_TOKEN"),
