@@ -1,4 +1,4 @@
-"""A way to the broker that can be cut, made slow, or die without a word."""
+"""A way to a server that can be cut, made slow, or die without a word."""
 
 import socket
 import struct
@@ -21,6 +21,10 @@ class Proxy:
         self.cut_after = cut_after
         """Hangs up on clients that have spoken so many times. None: never."""
         self.cuts = 0
+        self.lose_every: int | None = None
+        """Resets a connection in place of every answer with such a number, of all connections: what was asked has
+        happened, and nobody was told. None: never."""
+        self.answers = 0
         self.delay = 0.0
         """Seconds that each chunk waits, at most 64 KiB, one after the other in each direction: a slow link."""
         self.swallowing = False
@@ -91,6 +95,9 @@ class _Link:
                         continue
                     if source is self._client and self._is_cut():
                         break
+                    if source is self._server and self._is_lost():
+                        self.reset()
+                        break
                     time.sleep(self._proxy.delay)
                     target.sendall(data)
             if not self._swallows() and not self._is_reset:
@@ -107,6 +114,10 @@ class _Link:
         cut = self._proxy.cut_after is not None and self._spoken >= self._proxy.cut_after
         self._proxy.cuts += cut
         return cut
+
+    def _is_lost(self) -> bool:
+        self._proxy.answers += 1
+        return self._proxy.lose_every is not None and self._proxy.answers % self._proxy.lose_every == 0
 
 
 @contextmanager

@@ -107,6 +107,19 @@ def test_a_reset_reaches_both_ends_and_the_next_is_welcome(way: Proxy, echo: Ech
         assert ask(client) == b"hello"
 
 
+def test_an_answer_that_is_lost_takes_its_connection_along_and_no_other(way: Proxy, echo: Echo) -> None:
+    way.lose_every = 3
+    with connect(way) as one, connect(way) as other:
+        assert ask(one) == b"hello"
+        assert ask(other) == b"hello"
+
+        with pytest.raises(ConnectionResetError):
+            ask(one)
+
+        assert ask(other) == b"hello"
+        eventually(lambda: echo.ends == ["reset"], "the server hears of it")
+
+
 def test_a_server_that_is_away_ends_the_connection_and_not_the_proxy(echo: Echo) -> None:
     with proxy("127.0.0.1", 1) as way:
         for _ in range(2):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -12,8 +13,11 @@ from pathlib import Path
 import psycopg
 
 from dev.environment import ORDER, PROCESSOR, SERVICES, Service
+from dev.processes import children
 from dev.servers import PostgreSQL
 from dev.servers.base import unprivileged_user
+from tests.programs import ROLES
+from tests.proxy import proxy
 from tests.system import new_customer, new_order
 from tests.waiting import eventually
 from torture.arena import Arena
@@ -23,6 +27,9 @@ AWAY = 6.0
 """Seconds that a server is down."""
 LOCKED = 20.0
 EXHAUSTED = 10.0
+FROZEN = 20.0
+LOST_EVERY = 20
+LOST = 10
 # In the order in which the services' transactions take them.
 TABLES = {
     ORDER: ("messaging_inboxmessage", "orders_order", "messaging_outboxmessage"),
@@ -117,6 +124,46 @@ def _cut_connections(arena: Arena, service: Service) -> None:
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()",
     )
+
+
+@fault(
+    "databases-are-frozen",
+    f"Both PostgreSQL stand still for {FROZEN:g} s (SIGSTOP): whoever connects, or has asked, hears nothing.",
+)
+def databases_are_frozen(arena: Arena) -> None:
+    pids: list[int] = []
+    try:
+        for service in SERVICES:
+            server = arena.database_of(service).process
+            assert server
+            os.kill(server.pid, signal.SIGSTOP)  # it forks no more
+            pids += [server.pid, *children(server.pid)]
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        arena.hold(FROZEN)
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
+@fault(
+    "database-answers-are-lost",
+    f"Every {LOST_EVERY}th answer of either PostgreSQL is lost, and the connection with it, a COMMIT's as well as any "
+    f"other, until {LOST} of each are.",
+    episodes=2 * LOST,
+)
+def database_answers_are_lost(arena: Arena) -> None:
+    with ExitStack() as stack:
+        ways = []
+        for service in SERVICES:
+            database = arena.database_of(service)
+            way = stack.enter_context(proxy("127.0.0.1", database.port))
+            way.lose_every = LOST_EVERY
+            ways.append(way)
+            url = database.url.replace(f":{database.port}/", f":{way.port}/")
+            for role in ROLES:
+                arena.system.restart(f"{service.name}-{role}", DATABASE_URL=url)
+        arena.system.wait(lambda: all(way.answers >= LOST * LOST_EVERY for way in ways), "enough answers are lost")
 
 
 # --- A disk that is full
