@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db.models.signals import post_init
 from rest_framework.authtoken.models import Token
 from rest_framework.permissions import IsAuthenticated
 from rest_framework.test import APIClient
@@ -84,6 +85,40 @@ def test_whoever_may_delete_a_user_is_not_shown_the_token_that_goes_with_it(shop
     for shown in (asked, asked_of_several):
         assert "<li>Token</li>" in shown
         assert token.key not in shown
+
+
+def test_a_user_who_has_placed_orders_stays_and_none_of_the_orders_is_fetched_for_it(shop, admin):
+    make_order(placed_by=shop)
+    fetched = []
+
+    def note(instance, **kwargs):
+        fetched.append(instance)
+
+    post_init.connect(note, sender=Order)
+    try:
+        answers = [
+            admin.get(f"/admin/auth/user/{shop.pk}/delete/"),
+            admin.post(f"/admin/auth/user/{shop.pk}/delete/", {"post": "yes"}),
+            admin.post(
+                "/admin/auth/user/", {"action": "delete_selected", "_selected_action": [shop.pk], "post": "yes"}
+            ),
+        ]
+    finally:
+        post_init.disconnect(note, sender=Order)
+
+    for answer in answers:
+        assert "would require deleting the following protected related objects" in answer.content.decode()
+        assert answer.context["protected"] == ["Orders"]
+    shop.refresh_from_db()
+    assert fetched == []
+
+
+def test_a_user_without_orders_is_deleted(shop, admin, django_user_model):
+    make_order(placed_by=django_user_model.objects.create_user("another"))
+
+    admin.post(f"/admin/auth/user/{shop.pk}/delete/", {"post": "yes"})
+
+    assert not django_user_model.objects.filter(pk=shop.pk).exists()
 
 
 def test_a_session_reads_orders(shop):
