@@ -1,10 +1,12 @@
 """Dead letters: messages that could not be handled are kept here until somebody replays or discards them."""
 
 import json
+import math
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from time import monotonic
 from typing import Any
 
 from django.db import connection, transaction
@@ -210,11 +212,17 @@ def replay(
 
 
 def discard(
-    *, dead_letters: QuerySet[DeadLetter], by: str, reason: str = "", on_settled: OnSettled | None = None
+    *,
+    dead_letters: QuerySet[DeadLetter],
+    by: str,
+    reason: str = "",
+    within: float = math.inf,
+    on_settled: OnSettled | None = None,
 ) -> int:
     """Settles those of the dead letters that still wait without sending them again, and returns how many those were.
 
-    They stay to be read until `purge` removes them. The action, chunks, `on_settled` and crashes as in `replay`.
+    They stay to be read until `purge` removes them. After `within` seconds no further chunk is begun: the rest waits.
+    The action, chunks, `on_settled` and crashes as in `replay`.
     """
 
     def settle(chunk: Sequence[DeadLetter]) -> None:
@@ -222,8 +230,10 @@ def discard(
         if on_settled:
             on_settled(chunk)
 
-    fields = ["message_id", "type", "subject"]
-    return _settle(dead_letters, status=DeadLetter.Status.DISCARDED, by=by, fields=fields, settle=settle)
+    status = DeadLetter.Status.DISCARDED
+    return _settle(
+        dead_letters, status=status, by=by, fields=["message_id", "type", "subject"], settle=settle, within=within
+    )
 
 
 def _settle(
@@ -233,7 +243,9 @@ def _settle(
     by: str,
     fields: Sequence[str],
     settle: OnSettled,
+    within: float = math.inf,
 ) -> int:
+    deadline = monotonic() + within
     # What is chosen is decided here, once: what arrives or fails again meanwhile was not part of it.
     chosen = dead_letters.filter(status=DeadLetter.Status.WAITING).order_by("pk").annotate(size=Length("body"))
     sizes = chosen.values_list("pk", "size").iterator()
@@ -250,6 +262,8 @@ def _settle(
                 status=status, settled_at=Now(), settled_by=storable_text(by, 255)
             )
         settled += len(chunk)
+        if monotonic() >= deadline:
+            break
     return settled
 
 

@@ -26,6 +26,8 @@ from messaging.models import DeadLetter, Replay
 
 ACTION_LIMIT = 10_000
 """More chosen dead letters than this are a matter for `manage.py dead_letters`, not for one HTTP request."""
+DISCARD_SECONDS = 10.0
+"""A request begins no chunk after so long: whatever is in front of the service gives it up after a minute or so."""
 _OPTIONS = {"type": "type", "error_type": "error", "queue": "queue", "group__id__exact": "group"}
 """The filters of the list that `manage.py dead_letters` has too, by their parameters."""
 # The status is none: only what waits is settled, here and there.
@@ -170,10 +172,16 @@ class SettlingAdmin(ReadOnlyAdmin):
         return _to_replay(request, replay)
 
     def _discard(self, request: HttpRequest, chosen: _Chosen, *, reason: str) -> None:
-        number = dead_letters.discard(dead_letters=chosen.rows, by=request.user.get_username(), reason=reason)
+        number = dead_letters.discard(
+            dead_letters=chosen.rows, by=request.user.get_username(), reason=reason, within=DISCARD_SECONDS
+        )
         if number:
             self.message_user(request, f"Discarded {number_of(number, 'dead letter')}.", messages.SUCCESS)
-        self._tell_left(request, chosen.count - number)
+        waiting = chosen.rows.filter(status=DeadLetter.Status.WAITING).count()
+        if waiting:
+            still = f"{waiting:,} of them {'waits' if waiting == 1 else 'wait'} still"
+            self.message_user(request, f"{still}: discard once more for the rest.", messages.WARNING)
+        self._tell_left(request, chosen.count - number - waiting)
 
     def _tell_left(self, request: HttpRequest, left: int) -> None:
         if left > 0:

@@ -365,6 +365,24 @@ class TestWholeGroup:
         fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', question))
         assert "Discarded 1 dead letter." in text(client.post(path, {**fields, "reason": "tests"}, follow=True))
 
+    def test_more_than_one_request_has_time_for_are_discarded_in_several(
+        self, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("messaging.admin.settling.DISCARD_SECONDS", 0)
+        monkeypatch.setattr("messaging.dead_letters.CHUNK_ROWS", 2)
+        for _ in range(3):
+            group_id = stored().group_id
+        path = f"{LETTERS}group/{group_id}/discard/"
+        fields = dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', text(client.get(path))))
+        first = text(client.post(path, {**fields, "reason": "tests"}, follow=True))
+        assert "Discarded 2 dead letters." in first
+        assert "1 of them waits still: discard once more for the rest." in first
+        assert "left alone" not in first
+        second = text(client.post(path, {**fields, "reason": "tests"}, follow=True))
+        assert "Discarded 1 dead letter." in second
+        assert "once more" not in second
+        assert DeadLetter.objects.filter(status="discarded").count() == 3
+
     def test_the_way_back_leads_to_the_group_or_to_its_list_for_who_may_not_see_it(self, client: Client) -> None:
         group_id = stored().group_id
         path = f"{LETTERS}group/{group_id}/discard/"

@@ -2,7 +2,7 @@ import base64
 import json
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import batched, islice
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from messaging.management.operator import operator
 from messaging.management.replay_output import as_dict, raise_unless_handled, show, watch
 from messaging.models import DeadLetter
 
-_VERBS = {
+_VERBS: dict[str, tuple[str, str, Callable[..., int]]] = {
     "replay": ("send them to the work queue again", "replayed", dead_letters.replay),
     "discard": ("settle them without sending them again", "discarded", dead_letters.discard),
 }
