@@ -31,7 +31,7 @@ class PrintingCommand(BaseCommand):
 
 
 class DatabaseCommand(PrintingCommand):
-    """Ends with 2 and a sentence when this service's database cannot be asked."""
+    """Ends with 2 and a sentence when this service's database cannot be asked, with 130 and one when it is stopped."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
@@ -40,3 +40,5 @@ class DatabaseCommand(PrintingCommand):
             raise CommandError(
                 f"This service's database cannot be asked: {in_one_line(error)}", returncode=2
             ) from error
+        except KeyboardInterrupt:
+            raise CommandError("Stopped. What was done until then is kept.", returncode=130) from None

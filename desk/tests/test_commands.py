@@ -1,8 +1,10 @@
 """What a command says whose database is away, and what one does when nobody reads what it says."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -38,6 +40,30 @@ def test_without_a_database_a_command_ends_with_a_sentence(no_database: None, co
     assert str(caught.value).startswith("This service's database cannot be asked: ")
     assert "\n" not in str(caught.value)
     assert caught.value.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("dead_letters", "list"),
+        ("dead_letters", "discard", "--all", "--yes"),
+        ("failure_groups", "list"),
+        ("replays", "list"),
+        ("purge",),
+        ("reconcile",),
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_is_stopped_ends_with_a_sentence(command: tuple[str, ...]) -> None:
+    def press_ctrl_c(execute: Any, *query: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return execute(*query)
+
+    with connection.execute_wrapper(press_ctrl_c), pytest.raises(CommandError) as caught:
+        call_command(*command)
+
+    assert str(caught.value) == "Stopped. What was done until then is kept."
+    assert caught.value.returncode == 130
 
 
 def test_the_overview_shows_that_it_could_not_ask(no_database: None, capsys: pytest.CaptureFixture[str]) -> None:
