@@ -67,15 +67,34 @@ def refusing() -> Pressure | None:
     return pressure if config().backpressure == "refuse" else None
 
 
+def is_near() -> bool:
+    """Whether what waits now will be half as old as new work is refused at: who brings much at once waits then.
+
+    Goes by the rate of the relays, and where that is not known by the age so far. Asks the database each time, where
+    work is to be refused at all.
+    """
+    if config().backpressure != "refuse":
+        return False
+    rate = _rate()
+    seconds = OutboxMessage.objects.count() / rate if rate else 0.0
+    return max(seconds, _overdue()) > config().outbox_max_age / 2
+
+
 def _measure() -> Pressure | None:
-    with connection.cursor() as cursor:
-        cursor.execute(_OVERDUE)
-        row = cursor.fetchone()
-    if row is None or row[0] <= config().outbox_max_age:
+    overdue = _overdue()
+    if overdue <= config().outbox_max_age:
         return None
     waiting, rate = OutboxMessage.objects.count(), _rate()
     seconds = math.ceil(waiting / rate) if rate else _UNKNOWN_RATE
-    return Pressure(overdue=row[0], waiting=waiting, retry_after=max(1, min(seconds, _LONGEST)))
+    return Pressure(overdue=overdue, waiting=waiting, retry_after=max(1, min(seconds, _LONGEST)))
+
+
+def _overdue() -> float:
+    """For how many seconds the oldest message has been due; -1 when none is."""
+    with connection.cursor() as cursor:
+        cursor.execute(_OVERDUE)
+        row = cursor.fetchone()
+    return row[0] if row else -1.0
 
 
 def _rate() -> float | None:

@@ -7,9 +7,11 @@ from threading import Event, Lock
 
 from django.db import connection
 
+from messaging import backpressure
 from orders.batches import PlacedBatch, place_batch
+from orders.models import OrderBatch
 from orders.order_file import Chunk, ImportFailed, OrderFile
-from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders
+from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders, is_known
 
 _LONGEST_WAIT = 10  # seconds
 # Chunks placed at once. While PostgreSQL writes one, others are read: 1.5 to 2 times the orders per second.
@@ -80,18 +82,22 @@ def place_all(
 def _place(file: OrderFile, chunk: Chunk, wait: Callable[[int, str], bool]) -> PlacedBatch | None:
     """Places the chunk as a batch, once, however often the file is imported and by however many processes.
 
-    Waits while orders cannot be passed on (the settings may say so), and for another process that places this chunk.
+    Waits while orders cannot be passed on (the settings may say so), and already before that: shops are not to be
+    refused because of a file. Waits for another process that places this chunk, too.
     None when `wait` returns False: the import is being stopped. Raises IdempotencyKeyReused when other orders of the
     chunk were valid when it was placed than are now.
     """
     # No client can send a key with a blank in it.
     key = f"import {file.sha256} {chunk.number}"
     while True:
-        try:
-            return place_batch(orders=[entry.order for entry in chunk.entries], idempotency_key=key)
-        except IdempotencyKeyInUse:
-            seconds, why = 1, "another process is importing this file"
-        except TakesNoOrders as refusal:
-            seconds, why = min(refusal.retry_after, _LONGEST_WAIT), "orders cannot be passed on at the moment"
+        if backpressure.is_near() and not is_known(OrderBatch, None, key):
+            seconds, why = 1, "what was placed before has to be passed on first"
+        else:
+            try:
+                return place_batch(orders=[entry.order for entry in chunk.entries], idempotency_key=key)
+            except IdempotencyKeyInUse:
+                seconds, why = 1, "another process is importing this file"
+            except TakesNoOrders as refusal:
+                seconds, why = min(refusal.retry_after, _LONGEST_WAIT), "orders cannot be passed on at the moment"
         if not wait(seconds, why):
             return None

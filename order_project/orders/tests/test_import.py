@@ -1,11 +1,13 @@
 """manage.py import_orders: every order of a file once, however often it is run and wherever it was cut off."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from threading import Barrier, BrokenBarrierError, Event, Semaphore
@@ -13,8 +15,9 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.utils import timezone
 
-from messaging.models import OutboxMessage
+from messaging.models import OutboxMessage, Process
 from messaging.tests.conftest import eventually
 from observability import context
 from orders import batches, imports
@@ -323,6 +326,39 @@ def test_it_waits_while_its_orders_are_not_taken(ndjson, monkeypatch, reason, sa
     assert said in done.err
     assert done.err.count("Waiting 1 s") == 1
     assert Order.objects.count() == 2
+
+
+@pytest.mark.parametrize(
+    ("age", "rate"), [(4000, None), (0, 1 / 4000)], ids=["it is old already", "it will be as old as that"]
+)
+def test_it_waits_before_shops_would_be_refused_because_of_it(ndjson, client, monkeypatch, settings, age, rate):
+    settings.MESSAGING = settings.MESSAGING | {"BACKPRESSURE": "refuse", "OUTBOX_MAX_AGE": 6000}
+    monkeypatch.setattr("messaging.backpressure._looked_at", -math.inf)
+    known = ndjson(*many(1))
+    assert run(known).status == 0
+    OutboxMessage.objects.update(available_at=timezone.now() - timedelta(seconds=age))
+    Process.objects.create(name="relay a:1", role="relay", rate=rate)
+    found = []
+
+    class Relays(Event):
+        """They catch up while the import waits."""
+
+        def wait(self, timeout: float | None = None) -> bool:
+            found.append(client.post("/orders", body(), content_type="application/json").status_code)
+            found.append(Order.objects.count())
+            OutboxMessage.objects.all().delete()
+            Process.objects.update(rate=1000)
+            return False
+
+    monkeypatch.setattr(imports, "Event", Relays)
+
+    assert run(known).out == "Placed 0 orders and found 1 order placed before.\n"
+    assert found == [], "what is known takes no waiting"
+    done = run(ndjson(*many(3), name="other.ndjson"))
+
+    assert (done.status, done.out) == (0, "Placed 3 orders.\n")
+    assert done.err.count("Waiting 1 s: what was placed before has to be passed on first.") == 1
+    assert found == [201, 2], "the shop's order is taken, none of the file is"
 
 
 def test_a_file_that_is_changed_meanwhile_is_not_imported_further(ndjson, monkeypatch):
