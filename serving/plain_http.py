@@ -23,10 +23,7 @@ _HEAD = re.compile(
     rb"(GET|POST) (/[A-Za-z0-9/_-]*) HTTP/1\.1\r\n"
     rb"((?:[A-Za-z][A-Za-z0-9-]*: ?[!-~](?:[\t -~]*[!-~])?\r\n)+)\r\n"
 )
-_NOT_PLAIN = frozenset(
-    f"HTTP_{name}"
-    for name in ("TRANSFER_ENCODING", "EXPECT", "UPGRADE", "HTTP2_SETTINGS", "TE", "TRAILER", "PROXY_CONNECTION")
-)
+_NOT_PLAIN = frozenset({"HTTP_TRANSFER_ENCODING", "HTTP_EXPECT", "HTTP_UPGRADE"})
 
 
 class Written(NamedTuple):
@@ -123,7 +120,7 @@ class PlainHTTP:
         cfg = worker.cfg
         # A limit of zero is none.
         limits = (cfg.limit_request_line, cfg.limit_request_field_size)
-        self._longest_head = min(_LONGEST_HEAD, *(limit for limit in limits if limit > 0))
+        self._longest_head = min([_LONGEST_HEAD, *(limit for limit in limits if limit > 0)])
         self._most_fields = cfg.limit_request_fields
         self._schemes = {f"HTTP_{name.replace('-', '_')}": value for name, value in cfg.secure_scheme_headers.items()}
 
@@ -159,7 +156,7 @@ class PlainHTTP:
         if plain.rest:
             unreader.unread(plain.rest)
         worker.nr += 1
-        keep = worker.alive and worker.cfg.keepalive and len(worker.keepalived_conns) < worker.max_keepalived
+        keep = worker.alive and len(worker.keepalived_conns) < worker.max_keepalived
         try:
             conn.sock.sendall(write(written, keep=keep))
         except OSError:

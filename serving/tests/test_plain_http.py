@@ -1,6 +1,7 @@
 """What is read beside gunicorn is read as gunicorn reads it, or left to it."""
 
 import socket
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,7 +13,7 @@ from gunicorn.http.unreader import IterUnreader  # type: ignore[import-untyped]
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.plain_http import PlainHTTP, Written, read
+from serving.plain_http import PlainHTTP, Written, read, write
 
 BODY = b'{"customer_id": "c"}'
 POST = (
@@ -266,6 +267,47 @@ def test_a_client_that_has_left_ends_the_connection(plain, connection):
     assert plain.handle(conn) is False
 
 
+def test_a_client_that_has_left_with_an_answer_unread_ends_the_connection(plain, connection):
+    conn, client = connection
+    conn.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+    client.close()  # the next read fails
+
+    assert plain.handle(conn) is False
+
+
+def test_a_client_that_leaves_before_its_answer_ends_the_connection(plain, worker, connection):
+    conn, client = connection
+    client.sendall(POST)
+    client.close()
+
+    assert plain.handle(conn) is False
+    assert worker.failed == []
+
+
+def test_an_answer_that_does_not_go_out_at_once_goes_out_as_a_whole(plain, echo, connection):
+    conn, client = connection
+    conn.sock.setblocking(False)  # as the main thread leaves it
+    body = b"x" * 5_000_000
+    echo.answer = lambda environ: Written("200 OK", [], body)
+    client.sendall(POST)
+    with ThreadPoolExecutor() as pool:
+        handled = pool.submit(plain.handle, conn)
+        received = b""
+        while not received.endswith(b"\r\n\r\n" + body):
+            part = client.recv(65536)
+            assert part, "it was cut off"
+            received += part
+
+        assert handled.result() is True
+
+
+def test_each_answer_has_the_time_of_its_own(monkeypatch):
+    for now, said in ((784111777, b"Sun, 06 Nov 1994 08:49:37 GMT"), (784111778, b"Sun, 06 Nov 1994 08:49:38 GMT")):
+        monkeypatch.setattr("serving.plain_http.time.time", lambda: now)
+
+        assert b"\r\nDate: %b\r\n" % said in write(Written("200 OK", [], b""), keep=True)
+
+
 @pytest.mark.parametrize("changes", [{"alive": False}, {"max_keepalived": 0}])
 def test_a_worker_that_leaves_or_keeps_as_many_as_it_may_says_so(plain, worker, connection, changes):
     vars(worker).update(changes)
@@ -274,6 +316,25 @@ def test_a_worker_that_leaves_or_keeps_as_many_as_it_may_says_so(plain, worker, 
 
     assert plain.handle(conn) is False
     assert b"\r\nConnection: close\r\n" in client.recv(4096)
+
+
+@pytest.mark.parametrize(
+    ("limits", "is_within"),
+    [
+        ({"limit_request_line": 20}, False),
+        ({"limit_request_field_size": 30}, False),
+        ({"limit_request_fields": 4}, False),
+        ({"limit_request_fields": 5}, True),
+        ({"limit_request_line": 0, "limit_request_field_size": 0}, True),
+    ],
+)
+def test_what_is_beyond_the_limits_it_was_given_is_gunicorns_to_refuse(worker, echo, connection, limits, is_within):
+    for name, limit in limits.items():
+        worker.cfg.set(name, limit)
+    conn, client = connection
+    client.sendall(POST)
+
+    assert PlainHTTP(worker, echo).handle(conn) is (True if is_within else None)
 
 
 @pytest.mark.parametrize("changes", [{"initialized": False}, {"is_http2": True}])
