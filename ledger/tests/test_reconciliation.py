@@ -1,5 +1,6 @@
 """How the books are looked at."""
 
+import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -64,9 +65,17 @@ def test_only_what_is_wrong_at_both_looks_is_wrong(keep: Callable[..., UUID]) ->
 
 def test_what_seems_wrong_is_looked_at_again(keep: Callable[..., UUID]) -> None:
     keep("pending")
-    other = Other(lambda: None, lambda: setattr(other, "queued", 1))
+    looked: list[float] = []
 
-    result = reconciliation.look(BOOK, other, older_than=timedelta(0), again_after=timedelta(0))
+    def arrives() -> None:
+        looked.append(time.monotonic())
+        other.queued = 1
+
+    other = Other(lambda: looked.append(time.monotonic()), arrives)
+
+    result = reconciliation.look(BOOK, other, older_than=timedelta(0), again_after=timedelta(seconds=0.2))
 
     assert result.balanced
     assert result.places["broker"] == 1
+    assert result.queued["processor"] == 1
+    assert looked[1] - looked[0] >= 0.2

@@ -39,6 +39,26 @@ def test_who_finds_work_whenever_he_looks_rests_until_he_finds_none(process):
     assert process.batch(5, 0.01, waits=0.6) == 0
 
 
+def test_a_rest_is_no_time_in_which_there_was_nothing_to_do(process):
+    assert {process.batch(100, 0.01) for _ in range(100)} == {0, 0.05}
+    assert {process.batch(100, 0.01) for _ in range(500)} == {0.05}
+
+
+def test_after_hours_of_silence_who_finds_work_whenever_he_looks_soon_rests_again(process):
+    for waits in [0.0] * 100 + [36000.0] + [0.0] * 100:
+        process.batch(5, 0.01, waits=waits)
+    assert {process.batch(5, 0.01) for _ in range(100)} == {0.025}
+
+
+def test_after_a_backlog_taken_without_any_rest_nobody_waits_as_soon_as_it_is_quiet(process):
+    for _ in range(2000):
+        process.now += 0.05
+        process.pacer.rest_after(500, 0.05, others=0)
+    for _ in range(100):
+        process.batch(5, 0.004, waits=0.016)
+    assert process.batch(5, 0.004, waits=0.016) == 0
+
+
 def test_a_rest_grows_with_what_was_found_and_with_how_long_it_took_up_to_a_tenth_of_a_second(process):
     for _ in range(500):
         process.batch(5, 0.01)
