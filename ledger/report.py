@@ -115,7 +115,10 @@ def _remedy(kind: Wrong, book: Book, *, tried: bool) -> str:
         return "A person has to decide which is right: look at the order and its record in the two admins."
     if not book.mends(kind):
         return f"Mend it in the {_SERVICES[book.peer]}: python manage.py reconcile --repair"
-    return "It could not be mended; the log says why." if tried else "Mend it: python manage.py reconcile --repair"
+    if not tried:
+        return "Mend it: python manage.py reconcile --repair"
+    from_file = " From a file it cannot be restored." if kind in book.restore else ""
+    return f"It could not be mended; the log says why.{from_file}"
 
 
 def _list(findings: Iterator[Finding], number: int, limit: int) -> Iterator[str]:
