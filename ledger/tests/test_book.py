@@ -140,6 +140,18 @@ def test_a_dead_letter_that_is_discarded_is_an_entry_until_it_comes_again(keep: 
     assert [entry.place for entry in all_entries(1)] == ["outbox"]
 
 
+def test_a_dead_letter_that_is_discarded_after_it_was_replayed_is_an_entry(keep: Callable[..., UUID]) -> None:
+    order_id = uuid4()
+    message = failed(type="order.processed", body=naming(order_id), subject=str(order_id))
+    dead_letters.store([message])
+    dead_letters.replay(dead_letters=DeadLetter.objects.all(), by="anna")
+    OutboxMessage.objects.all().delete()
+    dead_letters.store([again(message, type=message.type, subject=message.subject, failed_at=timezone.now())])
+    dead_letters.discard(dead_letters=DeadLetter.objects.all(), by="anna")
+
+    assert [(entry.order_id, entry.place) for entry in all_entries(1)] == [(order_id, "discarded")]
+
+
 @pytest.mark.parametrize("subject", ["", "order-7", "019ac5f2-8d0b-7c3e-9a51-6f2b8e4d7a10-1"])
 def test_what_is_discarded_and_names_no_order_is_no_entry(keep: Callable[..., UUID], subject: str) -> None:
     stored(type="order.processed", body=b"{}", subject=subject)

@@ -245,6 +245,14 @@ def test_what_has_just_moved_is_not_lost_beside_what_is(keep: Keep) -> None:
     assert result.moved == 1
 
 
+def test_what_else_is_wrong_is_not_called_lost_beside_what_is(keep: Keep) -> None:
+    lost, short = keep("pending"), keep("pending")
+
+    compare(theirs(lost), theirs(short, lines=2))
+
+    assert wrong() == {lost: Wrong.PROCESSED, short: Wrong.ITEMS}
+
+
 def test_nothing_is_lost_nor_balanced_when_the_broker_cannot_be_asked(keep: Keep) -> None:
     order_id = keep("pending")
 
