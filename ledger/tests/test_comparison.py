@@ -281,11 +281,12 @@ def test_only_what_is_wrong_in_the_same_way_at_the_second_look_is_wrong(keep: Ke
 
 
 def test_the_lists_end_at_their_limit_and_the_chunks_do_not(keep: Keep) -> None:
-    ids = [keep("completed") for _ in range(7)]
+    ids = [keep("completed", age=3600 + number) for number in range(7)]
     waiting = [keep("pending") for _ in range(3)]
     compare(created_queued=3)
 
-    assert len(list(comparison.wrong([Wrong.RECORD], limit=2))) == 2
+    oldest = comparison.wrong([Wrong.RECORD], limit=2)
+    assert [finding.order_id for finding in oldest] == [ids[6], ids[5]]
     assert len(list(comparison.staying(comparison.STUCK, limit=2))) == 2
     assert len(list(comparison.staying(comparison.STUCK, limit=0))) == len(waiting)
     chunks = list(comparison.chunks(Wrong.RECORD, size=3))
