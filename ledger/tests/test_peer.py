@@ -179,6 +179,18 @@ def test_a_file_holds_what_the_book_holds_and_can_be_read_twice(exported: tuple[
         assert isinstance(peer.queued, int)
 
 
+def test_a_long_file_is_read_in_chunks(exported: tuple[Path, UUID], monkeypatch: pytest.MonkeyPatch) -> None:
+    path, _ = exported
+    header, entry, last = path.read_text().splitlines(keepends=True)
+    path.write_text(header + 5 * entry + last.replace('"entries": 1', '"entries": 5'))
+    monkeypatch.setattr("ledger.peer.MAX_PAGE", 2)
+
+    with path.open() as file:
+        peer = FilePeer(BOOK, path.name, file)
+        peer.begin()
+        assert [len(chunk) for chunk in peer.entries()] == [2, 2, 1]
+
+
 def test_a_file_that_ends_too_early_is_no_book(exported: tuple[Path, UUID]) -> None:
     path, _ = exported
     lines = path.read_text().splitlines(keepends=True)
