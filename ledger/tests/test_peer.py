@@ -4,15 +4,17 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import StringIO
 from pathlib import Path
 from typing import Any, cast
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from ledger.book import Entry
+from ledger.book import MAX_PAGE, Entry
 from ledger.peer import FilePeer, HttpPeer, PeerError, export
 from ledger.serializers import as_json
 from ledger.tests.books import BOOK
@@ -177,6 +179,18 @@ def test_a_file_holds_what_the_book_holds_and_can_be_read_twice(exported: tuple[
             assert read(peer) == page.entries
         assert page.entries[0].since < begun
         assert isinstance(peer.queued, int)
+
+
+def test_an_export_has_all_pages_and_says_how_many_entries_that_are(keep: Callable[..., UUID]) -> None:
+    with connection.cursor() as cursor:
+        orders = "SELECT gen_random_uuid(), 'completed', now(), 1 FROM generate_series(1, %s)"
+        cursor.execute(f"INSERT INTO ledger_test_order {orders}", [MAX_PAGE + 1])
+    file = StringIO()
+
+    assert export(BOOK, file) == MAX_PAGE + 1
+
+    _, *entries, last = file.getvalue().splitlines()
+    assert len(entries) == json.loads(last)["entries"] == MAX_PAGE + 1
 
 
 def test_a_long_file_is_read_in_chunks(exported: tuple[Path, UUID], monkeypatch: pytest.MonkeyPatch) -> None:

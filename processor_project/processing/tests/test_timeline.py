@@ -398,6 +398,20 @@ def test_failures_that_name_no_order_are_found_by_the_request_and_marked(client)
     assert "of another" not in json.dumps(timeline)
 
 
+def test_what_failed_and_was_handled_in_the_end_is_not_what_another_order_of_its_request_waits_for(client):
+    Process.objects.create(name="consume@host:1", role="consume")
+    for failed in (
+        attempt(uuid7(), subject=""),
+        letter(uuid7(), subject="", status="replayed", settled_at=timezone.now(), settled_by="ada"),
+    ):
+        InboxMessage.objects.create(message_id=failed.message_id, type="order.created")
+
+    timeline = read(client, uuid7(), "?correlation_id=request-1")
+
+    assert {"tried", "dead_letter"} < set(kinds(timeline))
+    assert timeline["waits_for"] is None
+
+
 def test_a_restored_record_says_so_and_tells_no_message(client):
     record = make_record(finished_at=NOON, restored_at=NOON + timedelta(days=1), message_id=UUID(int=0))
     InboxMessage.objects.create(message_id=UUID(int=0), type="order.created")
