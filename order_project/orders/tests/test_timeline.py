@@ -104,6 +104,16 @@ def test_a_message_that_the_broker_gave_back_says_how_often_and_when_it_is_tried
     assert outbox["detail"]["taken_back"] == 3
 
 
+def test_a_message_that_the_broker_has_taken_after_all_is_on_its_way(client, processor):
+    order = make_order()
+    attempt(order, step="publish", type="order.created", retry_in="")
+
+    timeline = read(client, order.id)
+
+    assert sorted(kinds(timeline)) == ["accepted", "refused"]
+    assert timeline["summary"].startswith("It is on its way to the processor")
+
+
 @pytest.mark.parametrize(
     ("circuit", "said"), [("", "the relay has not come to it yet."), ("broker", "its relay waits for the broker.")]
 )
