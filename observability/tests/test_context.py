@@ -13,6 +13,7 @@ from observability.context import (
     is_traceparent,
     new_correlation_id,
     new_traceparent,
+    rebind,
 )
 
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -92,6 +93,19 @@ def test_a_child_stays_in_its_parents_trace_with_a_span_of_its_own():
     assert child[:36] == PARENT[:36]
     assert child[-3:] == PARENT[-3:]
     assert child[36:52] != PARENT[36:52]
+
+
+def test_every_child_is_valid_and_keeps_the_flags_of_its_parent():
+    unsampled = PARENT[:-2] + "00"
+    children = [child_traceparent(unsampled) for _ in range(500)]
+    assert all(is_traceparent(child) and child.endswith("-00") for child in children)
+
+
+def test_other_ids_hold_to_the_end_of_the_block():
+    with bind(correlation_id="first", traceparent=PARENT):
+        rebind(correlation_id="second", traceparent=PARENT.replace("b7", "c8"))
+        assert (current_correlation_id(), current_traceparent()) == ("second", PARENT.replace("b7", "c8"))
+    assert (current_correlation_id(), current_traceparent()) == ("", "")
 
 
 def test_a_child_of_an_invalid_parent_begins_a_new_trace():
