@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Collection, Hashable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from http.client import HTTPResponse
@@ -23,7 +23,7 @@ from gunicorn.workers.gthread import PollableMethodQueue, TConn  # type: ignore[
 
 from serving import waiting
 from serving.parked import PARKED, PARKING, WAITED, Parked
-from serving.parking import ParkingWorker, _Asker, _Place
+from serving.parking import ParkingWorker, _Asker, _beginning, _Leave, _Place
 from serving.tests import waiting as views
 from serving.tests.gunicorn import Gunicorn, count, get, gunicorn
 
@@ -249,6 +249,16 @@ def test_a_stream_that_may_not_go_on_is_cut_off(server, folder):
     assert b"secret" not in received
 
 
+def test_an_answer_that_is_no_stream_after_all_ends_the_request(server):
+    client = Client(server)
+    answer = client.ask(f"/stream/a-file?seconds={LONG}&instead=something").answer()
+    assert answer.read() == b"something"
+
+    assert client.ask("/ids").answer().status == 200
+    assert clients(server) == 0
+    client.close()
+
+
 def test_a_stream_shows_that_it_lives_and_one_who_does_not_read_is_dropped(folder):
     with serve(folder, HEARTBEAT_BYTES="3000000", HEARTBEAT_SECONDS="0.2") as server:
         client = Client(server).ask(f"/stream/a-file?seconds={LONG}")
@@ -332,14 +342,29 @@ class _Worker(ParkingWorker):
         self.enqueued.append(conn)
 
 
+    def connect(self) -> tuple[TConn, socket.socket]:
+        ours, theirs = socket.socketpair()
+        theirs.settimeout(5)
+        self.nr_conns += 1
+        return TConn(self.cfg, ours, ("127.0.0.1", 1), ("127.0.0.1", 2)), theirs
+
+    def park(self, conn: TConn, *, seconds: float = 60) -> _Place:
+        self._gauge = waiting.WAITING
+        self._asker = _Asker(ready=lambda keys: (), keys=tuple, found=self._wake_all)  # not started: it asks nobody
+        place = _Place(Parked("key", time.monotonic() + seconds), time.monotonic(), "200 OK", chunked=False)
+        self._park(conn, place)
+        return place
+
+
+@pytest.fixture
+def worker() -> _Worker:
+    return _Worker()
+
+
 @pytest.mark.parametrize("leaves", [True, False], ids=["leaves", "sends its next request"])
-def test_a_client_that_stirs_in_the_very_moment_it_is_woken_harms_nobody(leaves: bool) -> None:
-    worker = _Worker()
-    ours, theirs = socket.socketpair()
-    conn = TConn(worker.cfg, ours, ("127.0.0.1", 1), ("127.0.0.1", 2))
-    worker._gauge = waiting.WAITING
-    worker._asker = _Asker(ready=lambda keys: (), keys=tuple, found=worker._wake_all)  # not started: it asks nobody
-    worker._park(conn, _Place(Parked("key", time.monotonic() + 60), time.monotonic(), "200 OK", chunked=False))
+def test_a_client_that_stirs_in_the_very_moment_it_is_woken_harms_nobody(worker: _Worker, leaves: bool) -> None:
+    conn, theirs = worker.connect()
+    worker.park(conn)
     worker.method_queue.defer(worker._wake_all, ["key"])
     theirs.close() if leaves else theirs.sendall(b"GET / HTTP/1.1")
 
@@ -347,8 +372,95 @@ def test_a_client_that_stirs_in_the_very_moment_it_is_woken_harms_nobody(leaves:
 
     assert worker.enqueued == [conn]
     assert not worker._by_key, "the database is not asked about it any more"
-    ours.close()
     theirs.close()
+    conn.close()
+
+
+def test_a_connection_that_is_closed_stays_while_the_client_still_sends(worker: _Worker) -> None:
+    conn, theirs = worker.connect()
+
+    worker._let_go(conn)
+    theirs.sendall(b"the rest of a long body")
+    worker.wait_for_and_dispatch_events(5)
+
+    assert theirs.recv(1) == b""
+    assert worker._closing
+    theirs.close()
+    worker.wait_for_and_dispatch_events(5)
+    assert not worker._closing
+    assert worker.nr_conns == 0
+    assert conn.sock.fileno() == -1
+
+
+def test_a_client_that_leaves_while_it_waits_makes_room_for_another(worker: _Worker) -> None:
+    conn, theirs = worker.connect()
+    worker.park(conn)
+
+    theirs.close()
+    worker.wait_for_and_dispatch_events(5)
+
+    assert worker.nr_conns == 0
+    assert (worker._places, worker._by_key) == ({}, {})
+
+
+def test_a_client_that_sends_its_next_request_early_is_looked_at_once(worker: _Worker) -> None:
+    conn, theirs = worker.connect()
+    worker.park(conn)
+
+    theirs.sendall(b"GET / HTTP/1.1")
+    worker.wait_for_and_dispatch_events(5)
+
+    assert conn.sock not in worker.poller.get_map(), "it would be readable all the time"
+    worker._wake_all(["key"])
+    assert worker.enqueued == [conn]
+    theirs.close()
+    conn.close()
+
+
+def test_the_time_of_a_request_that_was_answered_is_not_that_of_the_next_one(worker: _Worker) -> None:
+    conn, theirs = worker.connect()
+    worker.park(conn, seconds=0)
+    worker._wake_all(["key"])
+    place = worker.park(conn)
+
+    worker._look_at_the_time()
+
+    assert worker._places == {conn: place}
+    assert worker.enqueued == [conn]
+    theirs.close()
+    worker._drop(conn)
+
+
+def test_those_who_are_woken_together_get_the_threads_a_few_at_a_time(worker: _Worker) -> None:
+    clients = [worker.connect() for _ in range(3)]
+    for conn, _ in clients:
+        worker.park(conn)
+    worker._wake_all(["key"])
+    for number, (_, theirs) in enumerate(clients, 1):
+        assert len(worker.enqueued) == number
+        answered: Future[bool] = Future()
+        answered.set_result(False)
+        theirs.close()
+        worker.finish_request(worker.enqueued[-1], answered)
+    assert not worker._in_hand
+
+
+def test_what_has_begun_a_stream_is_closed_when_it_is_parked() -> None:
+    closed: list[bool] = []
+
+    class Beginning:
+        def __iter__(self) -> Iterator[bytes]:
+            yield b"first"
+
+        def close(self) -> None:
+            closed.append(True)
+
+    place = _Place(Parked("key", 0.0), 0.0, "200 OK", chunked=False)
+    parts = _beginning(Beginning(), place)
+    assert next(iter(parts)) == b"first"
+    with pytest.raises(_Leave):
+        list(parts)
+    assert closed == [True]
 
 
 @pytest.mark.django_db(transaction=True)

@@ -45,4 +45,8 @@ def stream(request: HttpRequest, name: str) -> HttpResponseBase:
         waiting.HEARTBEAT = b"." * int(os.environ["HEARTBEAT_BYTES"])
         waiting.HEARTBEAT_SECONDS = float(os.environ["HEARTBEAT_SECONDS"])
     seconds = float(request.GET["seconds"])
-    return StreamingHttpResponse(waiting.stream(request, name, seconds=seconds, first=b"first,", last=last))
+    parts = waiting.stream(request, name, seconds=seconds, first=b"first,", last=last)
+    instead = request.GET.get("instead")
+    if instead is not None:
+        return HttpResponse(instead, headers={"Content-Length": str(len(instead))})
+    return StreamingHttpResponse(parts)
