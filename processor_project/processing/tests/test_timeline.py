@@ -13,7 +13,7 @@ from django.utils import timezone
 from rest_framework.permissions import IsAuthenticated
 from uuid_utils.compat import uuid7
 
-from messaging import replay_runner, replays
+from messaging import dead_letters, replay_runner, replays
 from messaging.models import (
     DeadLetter,
     FailedAttempt,
@@ -147,6 +147,7 @@ def test_a_result_in_the_outbox_is_what_the_order_waits_for(client):
     timeline = read(client, message.payload.order_id)
 
     assert kinds(timeline) == ["decided", "outbox"]
+    assert event(timeline, "outbox")["title"] == "Waits in the outbox"
     assert timeline["waits_for"]["text"].startswith("It waits in the processor's outbox for ")
     assert timeline["summary"] == timeline["waits_for"]["text"]
     assert OutboxMessage.objects.count() == 2
@@ -343,6 +344,17 @@ def test_what_a_replay_has_sent_is_told_once_with_who_asked_for_it_and_why(clien
     assert event(timeline, "replay")["detail"]["reason"] == "mended"
 
 
+def test_a_dead_letter_in_the_outbox_waits_there_to_be_sent_again(client):
+    order_id = uuid7()
+    letter(order_id, body=json.dumps({"order_id": str(order_id)}).encode())
+    dead_letters.replay(dead_letters=DeadLetter.objects.all(), by="ada")
+
+    timeline = read(client, order_id)
+
+    assert event(timeline, "outbox")["title"] == "Waits in the outbox to be sent again"
+    assert timeline["summary"].startswith("It waits in the processor's outbox for ")
+
+
 def test_a_replay_that_has_not_sent_it_yet_is_what_the_order_waits_for(client):
     order_id = uuid7()
     kept = letter(order_id)
@@ -352,6 +364,22 @@ def test_a_replay_that_has_not_sent_it_yet_is_what_the_order_waits_for(client):
 
     assert timeline["summary"] == f"Replay {row.replay_id} of the processor is to send it again, and is paused."
     assert event(timeline, "replay")["title"] == f"In replay {row.replay_id}, not sent yet"
+
+
+def test_a_replay_that_sends_no_more_is_not_what_the_order_waits_for(client):
+    order_id = uuid7()
+    kept = letter(order_id)
+    replayed(order_id, dead_letter_id=kept.pk, message_id=kept.message_id, state="stopped")
+
+    assert read(client, order_id)["summary"].startswith("A dead letter of the processor waits for somebody: ")
+
+
+def test_a_message_that_came_again_after_its_purged_dead_letter_was_discarded_waits_for_its_next_try(client):
+    order_id = uuid7()
+    OperatorAction.objects.create(action="discard", by="ada", dead_letter_id=7, subject=str(order_id))
+    attempt(order_id, retry_in="10m")
+
+    assert "has tried it once (RuntimeError), next try in " in read(client, order_id)["summary"]
 
 
 def test_what_was_replayed_was_published_by_the_processor_itself(client):
