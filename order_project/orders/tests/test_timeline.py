@@ -123,6 +123,13 @@ def test_a_relay_that_runs_is_not_called_missing(client, processor, circuit, sai
     assert read(client, place().id)["summary"].endswith(said)
 
 
+def test_of_several_relays_one_that_works_is_enough(client, processor):
+    for number, circuit in enumerate(["broker", ""]):
+        Process.objects.create(name=f"relay@host:{number}", role="relay", circuit=circuit)
+
+    assert read(client, place().id)["summary"].endswith("the relay has not come to it yet.")
+
+
 def test_an_outbox_that_cannot_be_searched_in_time_is_said_so(client, processor, monkeypatch):
     monkeypatch.setattr("timeline.messaging_events._SEARCH", "SELECT pg_sleep(30), 1 AS id WHERE %s <> '{}' OR %s = ''")
     monkeypatch.setattr("timeline.messaging_events.OUTBOX_MS", 50)
