@@ -75,6 +75,7 @@ def test_without_a_relay_it_says_which_command_to_start(well):
 
     assert verdict().line == "No relay runs."
     assert "`python manage.py relay`" in only_problem()
+    assert "connected" not in only_problem()
 
 
 def test_without_a_consumer_it_says_which_command_to_start(well):
@@ -97,6 +98,9 @@ def test_a_relay_that_waits_for_the_broker_is_told(well):
 
     assert verdict().line == "1 of 1 relay cannot go on: the broker is away."
 
+    Process.objects.create(name="relay other:2", role="relay")
+    assert verdict().line == "1 of 2 relays cannot go on: the broker is away."
+
 
 def test_a_broker_that_is_away_is_told_with_the_reason_and_that_nothing_is_lost(well, broker):
     broker.is_away()
@@ -111,6 +115,9 @@ def test_a_queue_that_is_not_there_is_told(well, broker):
 
     assert "things.events.v1, is not on the broker" in only_problem()
     assert "topology apply" in only_problem()
+
+    broker.says(QueueDepth("things.events.v1", None, 0), QueueDepth("things.events.v1.dlq", None, 0))
+    assert "2 of the 2 queues of this service, things.events.v1 and others, are not" in only_problem()
 
 
 def test_what_loses_messages_on_the_broker_is_told_with_the_first_of_it(well, broker):
@@ -188,7 +195,7 @@ def test_dead_letters_that_wait_are_told_and_settled_ones_are_not(well):
     assert verdict().is_well
 
 
-def test_a_replay_that_stopped_by_itself_is_told_and_one_that_runs_is_not(well):
+def test_a_replay_that_stopped_by_itself_is_told_and_one_that_runs_or_was_paused_is_not(well):
     replay = Replay.objects.create(created_by="ann", total=3, state="running")
     ReplayedMessage.objects.bulk_create(
         ReplayedMessage(replay=replay, position=n, dead_letter_id=n, message_id=uuid4(), outcome=what)
@@ -198,6 +205,9 @@ def test_a_replay_that_stopped_by_itself_is_told_and_one_that_runs_is_not(well):
     assert verdict().is_well
     (shown,) = take(PIPELINE).replays
     assert (shown.sent, shown.total, shown.failed) == (2, 3, 1)
+
+    Replay.objects.update(state="paused")
+    assert verdict().is_well
 
     Replay.objects.update(state="stopped", state_reason="The same failure came back.")
     assert verdict().line == f"Replay {replay.id} has stopped by itself."

@@ -302,10 +302,12 @@ def test_an_answer_that_does_not_go_out_at_once_goes_out_as_a_whole(plain, echo,
 
 
 def test_each_answer_has_the_time_of_its_own(monkeypatch):
-    for now, said in ((784111777, b"Sun, 06 Nov 1994 08:49:37 GMT"), (784111778, b"Sun, 06 Nov 1994 08:49:38 GMT")):
-        monkeypatch.setattr("serving.plain_http.time.time", lambda: now)
+    times = iter([784111777, 784111777, 784111778])
+    monkeypatch.setattr("serving.plain_http.time.time", lambda: next(times))
+    answers = [write(Written("200 OK", [], b""), keep=True) for _ in range(3)]
 
-        assert b"\r\nDate: %b\r\n" % said in write(Written("200 OK", [], b""), keep=True)
+    for answer, second in zip(answers, (37, 37, 38), strict=True):
+        assert b"\r\nDate: Sun, 06 Nov 1994 08:49:%d GMT\r\n" % second in answer
 
 
 @pytest.mark.parametrize("changes", [{"alive": False}, {"max_keepalived": 0}])

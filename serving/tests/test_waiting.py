@@ -341,7 +341,6 @@ class _Worker(ParkingWorker):
     def enqueue_req(self, conn: Any) -> None:
         self.enqueued.append(conn)
 
-
     def connect(self) -> tuple[TConn, socket.socket]:
         ours, theirs = socket.socketpair()
         theirs.settimeout(5)
