@@ -47,12 +47,17 @@ def test_it_tells_of_progress_and_of_the_rate_while_there_was_work() -> None:
     worked = Process.objects.get()
     assert worked.rate == 50
     assert worked.progressed_at is not None
+    heartbeat.progress(0, 1.0)
     heartbeat._due = 0
     heartbeat.beat()
     idle = Process.objects.get()
     assert (idle.rate, idle.progressed_at) == (50, worked.progressed_at)
     assert idle.seen_at > worked.seen_at
     heartbeat.progress(100, 1.0)
+    heartbeat._due = 0
+    heartbeat.beat()
+    assert Process.objects.get().rate == 100
+    heartbeat.progress(1, 0.0)  # by a clock that does not see so little
     heartbeat._due = 0
     heartbeat.beat()
     assert Process.objects.get().rate == 100
