@@ -75,6 +75,7 @@ def test_a_failed_order_says_why(client, processor):
 def test_an_order_in_the_outbox_says_since_when_and_why(client, processor):
     order = place()
     other = place()  # of the same request
+    processor.tells(waits_for={"service": "processor", "text": "No consumer runs.", "link": ""})
 
     timeline = read(client, order.id)
 
@@ -105,13 +106,15 @@ def test_a_message_that_the_broker_gave_back_says_how_often_and_when_it_is_tried
 
 
 def test_a_message_that_the_broker_has_taken_after_all_is_on_its_way(client, processor):
-    order = make_order()
-    attempt(order, step="publish", type="order.created", retry_in="")
+    order = make_order(at=timezone.now() - timedelta(hours=2))
+    refused_at = timezone.now() - timedelta(minutes=5)
+    attempt(order, step="publish", type="order.created", retry_in="", at=refused_at)
 
     timeline = read(client, order.id)
 
-    assert sorted(kinds(timeline)) == ["accepted", "refused"]
+    assert kinds(timeline) == ["accepted", "refused"]
     assert timeline["summary"].startswith("It is on its way to the processor")
+    assert " for 5 min" in timeline["summary"]
 
 
 @pytest.mark.parametrize(
