@@ -59,6 +59,24 @@ class Worker(ParkingWorker):
         ):
             self._plain = PlainHTTP(self, self.application)
 
+    def set_accept_enabled(self, enabled: bool) -> None:
+        """Lets nobody in once the worker leaves, and closes its door: who comes then is refused at once.
+
+        gunicorn leaves the door open until all have been answered. Who came meanwhile would have sent a request that
+        nobody reads, and be cut off when the last worker has gone, not knowing what has become of it. So would those
+        who stand there already: they are let in first.
+        """
+        super().set_accept_enabled(enabled)
+        if enabled or not self.leaving:
+            return
+        for listener in self.sockets:
+            before = -1
+            while before < self.nr_conns < self.worker_connections:
+                before = self.nr_conns
+                self.accept(listener)
+            listener.close()
+        self.sockets: list[Any] = []
+
     def handle(self, conn: Any) -> Any:
         """Answers requests of the connection; True when it is to be kept for more of them."""
         if not conn.initialized:

@@ -7,23 +7,13 @@ import signal
 
 import pytest
 
-from serving.tests.gunicorn import Gunicorn, count, get, gunicorn
+from serving.tests.gunicorn import ask_both_workers, count, get, gunicorn
 
 
 @pytest.fixture
 def server():
     with gunicorn(settings="observability.tests.settings") as server:
         yield server
-
-
-def ask_both_workers(server: Gunicorn) -> tuple[int, set[int]]:
-    """Sends requests until both workers have answered. How many it took, and the workers' pids."""
-    pids: set[int] = set()
-    for sent in range(1, 501):
-        pids.add(get(server, f"/pids/{sent}").json()["pid"])
-        if len(pids) == 2:
-            return sent, pids
-    pytest.fail("one worker took 500 requests")
 
 
 def test_metrics_are_those_of_all_workers_whichever_answers_and_whichever_has_died(server):

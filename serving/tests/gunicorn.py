@@ -64,6 +64,11 @@ class Gunicorn:
         words: list[str] = line["message"].split()
         return next(word for word in words if word.startswith("http://"))
 
+    def begin_to_stop(self) -> None:
+        """Asks it to end as an operator would. Gives back when it has heard that."""
+        self._process.terminate()
+        self.wait_for("Handling signal: term")
+
     def stop(self) -> int:
         """Ends it as an operator would. Its exit code."""
         self._process.terminate()
@@ -89,6 +94,16 @@ def gunicorn(*, settings: str, **environment: str) -> Iterator[Gunicorn]:
 def get(server: Gunicorn, path: str, **headers: str) -> httpx.Response:
     # A connection of its own each time, so that either worker may take it.
     return httpx.get(server.url + path, headers=headers, timeout=30)
+
+
+def ask_both_workers(server: Gunicorn) -> tuple[int, set[int]]:
+    """Sends requests until both workers have answered. How many it took, and the workers' pids."""
+    pids: set[int] = set()
+    for sent in range(1, 501):
+        pids.add(get(server, f"/pids/{sent}").json()["pid"])
+        if len(pids) == 2:
+            return sent, pids
+    raise AssertionError("one worker took 500 requests")
 
 
 def count(server: Gunicorn, name: str, **labels: str) -> float | None:

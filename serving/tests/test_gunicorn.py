@@ -1,15 +1,17 @@
 """How a real gunicorn of few threads treats its connections."""
 
 import json
+import os
 import re
+import signal
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import httpx
 import pytest
 
-from serving.tests.gunicorn import get, gunicorn
+from serving.tests.gunicorn import ask_both_workers, get, gunicorn
 
 
 @pytest.fixture
@@ -88,3 +90,37 @@ def test_a_connection_that_is_waited_for_does_not_hold_up_the_end(server):
     with httpx.Client(base_url=server.url, timeout=30) as client:
         client.get("/ids")
         assert server.stop() == 0
+
+
+def test_a_server_that_leaves_refuses_who_comes_and_answers_who_is_there(server):
+    where = urlsplit(server.url)
+    ask_both_workers(server)
+    with socket.create_connection((where.hostname, where.port), timeout=60) as client:
+        client.sendall(b"GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        server.begin_to_stop()
+        with suppress(ConnectionRefusedError):
+            while True:
+                with socket.create_connection((where.hostname, where.port), timeout=60) as late:
+                    late.sendall(b"GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                    assert late.recv(1000).startswith(b"HTTP/1.1 200 "), "let in, it is answered"
+        client.sendall(b"\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 200 ")
+
+
+def test_who_stands_before_the_door_of_a_server_that_leaves_is_let_in(server):
+    where = urlsplit(server.url)
+    request = b"GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    _, workers = ask_both_workers(server)
+    with ExitStack() as stack:
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        clients = [
+            stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=60)) for _ in range(20)
+        ]
+        for client in clients:
+            client.sendall(request)
+        server.begin_to_stop()
+        for worker in workers:
+            os.kill(worker, signal.SIGTERM)  # as the master is about to do: so it is the first thing they hear
+            os.kill(worker, signal.SIGCONT)
+        assert [client.recv(1000)[:13] for client in clients] == [b"HTTP/1.1 200 "] * 20
