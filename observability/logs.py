@@ -65,6 +65,8 @@ def logging_config(*, service: str, level: str, log_format: str) -> dict[str, An
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
             # With a logconfig_dict gunicorn cannot be kept from an access log otherwise; see serving.gunicorn.
             "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": True},
+            # It warns of each answer to a HEAD, whose body Django leaves to the server to take away.
+            "gunicorn.http.wsgi": {"level": "ERROR"},
         },
     }
 

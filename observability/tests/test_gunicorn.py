@@ -5,6 +5,7 @@ import json
 import os
 import signal
 
+import httpx
 import pytest
 
 from serving.tests.gunicorn import ask_both_workers, count, get, gunicorn
@@ -50,6 +51,15 @@ def test_every_line_is_json_and_gunicorns_own_lines_too(server):
     (failure,) = [line for line in lines if "traceback" in line]
     assert "meant to\nfail" in failure["traceback"]
     assert failure["correlation_id"] in {line["correlation_id"] for line in lines if line.get("status") == 500}
+
+
+def test_a_head_is_logged_as_any_request_is(server):
+    assert httpx.head(server.url + "/ids", timeout=30).status_code == 200
+    (line,) = server.wait_for("request")
+    assert line["method"] == "HEAD"
+    assert server.stop() == 0
+
+    assert {json.loads(line)["level"] for line in server.lines} == {"INFO"}
 
 
 def test_the_workers_counts_go_with_the_master_also_those_of_one_that_was_killed(tmp_path):
