@@ -26,7 +26,7 @@ class ProblemMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         if REFUSED in request.META:
             return problem_response(request, Problem(415, request.META[REFUSED]))
-        if request.META.get("HTTP_CONTENT_ENCODING", "identity").lower() != "identity":
+        if (request.META.get("HTTP_CONTENT_ENCODING") or "identity").lower() != "identity":
             return problem_response(request, Problem(415, "A compressed body is not taken; send it as it is."))
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
         # Django limits forms, but not the files in them, and writes these to the disk before it asks who sends them.
