@@ -8,6 +8,7 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from gunicorn.glogging import Logger as GunicornLogger  # type: ignore[import-untyped]
+from gunicorn.workers.gthread import _DEFER  # type: ignore[import-untyped]
 
 from serving.garbage import spare_what_is_loaded
 from serving.parking import ParkingWorker
@@ -77,9 +78,17 @@ class Worker(ParkingWorker):
             listener.close()
         self.sockets: list[Any] = []
 
+    def _cap_keepalive(self, deadline: float) -> None:
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:  # these have not even begun
+            conn.timeout = min(conn.timeout, deadline)
+
     def handle(self, conn: Any) -> Any:
         """Answers requests of the connection; True when it is to be kept for more of them."""
         if not conn.initialized:
+            # gunicorn's threads wait five seconds for each of them: a hundred that say nothing would hold up everybody.
+            if self.alive and not conn.wait_for_data(0):
+                return _DEFER
             _limit_patience(conn.sock)
         if self.came_back(conn):
             return super().handle(conn)  # those who wait behind it are let in one by one

@@ -45,6 +45,19 @@ def test_clients_that_stop_in_the_middle_of_a_request_hold_no_thread_for_ever(se
     assert not [line for line in server.lines if "traceback" in json.loads(line)]
 
 
+def test_clients_that_connect_and_say_nothing_hold_up_nobody():
+    """Each takes a place among the worker's connections, and no thread: five seconds of one would add up to minutes."""
+    with gunicorn(settings="observability.tests.settings") as server, ExitStack() as stack:
+        where = urlsplit(server.url)
+        idle = [
+            stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=60)) for _ in range(100)
+        ]
+        assert httpx.get(server.url + "/ids", timeout=10).status_code == 200
+        for client in idle:
+            client.sendall(b"GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert [client.recv(1000)[:13] for client in idle] == [b"HTTP/1.1 200 "] * 100
+
+
 @pytest.mark.parametrize(
     "sent",
     ["GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n", "GET /ids HTTP/1.1\r\nno header\r\n\r\nmore"],
@@ -90,6 +103,21 @@ def test_a_connection_that_is_waited_for_does_not_hold_up_the_end(server):
     with httpx.Client(base_url=server.url, timeout=30) as client:
         client.get("/ids")
         assert server.stop() == 0
+
+
+def test_clients_that_say_nothing_do_not_hold_up_the_end():
+    settings = {"settings": "observability.tests.settings", "GUNICORN_CMD_ARGS": "--keep-alive=75"}
+    with gunicorn(**settings) as server, ExitStack() as stack:
+        where = urlsplit(server.url)
+        idle, busy = (
+            stack.enter_context(socket.create_connection((where.hostname, where.port), timeout=60)) for _ in range(2)
+        )
+        ask_both_workers(server)  # so that they have been let in
+        busy.sendall(b"GET /ids HTTP/1.1\r\nHost: 127.0.0.1\r\n")
+        server.begin_to_stop()
+        assert idle.recv(1) == b""
+        busy.sendall(b"\r\n")
+        assert busy.recv(1000).startswith(b"HTTP/1.1 200 "), "the idle one has been sent away before"
 
 
 def test_a_server_that_leaves_refuses_who_comes_and_answers_who_is_there(server):
