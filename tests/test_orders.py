@@ -1,6 +1,7 @@
 """What a shop sees: it posts an order and reads how it ended."""
 
 import json
+import os
 from functools import partial
 
 from tests.system import System, new_correlation_id, new_order
@@ -115,3 +116,12 @@ def test_every_line_that_a_process_writes_is_one_json_object_with_the_same_keys(
         for line in lines:
             assert line.keys() >= {"time", "level", "logger", "message", "service", "process", "correlation_id"}, line
             assert line["process"] == name.partition("-")[2]
+
+
+def test_relays_and_consumers_give_way_to_whoever_takes_orders(system: System) -> None:
+    nicer = {
+        name: os.getpriority(os.PRIO_PROCESS, program.pid or 0) - os.nice(0)
+        for name, program in system.programs.items()
+    }
+
+    assert nicer == {name: 0 if name.endswith("-web") else 10 for name in nicer}
