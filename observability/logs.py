@@ -53,7 +53,7 @@ def logging_config(*, service: str, level: str, log_format: str) -> dict[str, An
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"line": {"()": formatter, "service": service, "process": process_role()}},
-        "filters": {"tracebacks": {"()": HasTraceback}},
+        "filters": {"tracebacks": {"()": HasTraceback}, "strangers": {"()": DoneByAStranger}},
         "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
         "root": {"level": level, "handlers": ["console"]},
         "loggers": {
@@ -61,6 +61,7 @@ def logging_config(*, service: str, level: str, log_format: str) -> dict[str, An
             "django": {"level": level, "handlers": [], "propagate": True},
             # Every answer has its own line already (observability.middleware); only tracebacks come from here.
             "django.request": {"level": "ERROR", "filters": ["tracebacks"]},
+            "django.security.DisallowedHost": {"filters": ["strangers"]},
             "django.server": {"level": "ERROR", "handlers": [], "propagate": True},
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
             # With a logconfig_dict gunicorn cannot be kept from an access log otherwise; see serving.gunicorn.
@@ -88,6 +89,15 @@ class HasTraceback(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         return record.exc_info is not None
+
+
+class DoneByAStranger(logging.Filter):
+    """Makes a warning in one line of an error that anybody can cause, and that nobody here has to mend."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+        record.exc_info = None
+        return logging.root.isEnabledFor(record.levelno)
 
 
 class JSONFormatter(OrjsonFormatter):

@@ -1,5 +1,6 @@
 """The environment decides: safe by default, and one sentence for what is missing or malformed."""
 
+import json
 import os
 import subprocess
 import sys
@@ -143,6 +144,24 @@ def test_only_gunicorn_looks_for_the_folder_in_which_workers_count():
     code = "import order_project.settings; from prometheus_client import Counter; Counter('c', 'c').inc(); print(1)"
 
     assert python(code, PROMETHEUS_MULTIPROC_DIR="/nowhere").stdout == "1\n"
+
+
+@pytest.mark.parametrize(("level", "lines"), [("INFO", 1), ("ERROR", 0)])
+def test_a_request_for_another_host_is_a_warning_in_one_line(level, lines):
+    code = (
+        "import os; os.environ['DJANGO_SETTINGS_MODULE'] = 'order_project.settings';"
+        "from order_project.wsgi import application;"
+        "from django.test import Client;"
+        "assert Client().get('/orders', headers={'host': 'evil.example'}).status_code == 400"
+    )
+
+    done = python(code, SECURE_SSL_REDIRECT="false", LOG_LEVEL=level)
+
+    assert done.returncode == 0, done.stderr
+    said = [json.loads(line) for line in done.stderr.splitlines() if "ALLOWED_HOSTS" in line]
+    assert [line["level"] for line in said] == ["WARNING"] * lines
+    assert "exception" not in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_the_deployment_check_is_clean_with_production_settings():
