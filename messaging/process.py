@@ -2,6 +2,7 @@
 
 import logging
 import os
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,15 +22,16 @@ logger = logging.getLogger(__name__)
 
 # How much nicer than others: a tenth of their share where they compete for a CPU that is full.
 _NICER = 10
+_SESSION = Path("/proc/self/autogroup")
 
 
 class ProcessCommand(BaseCommand):
     """Runs `work` until SIGTERM or SIGINT and leaves with 0; with 1 and one sentence when it can never work."""
 
     def handle(self, *args: Any, **options: Any) -> None:
-        give_way()
         stop = Stop()
         stop.install()
+        give_way()
         if settings.METRICS_PORT:
             try:
                 serve_metrics(settings.METRICS_PORT)
@@ -55,12 +57,20 @@ def give_way() -> None:
     Whoever takes orders goes first: clients have their answers sooner, and what was left for later comes together in
     larger batches, of which each message costs less. Where a CPU is free, nothing changes.
     """
+    os.nice(_NICER)
+    # Linux may share its CPUs among sessions first, whatever is nice in them. One that is not led by this process is
+    # others' too: a shell's, or that of the web workers.
     with suppress(OSError):
-        os.nice(_NICER)
-        # Linux may share its CPUs among sessions first, whatever is nice in them. One that is not led by this process
-        # belongs to others too: a shell, or the web workers.
         if os.getsid(0) == os.getpid():
-            Path("/proc/self/autogroup").write_text(str(_NICER))
+            _weigh_less()
+
+
+def _weigh_less() -> None:
+    for _ in range(20):
+        with suppress(BlockingIOError):
+            _SESSION.write_text(str(_NICER))
+            return
+        time.sleep(0.1)  # so often all the users of a machine together may, but for root
 
 
 def set_up_connection(*, connection: Any, **_: Any) -> None:
