@@ -1,19 +1,23 @@
 """Mistakes in a service's settings that would only show in use."""
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.apps import AppConfig
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.contrib.admin import autodiscover
+from django.contrib.admin.checks import check_admin_app
+from django.core.checks import CheckMessage, Error, Tags, register
 
 MIDDLEWARE = "httpapi.middleware.ProblemMiddleware"
 
 
-@register
+@register("settings")
 def check_apps(**kwargs: Any) -> list[CheckMessage]:
     """httpapi.E001: the templates of httpapi must be found before those they replace."""
     order = list(settings.INSTALLED_APPS)
-    later = [app for app in ("django.contrib.admin", "rest_framework") if app in order]
+    later = [app for app in order if app.startswith("django.contrib.admin") or app == "rest_framework"]
     if all(order.index("httpapi") < order.index(app) for app in later):
         return []
     return [
@@ -25,7 +29,7 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register
+@register("settings")
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     """httpapi.E002: without the middleware chunked bodies are taken for empty and foreign charsets end as text/html."""
     if MIDDLEWARE in settings.MIDDLEWARE:
@@ -33,6 +37,13 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     return [
         Error(f"{MIDDLEWARE} is missing in MIDDLEWARE.", hint="httpapi.settings.MIDDLEWARE has it.", id="httpapi.E002")
     ]
+
+
+@register(Tags.admin)
+def check_admin(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Django's own checks of all pages of the admin, which may have come before there were any."""
+    autodiscover()
+    return check_admin_app(app_configs, **kwargs)
 
 
 def check_admin_url(name: str, *, id: str) -> list[CheckMessage]:

@@ -10,7 +10,8 @@ APPS = [
     "httpapi",
     "desk",
     "unfold",
-    "django.contrib.admin",
+    # Loads no pages by itself: the URLs do, and relays and consumers have none.
+    "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
 
-@register
+@register("settings")
 def check_peer_url(**kwargs: Any) -> list[CheckMessage]:
     """The address of the other service's API can be one."""
     name, url = settings.LEDGER["PEER_VARIABLE"], settings.LEDGER["PEER_URL"]

@@ -15,7 +15,7 @@ from messaging.message import Handler
 from messaging.retention import check_retention
 
 
-@register
+@register("settings")
 def check_messaging(**kwargs: Any) -> list[CheckMessage]:
     """The `MESSAGING` setting.
 

@@ -9,7 +9,7 @@ from django.utils.module_loading import import_string
 MIDDLEWARE = "observability.middleware.CorrelationMiddleware"
 
 
-@register
+@register("settings")
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     """observability.E001: what other middleware does before this one has no correlation id and is not measured."""
     if list(settings.MIDDLEWARE[:1]) == [MIDDLEWARE]:
@@ -17,7 +17,7 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
     return [Error(f"{MIDDLEWARE} is not the first of MIDDLEWARE.", id="observability.E001")]
 
 
-@register
+@register("settings")
 def check_dotted_paths(**kwargs: Any) -> list[CheckMessage]:
     """observability.E002: a health check, a metrics collector or `serving`'s WAITING_READY that cannot be imported."""
     health = {**settings.HEALTH_CHECKS, **getattr(settings, "HEALTH_REPORTS", {})}
@@ -33,7 +33,7 @@ def check_dotted_paths(**kwargs: Any) -> list[CheckMessage]:
     ]
 
 
-@register
+@register("settings")
 def check_readiness(**kwargs: Any) -> list[CheckMessage]:
     """observability.E003: READINESS_CHECKS may only name what HEALTH_CHECKS has."""
     unknown = [name for name in settings.READINESS_CHECKS if name not in settings.HEALTH_CHECKS]

@@ -8,7 +8,7 @@ from django.core.checks import CheckMessage, Error, register
 from httpapi.checks import check_admin_url
 
 
-@register
+@register("settings")
 def check_limits(**kwargs: Any) -> list[CheckMessage]:
     """The limits of an order lie within what the database can keep, those of waiting within what a client can mean."""
     found: list[CheckMessage] = []
@@ -25,7 +25,7 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
     return found
 
 
-@register
+@register("settings")
 def check_processor_admin_url(**kwargs: Any) -> list[CheckMessage]:
     """The link from an order to its processing record leads somewhere."""
     return check_admin_url("PROCESSOR_ADMIN_URL", id="orders.E005")

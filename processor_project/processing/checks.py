@@ -17,7 +17,7 @@ from processing.pipeline import load_steps
 _STEPS_HINT = 'Dotted paths of functions that take an order, such as "processing.steps.validate".'
 
 
-@register
+@register("settings")
 def check_steps(**kwargs: Any) -> list[CheckMessage]:
     """`PROCESSING_STEPS` names functions that can be imported, one at least."""
     steps = settings.PROCESSING_STEPS
@@ -33,7 +33,7 @@ def check_steps(**kwargs: Any) -> list[CheckMessage]:
     return []
 
 
-@register
+@register("settings")
 def check_limits(**kwargs: Any) -> list[CheckMessage]:
     """The numbers that the shipped steps use lie where they make sense."""
     errors: list[CheckMessage] = []
@@ -65,7 +65,7 @@ def check_limits(**kwargs: Any) -> list[CheckMessage]:
     return errors
 
 
-@register
+@register("settings")
 def check_orders_admin_url(**kwargs: Any) -> list[CheckMessage]:
     """The link from a record to its order leads somewhere."""
     return check_admin_url("ORDERS_ADMIN_URL", id="processing.E005")
