@@ -1,14 +1,15 @@
 """The consumer: from the work queue to the handlers, and from the dead-letter queue into the database.
 
-What the end of a handler means is decided here, and nowhere else:
+What becomes of a message after its handler has run is decided here, and nowhere else:
 
-    returns                              the message is acknowledged
-    raises TransientError, or a bug      it waits on the next retry rung, and after the last in the dead letters
-    raises PermanentError, or the body   it goes to the dead letters at once
-      does not hold
+    the handler returns                  the message is acknowledged
+    it raises TransientError, or has     the message waits on the next retry rung; after the last rung it goes to the
+      a bug                              dead letters
+    it raises PermanentError, or the     the message goes to the dead letters at once
+      body is not valid
     the database is away                 nothing is counted; the messages wait in hand until it is back
-    it looks so, and the database        the message is tried alone, five times; then it has failed, as by a bug
-      answers
+    the database seems to be away,       the message is tried alone, five times; then it has failed, as if by a bug
+      but answers
 """
 
 import logging
@@ -42,14 +43,14 @@ from messaging.subscriptions import Source, Subscription
 logger = logging.getLogger(__name__)
 
 _DEAD_LETTERS_AT_ONCE = 20
-# A batch is sized to take about this long (seconds), by what messages have taken lately: slow handlers get short
-# transactions and a process that is asked to stop has little in hand.
+# A batch is sized to take about this long (seconds), judging by how long messages have taken lately: slow handlers get
+# short transactions, and a process that is asked to stop has little in hand.
 _BATCH_SECONDS = 1.0
-# A queue that is deleted ends its consumer, which declares it anew. That a binding is gone nobody hears, so all is
-# declared again so often (seconds); what was published meanwhile waits in the sender's outbox.
+# Deleting a queue ends its consumer, which declares it anew. But nobody is told when a binding is gone, so everything
+# is declared again this often (seconds); what was published meanwhile waits in the sender's outbox.
 TOPOLOGY_INTERVAL = 30.0
 _REPLAYS_INTERVAL = 1.0
-# Deadlocks and locks that are held pass by themselves; a bug in a handler may look the same, and does not.
+# Deadlocks and held locks pass by themselves; a bug in a handler may look the same, but does not pass.
 _TRIES_ALONE = 5
 
 
@@ -79,9 +80,9 @@ class Consumer:
         """The handlers had their turn in the last transaction."""
 
     def run(self) -> None:
-        """Runs until asked to stop. Waits, for ever, for a broker or a database that is away.
+        """Runs until asked to stop. Waits, for ever if need be, for a broker or a database that is away.
 
-        Raises ConfigurationError for what no waiting mends: refused credentials, a conflicting topology.
+        Raises ConfigurationError for what waiting does not mend: refused credentials, a conflicting topology.
         """
         while not self._stop:
             source = Source(self._config)
@@ -91,8 +92,8 @@ class Consumer:
                 if not self._while_database_away(self._heartbeat.beat):
                     break
                 source.open()
-                # After a crash the broker sends again what was in hand, and one of these may be what killed the
-                # process: alone in hand it takes no other message with it.
+                # After a crash the broker sends again what was in hand, and one of those messages may have killed the
+                # process: held alone, it takes no other message with it.
                 work = source.subscribe(self._config.queue, prefetch=1)
                 letters = source.subscribe(topology.dead_letter_queue(self._config), prefetch=_DEAD_LETTERS_AT_ONCE)
                 self._broker.worked()
@@ -110,7 +111,7 @@ class Consumer:
             finally:
                 source.close()
             if self._broker.is_open:
-                self._while_database_away(self._heartbeat.beat)  # it lives, and says what it waits for
+                self._while_database_away(self._heartbeat.beat)  # this process lives, and says what it waits for
                 self._broker.pause()
         self._publisher.close()
         self._heartbeat.end()
@@ -129,10 +130,10 @@ class Consumer:
             started = time.monotonic()
             self._handle_batch(work, letters, batch)
             rest = self._pacer.rest_after(len(batch), time.monotonic() - started, others=self._heartbeat.others)
-            if rest and len(batch) < limit:  # a sleep of nothing costs a timer and a switch
+            if rest and len(batch) < limit:  # even a sleep of nothing costs a timer and a switch
                 time.sleep(rest)
-            # In a quorum queue what comes back is at the head, so the first that was never delivered means that all
-            # that may have crashed a process is behind us.
+            # A quorum queue puts what comes back at its head. So once a message arrives that was never delivered
+            # before, all those that may have crashed a process are behind us.
             if work.prefetch == 1 and not batch[-1].redelivered:
                 work.change_prefetch(2 * self._config.batch_size)
         self._take_dead_letters(letters)
@@ -154,7 +155,7 @@ class Consumer:
         for delivery in batch:
             try:
                 readable.append((delivery, envelope.read(delivery, self._handlers)))
-            except FAILURES as error:  # a `decode` may have bugs as any handler
+            except FAILURES as error:  # a `decode` may have bugs like any handler
                 failed.append((delivery, error))
         tries: Counter[int] = Counter()
         if not self._while_database_away(lambda: self._handle(readable, failed, tries)):
@@ -166,14 +167,14 @@ class Consumer:
         metrics.BATCH_SIZE.labels("handle").observe(len(batch))
         failpoints.reach("consume.committed")
         self._settle(work, letters, batch, failed)
-        # Each error's traceback leads back here: without this the bodies would stay until the garbage is collected.
+        # Each error's traceback refers to this frame: without this the bodies would stay until garbage is collected.
         failed.clear()
 
     def _handle(self, batch: list[tuple[Delivery, Message[Any]]], failed: list[Failure], tries: Counter[int]) -> None:
-        """Has the messages take effect, together or else one by one, and adds those that failed, with the error.
+        """Lets the messages take effect, together or else one by one, and adds to `failed` those that fail.
 
-        Raises what says that the database is away, or may be: then what is left in the batch is to be tried again, with
-        the same `tries`.
+        Raises an error that says that the database is away, or may be: what is left in `batch` is then to be tried
+        again, with the same `tries`.
         """
         if len(batch) > 1:
             try:
@@ -191,7 +192,7 @@ class Consumer:
                 if self._must_wait(error):
                     raise
                 tries[delivery.tag] += 1
-                # One that takes too long would hold up the others each time.
+                # Not when its statement took too long: it would hold up the others each time.
                 may_pass = database_is_away(error) and not statement_took_too_long(error)
                 if may_pass and tries[delivery.tag] < _TRIES_ALONE:
                     unclear = error
@@ -202,11 +203,11 @@ class Consumer:
             raise unclear
 
     def _must_wait(self, error: BaseException) -> bool:
-        """Whether it is the database and no message: before the handlers began, or when it does not work now."""
+        """Whether the database is at fault, and no message: the handlers had not begun, or it does not work now."""
         return database_is_away(error) and not (self._handlers_began and database_works(error))
 
     def _take_effect(self, messages: list[Message[Any]]) -> None:
-        """Inbox and handlers in one transaction. On any error nothing of it has happened."""
+        """Runs inbox and handlers in one transaction. On any error none of it has happened."""
         self._handlers_began = False
         with transaction.atomic():
             fresh = inbox.admit(messages)
@@ -230,10 +231,11 @@ class Consumer:
                 logger.info("duplicate message ignored", extra=_ids(message))
 
     def _settle(self, work: Subscription, letters: Subscription, batch: list[Delivery], failed: list[Failure]) -> None:
-        """Acknowledges what took effect, and what failed once it is safe on a rung or in the dead letters.
+        """Acknowledges what took effect, and also what failed, as soon as it is safe on a rung or in the dead letters.
 
-        While the broker takes no publications, what failed stays in hand: giving it back would count as a failed
-        delivery of each. Raises BrokerUnavailableError when the deliveries are lost; they come back by themselves.
+        While the broker takes no publications, the failed messages stay in hand: giving them back would count as a
+        failed delivery of each. Raises BrokerUnavailableError when the deliveries are lost; they come back by
+        themselves.
         """
         if not failed:
             work.ack(batch)
@@ -245,7 +247,7 @@ class Consumer:
             work.check()
             if not (self._broker.pause() and self._while_database_away(self._heartbeat.beat)):
                 return
-            self._take_dead_letters(letters)  # a policy may limit their queue, and nobody else may empty it
+            self._take_dead_letters(letters)  # a policy may limit their queue, which perhaps nobody else empties
             with suppress(BrokerUnavailableError):
                 topology.apply(self._config)  # a rung may have been deleted
 
@@ -276,8 +278,8 @@ class Consumer:
     def _record(self, moved: Sequence[Failure]) -> None:
         """Writes down the tries that failed, once their messages are safe and acknowledged.
 
-        Waits while the database is away, as handling would. A crash or a stop before it is back loses these rows; no
-        message hangs on them, so neither does anything else that goes wrong here.
+        Waits while the database is away, as handling would. A crash or a stop before it is back loses these rows. No
+        message depends on them, so any other error of the database is only logged.
         """
         if not moved:
             return
@@ -330,13 +332,13 @@ class Consumer:
             logger.warning("message will be retried", extra=extra | {"retry_in": delay})
 
     def _keep_dead_letters(self, deliveries: list[Delivery]) -> None:
-        """Stores them; they are acknowledged only then. A crash in between delivers and stores the same ones again."""
+        """Stores them; only then are they acknowledged. After a crash in between they are delivered and stored anew."""
         with transaction.atomic():
             dead_letters.store([envelope.failed(delivery, self._config) for delivery in deliveries])
         failpoints.reach("consume.kept")
 
     def _while_database_away(self, action: Callable[[], object]) -> bool:
-        """Does the action, again and again while the database is away. False when asked to stop before it succeeded.
+        """Does the action, repeatedly while the database is away. False when asked to stop before it succeeded.
 
         The messages stay in hand meanwhile: giving them back would count as a failed delivery of each.
         """

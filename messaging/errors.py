@@ -8,11 +8,11 @@ A handler that returns has succeeded. One that raises decides by the class what 
 from asyncio import CancelledError
 
 FAILURES = (Exception, CancelledError)
-"""What a handler may end with that is no end of the process: asyncio's own is no `Exception`."""
+"""What a handler may raise without ending the process: asyncio's `CancelledError` is no `Exception`."""
 
 
 def text_of(error: BaseException) -> str:
-    """What the error says, or that it says nothing: a class of somebody else's may fail at that too."""
+    """What the error says, or that its text cannot be had: an error class of somebody else's may fail even at that."""
     try:
         return str(error)
     except Exception:
@@ -32,7 +32,7 @@ class PermanentError(MessagingError):
 
 
 class InvalidMessageError(PermanentError):
-    """The envelope or the body does not hold: unknown type, unknown version, unreadable body."""
+    """The envelope or the body is not valid: unknown type, unknown version, unreadable body."""
 
 
 class BrokerUnavailableError(MessagingError):

@@ -24,8 +24,8 @@ def admit(messages: Sequence[Message[Any]]) -> list[Message[Any]]:
     """Enters the messages and returns those that were not there yet, each id once, in the given order.
 
     Runs inside the transaction of their effect, before it. Another consumer that holds the same id makes this wait
-    until it commits (then the message is a duplicate) or rolls back (then it is ours). What is left out although its
-    id was that of a message of another type is a warning in the log.
+    until it commits (then the message is a duplicate) or rolls back (then it is ours). A warning is logged for each
+    message that is left out because one of another type had its id.
     A crash before the commit leaves no row, and the broker delivers again.
     """
     # Sorted, so that two consumers with the same messages wait for each other instead of deadlocking.
@@ -50,7 +50,7 @@ def admit(messages: Sequence[Message[Any]]) -> list[Message[Any]]:
 
 
 def _warn_of_other_types(duplicates: Sequence[Message[Any]]) -> None:
-    """Two messages with one id, of which the second is no duplicate and is lost: its sender must learn of it."""
+    """Warns of messages that are no duplicates but have the id of another: they are lost, and the sender must know."""
     ids = [message.id for message in duplicates]
     known = dict(InboxMessage.objects.filter(message_id__in=ids).values_list("message_id", "type"))
     for message in duplicates:

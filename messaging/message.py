@@ -14,7 +14,7 @@ from uuid_utils.compat import uuid7
 
 
 class Message[T](Struct, frozen=True):
-    """One delivery whose envelope and body hold."""
+    """One delivery whose envelope and body are valid."""
 
     id: UUID
     type: str
@@ -32,7 +32,7 @@ class Handler[T]:
     """What a service does with one type of message: a row of its `HANDLERS` table."""
 
     decode: Callable[[bytes], T]
-    """From the body to the payload. Raises ValueError when the body does not hold."""
+    """Turns the body into the payload. Raises ValueError when the body is not valid."""
     handle: Callable[[Sequence[Message[T]]], None]
     """Runs inside the transaction that writes the inbox; touches the database and the outbox, nothing else."""
     schema_versions: frozenset[int] = frozenset({1})
@@ -56,4 +56,4 @@ class OutgoingMessage(Struct, frozen=True, kw_only=True):
     routing_key: str | None = None
     """None: the type."""
     headers: Mapping[str, Any] = field(default_factory=dict)
-    """Sent as well. A `schema-version` in here goes before the one above, a `traceparent` after it."""
+    """Sent as well. A `schema-version` in here overrides the field above; a `traceparent` in here does not."""

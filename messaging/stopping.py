@@ -26,7 +26,8 @@ class Stop:
     def install(self) -> None:
         """Takes over SIGTERM and SIGINT, and makes sure that the process ends within the grace period.
 
-        Also while libpq waits for an answer: Python calls no handler before that has come, but writes down the signal.
+        Even while libpq waits for an answer: Python calls no handler before the answer has come, but writes the signal
+        to a pipe at once.
         """
         heard, said = os.pipe()
         os.set_blocking(said, False)
@@ -40,7 +41,7 @@ class Stop:
         self._requested = True
 
     def wait(self, seconds: float) -> bool:
-        """Sleeps, but no longer than until the process is asked to end. Says whether it was."""
+        """Sleeps, at most until the process is asked to end. Says whether it was."""
         end = time.monotonic() + seconds
         while not self._requested and (left := end - time.monotonic()) > 0:
             time.sleep(min(0.2, left))

@@ -47,7 +47,7 @@ class Source:
         return subscription
 
     def wait(self, seconds: float) -> None:
-        """Takes in what has arrived, on any subscription; waits for it where there is nothing to take yet.
+        """Takes in what has arrived, on any subscription; when there is nothing to take yet, waits for it.
 
         Raises BrokerUnavailableError after a loss.
         """
@@ -126,7 +126,7 @@ class Subscription:
         self._source.check()
 
     def ack(self, deliveries: list[Delivery]) -> None:
-        """Acknowledges all of what was taken, with one frame. Everything taken before must be settled as well.
+        """Acknowledges these and, with the same frame, all that was taken before: that must be settled as well.
 
         After a loss of the connection this does nothing; the broker delivers again.
         """
