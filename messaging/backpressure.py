@@ -15,11 +15,11 @@ logger = logging.getLogger(__name__)
 
 MODES = ("off", "warn", "refuse")
 
-_LOOK_INTERVAL = 1.0  # seconds; in between, a process goes by what it has seen
+_LOOK_INTERVAL = 1.0  # seconds; in between, a process goes by what it saw last
 _LONGEST = 300  # seconds; nobody knows how long a broker stays away
 _UNKNOWN_RATE = 60  # seconds, while no relay has said how fast it is
 
-# What was refused by the broker is due again later, so a message that nobody takes is no pressure.
+# A message that the broker refused is due again later, so one that nobody takes is no pressure.
 _OVERDUE = """
     SELECT extract(epoch FROM now() - available_at)::float
     FROM messaging_outboxmessage WHERE available_at <= now() ORDER BY available_at, id LIMIT 1"""
@@ -34,7 +34,7 @@ class Pressure:
     waiting: int
     """How many messages wait."""
     retry_after: int
-    """Whole seconds in which the relays, as fast as they last were, would have published them all."""
+    """Whole seconds in which the relays, at the rate they last had, would have published them all."""
 
 
 _pressure: Pressure | None = None
@@ -42,7 +42,7 @@ _looked_at = -math.inf
 
 
 def current() -> Pressure | None:
-    """The pressure, not older than a second; None while there is none, or nobody wants to know.
+    """The pressure, as of a second ago at most; None while there is none, or nobody wants to know (mode "off").
 
     Logs when it begins and when it ends. Raises what the database raises when it is away.
     """
@@ -68,7 +68,7 @@ def refusing() -> Pressure | None:
 
 
 def is_near() -> bool:
-    """Whether what waits now will be half as old as new work is refused at: who brings much at once waits then.
+    """Whether what waits now will reach half the age at which new work is refused: who brings much at once waits then.
 
     Goes by the rate of the relays, and where that is not known by the age so far. Asks the database each time, where
     work is to be refused at all.

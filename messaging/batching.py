@@ -2,16 +2,16 @@
 
 import time
 
-# A batch costs most of its time once, however many messages it has, and the more processes there are, the smaller are
-# the batches. So a process that has found several messages rests, and more come together. It rests for a multiple of
-# what the batch took, which is long where the machine is full. For each message it rests no longer than a fixed time
-# (seconds). With others beside it that do the same it rests as many times longer: all together cost no more than one.
+# Most of a batch's time is spent once, however many messages it has, and the more processes there are, the smaller are
+# their batches. So a process that has found several messages rests, to let more come together. It rests for a multiple
+# of what the batch took, which is long when the machine is full, but no longer than a fixed time (seconds) for each
+# message. With others beside it that do the same it rests that many times longer: together they cost no more than one.
 _TIMES = 5.0
 _FOR_EACH = 0.005
 _LONGEST = 0.1
 _LONGEST_WITH_OTHERS = 0.2
-# Where it is quiet nobody shall wait: no rest while all together spend less than this on batches, of the last moment
-# (seconds) of one of them.
+# When it is quiet nobody should wait: no rest while the batches of all processes together take less than this share of
+# one process's last moment (seconds).
 _BUSY = 0.25
 _MOMENT = 0.5
 
@@ -24,9 +24,9 @@ class Pacer:
         self._ended = time.monotonic()
 
     def rest_after(self, messages: int, seconds: float, *, others: int) -> float:
-        """How long (seconds) to rest after a batch of so many, which has just taken so long, with others beside it.
+        """How long (seconds) to rest after a batch of `messages` that took `seconds`, with `others` beside us.
 
-        To be asked after every batch, also where none is taken because a batch was full.
+        To be asked after every batch, even when the caller takes no rest because the batch was full.
         """
         now = time.monotonic()
         since_then = max(now - self._ended, seconds, 1e-6)

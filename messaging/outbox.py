@@ -24,11 +24,11 @@ logger = logging.getLogger(__name__)
 
 CHANNEL = "messaging_outbox"
 
-# A NOTIFY for each commit costs three quarters of PostgreSQL's commits a second, so a process that commits more often
-# than this leaves some out; but a calm one leaves out none, though its commits do not come evenly.
+# A NOTIFY for each commit would cost PostgreSQL three quarters of its commits per second. So a process that commits
+# more often than this leaves some out; a calmer one leaves out none, even if its commits come unevenly.
 _WAKES_A_SECOND = 100
 _MOST_WAKES_AT_ONCE = 10
-# One and a half times as long (seconds) after its last call a relay looks once more, for what was left out.
+# One and a half times this long (seconds) after it was last woken, a relay looks once more for rows without a NOTIFY.
 WAKE_INTERVAL = 0.02
 _wakes_left = float(_MOST_WAKES_AT_ONCE)
 _counted_at = 0.0
@@ -46,11 +46,11 @@ _COLUMNS = {
 _INSERT = f"INSERT INTO messaging_outboxmessage ({', '.join(_COLUMNS)}, attempts, last_error)"
 
 ADD_ONE = f"{_INSERT} SELECT {', '.join(f'%s::{kind}' for kind in _COLUMNS.values())}, 0, ''"
-"""Adds one message, the parameters of which are its `row`. For who writes other rows in the same statement."""
+"""Adds one message; its `row` gives the parameters. For callers that write other rows in the same statement."""
 
-# As arrays, because the text of a statement with a thousand parameters takes longer to build than to run.
+# As arrays, because building the text of a statement with a thousand parameters takes longer than running it.
 ADD_EACH = f"{_INSERT} SELECT *, 0, '' FROM unnest({', '.join(f'%s::{kind}[]' for kind in _COLUMNS.values())})"
-"""Adds messages, the parameters of which are their `columns`. For who writes other rows in the same statement."""
+"""Adds messages; their `columns` are the parameters. For callers that write other rows in the same statement."""
 
 
 def add(messages: Sequence[OutgoingMessage]) -> None:
@@ -92,7 +92,7 @@ def row(message: OutgoingMessage) -> tuple[UUID, str, str, str, str, bytes, str]
 def wake_relay() -> None:
     """Hints that there is something to publish. Losing the hint costs at most the relay's poll interval.
 
-    Raises nothing: what it would tell of is committed, and whoever has asked for that must not hear of a failure.
+    Raises nothing: the messages are committed, and whoever asked for that must not be told of a failure.
     Called after the commit, in a statement of its own: a transaction that notifies takes a lock on the whole database
     for its commit.
     """
@@ -122,7 +122,7 @@ def backlog() -> tuple[int, float]:
 
 
 class Claimed(Struct):
-    """A row that was taken out of the outbox, all of it. As a model instance it takes eight times as long to make."""
+    """A complete row that was taken out of the outbox. A model instance would take eight times as long to make."""
 
     id: int
     message_id: str
@@ -138,9 +138,9 @@ class Claimed(Struct):
     last_error: str
 
 
-# The inner query runs once, as an array, and its rows are found where they lie, whatever the planner believes about a
-# table that is empty most of the time: asked for their ids, it may walk all of `outbox_due`, which ends in the id, once
-# for each of them. A row that somebody changes meanwhile is left for the next call.
+# The inner query runs once, as an array, and its rows are found by where they lie (ctid), whatever the planner believes
+# about a table that is empty most of the time. To find them by their ids, it might walk the whole index `outbox_due`,
+# whose last column is the id, once for each row. A row that somebody changes meanwhile is left for the next call.
 _CLAIM = f"""
     DELETE FROM messaging_outboxmessage
     WHERE ctid = ANY (ARRAY(
@@ -174,5 +174,5 @@ def put_back(rows: Sequence[Claimed]) -> None:
 
 
 def make_due(*, beyond: timedelta) -> None:
-    """Makes due what is due later than this from now: it was written before the database's clock was set back."""
+    """Makes due what is due later than `beyond` from now: it was written before the database's clock was set back."""
     OutboxMessage.objects.filter(available_at__gt=Now() + beyond).update(available_at=Now())

@@ -23,7 +23,7 @@ class Fate(Enum):
     REFUSED = "refused"
     """The broker does not have it, and the reason lies with this message or its destination."""
     UNKNOWN = "unknown"
-    """No word from the broker in time. It may have it or not: publish again."""
+    """No word from the broker in time. It may or may not have the message: publish again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ _CONFIRMED = Receipt(Fate.CONFIRMED)
 
 
 class _Batch:
-    """What is outstanding of one `publish`."""
+    """What one `publish` still waits for."""
 
     def __init__(self, publications: Sequence[Publication]) -> None:
         self.publications = publications
@@ -63,17 +63,17 @@ class _Channel:
     """A channel with confirms, and the batch that is under way on it.
 
     A connection that was given up may live on for a while, and the broker may answer there after all. That answer is
-    about this channel's tags, so it settles this channel's batch, for which nobody waits, and never the next one.
+    about this channel's tags, so it settles this channel's batch, for which nobody waits any more, never the next one.
     """
 
     def __init__(self, connection: Connection) -> None:
         self.closed_because: BaseException | None = None
-        """Why the broker has closed this channel, and not the whole connection."""
+        """The broker's reason, when it has closed this channel but not the whole connection."""
         self.has_refused = False
-        """The broker has refused a message on it, and may do so for ever.
+        """The broker has refused a message on this channel, and may do so for ever.
 
-        RabbitMQ (3.10) tells a channel that a queue is full, and when there is room again, but not that the policy is
-        gone that limited its length.
+        RabbitMQ (3.10) tells a channel when a queue is full and when there is room again, but not when the policy that
+        limited its length is gone.
         """
         self._connection = connection
         self._batch = _Batch([])
@@ -85,7 +85,7 @@ class _Channel:
         connection.ask(lambda answer: channel.confirm_delivery(self._on_confirm, callback=answer), what="confirms")
 
     def publish(self, publications: Sequence[Publication]) -> _Batch:
-        """Sends all, and returns what is to be waited for. One batch at a time."""
+        """Sends all of them, and returns the batch to wait for. One batch at a time."""
         self._batch = batch = _Batch(publications)
         self._connection.tell(self._send)
         return batch
@@ -170,7 +170,7 @@ class Publisher:
 
     def _open(self) -> tuple[Connection, _Channel]:
         if self._connection is not None:
-            self._connection.look()  # or what is published now pays for a loss that nobody has noticed
+            self._connection.look()  # or this batch pays for a loss that nobody has noticed yet
         if self._connection is None or not self._connection.is_open:
             self.close()
             self._connection = Connection(self._config, name=self._name)
@@ -183,7 +183,7 @@ class Publisher:
         return self._connection, self._channel
 
     def close(self) -> None:
-        """Parts with the broker; what was not confirmed by now may or may not be there. Opens again when asked to."""
+        """Closes the connection; what is not confirmed yet may or may not have arrived. Opens again when asked to."""
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             connection.close()
@@ -191,10 +191,10 @@ class Publisher:
     def publish(self, publications: Sequence[Publication]) -> list[Receipt]:
         """Publishes all, pipelined, and waits for the confirms, at most `confirm_timeout` seconds. One receipt each.
 
-        Raises what `open` raises: with nothing published, unless the connection was lost amid these.
+        Raises what `open` raises; nothing is published then, unless the connection was lost in the middle of the batch.
         A message that makes the broker close the channel (too large, to an exchange that is not there) is found by
         publishing the rest one at a time, and refused alone.
-        A crash in here means: any of them may be published or not.
+        After a crash in here any of them may or may not be published.
         """
         receipts = self._publish_once(publications)
         if len(publications) == 1 or self._channel is None or not self._channel.closed_because:
@@ -203,7 +203,7 @@ class Publisher:
         for at, publication in enumerate(publications):
             if answers and receipts[at].fate is Fate.UNKNOWN:
                 [receipts[at]] = self._publish_once([publication])
-                # Each of the others would be waited for as long.
+                # After one without an answer, each of the others would be waited for just as long.
                 answers = receipts[at].fate is not Fate.UNKNOWN
         return receipts
 
@@ -223,7 +223,7 @@ class Publisher:
             reason = "The channel closed before the confirm"
             unknown = Receipt(Fate.REFUSED, str(channel.closed_because)) if alone else Receipt(Fate.UNKNOWN, reason)
         elif not connection.is_open:
-            # Alone, it may be what the broker hung up on; where a refusal is tried again later, so is this.
+            # A message sent alone may be why the broker hung up. Where refusals are tried again later, so is this one.
             unknown = Receipt(Fate.REFUSED if alone else Fate.UNKNOWN, str(connection.error))
         else:
             unknown = Receipt(Fate.UNKNOWN, "The channel closed before the confirm")

@@ -29,18 +29,18 @@ from observability.logs import info_each
 logger = logging.getLogger(__name__)
 
 _LONGEST_RETRY = timedelta(minutes=5)
-# The clock of the database may be set back at any time; so often (seconds) the outbox is looked through for that.
+# The database's clock may be set back at any time; this often (seconds) we look for rows that are kept waiting by it.
 _CLOCK_INTERVAL = 30.0
-# From then on it is tried every five minutes, maybe for days. Its row in the outbox tells how often and why.
+# After this many a message is tried every five minutes, maybe for days. Its row in the outbox tells how often and why.
 _RECORDED_ATTEMPTS = 10
 
 
 class Relay:
     """Claims a batch, publishes it, waits for the confirms and commits the deletion.
 
-    The claim's transaction is open for one batch's confirms, `confirm_timeout` seconds at most. A crash anywhere rolls
-    the claim back: the rows are there again, and what was already published is published twice; the inbox at the other
-    end makes it once.
+    The claim's transaction stays open until the batch is confirmed, `confirm_timeout` seconds at most. A crash anywhere
+    rolls the claim back: the rows are there again, and what was already published is published twice. The inbox at the
+    other end lets it take effect once.
     """
 
     def __init__(self, config: MessagingConfig, stop: Stop) -> None:
@@ -58,9 +58,9 @@ class Relay:
         """How many rows to publish singly, because one of them may be what cost the connection."""
 
     def run(self) -> None:
-        """Runs until asked to stop. Waits, for ever, for a broker or a database that is away.
+        """Runs until asked to stop. Waits, for ever if need be, for a broker or a database that is away.
 
-        Raises ConfigurationError for what no waiting mends: refused credentials, a conflicting topology.
+        Raises ConfigurationError for what waiting does not mend: refused credentials, a conflicting topology.
         """
         while not self._stop:
             try:
@@ -93,20 +93,21 @@ class Relay:
                 outbox.make_due(beyond=_LONGEST_RETRY)
                 clock_due = started + _CLOCK_INTERVAL
             published = self.publish_batch()
-            # Only now: a broker that is short of memory accepts connections, and confirms nothing.
+            # Only now, because a broker that is short of memory accepts connections but confirms nothing.
             self._broker.worked()
             self._database.worked()
             self._heartbeat.beat()
             rest = self._pacer.rest_after(published, time.monotonic() - started, others=self._heartbeat.others)
             if self._may_be_more or self._one_at_a_time:
                 continue
-            if rest:  # a sleep of nothing costs a timer and a switch
+            if rest:  # even a sleep of nothing costs a timer and a switch
                 time.sleep(rest)
-            # One call in vain: the batch before had taken that row. Two: another relay was faster, and will be again.
+            # Woken in vain once: the batch before had taken that row. Twice: another relay was faster, and will be
+            # again.
             in_vain = in_vain + 1 if woken and not published else 0
             if in_vain > 1:
                 time.sleep(outbox.WAKE_INTERVAL)
-            # After a call or a find there may be more that nobody has called for.
+            # After a wake-up or a batch with rows there may be more rows, for which nobody has woken us.
             expecting = woken or published > 0
             woken = self._alarm.wait(1.5 * outbox.WAKE_INTERVAL if expecting else self._config.poll_interval)
             if not self._publisher.is_open:
@@ -130,7 +131,8 @@ class Relay:
             )
             failpoints.reach("relay.confirmed")
             if any(receipt.fate is not Fate.CONFIRMED for receipt in receipts):
-                # By the clock that says when a row is due: one that is behind would have it due at once, for ever.
+                # By the database's clock, which decides when a row is due: by a clock that is behind, the row would be
+                # due again at once, for ever.
                 outbox.put_back(_to_put_back(rows, receipts, now=database_time()))
                 FailedAttempt.objects.bulk_create(_attempts(rows, receipts))
         seconds = time.monotonic() - started
@@ -217,7 +219,7 @@ class Alarm:
             self._connection = psycopg.connect(**parameters, autocommit=True)
             self._connection.execute(f"{GIVE_UP_ON_A_SILENT_CLIENT}; {NEVER_HANG_UP}; LISTEN {outbox.CHANNEL}")
             return True  # something may have come before we listened
-        # As `Connection.notifies` does, which takes four times as long for one call.
+        # Does what psycopg's `Connection.notifies` does, which takes four times as long for one call.
         link = self._connection.pgconn
         arrived = select.poll()
         arrived.register(link.socket, select.POLLIN)
