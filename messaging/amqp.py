@@ -1,4 +1,4 @@
-"""Connections to RabbitMQ. pika is spoken in this package alone, and most of it here.
+"""Connections to RabbitMQ. pika is used in this package alone, and mostly in this module.
 
 Whoever waits for the broker drives pika's event loop meanwhile, so that nothing is handed from thread to thread. While
 nobody does, because a handler or the database takes its time, a thread of the `Connection` looks in several times a
@@ -31,12 +31,12 @@ _ANSWER_TIMEOUT = 10.0
 # How often (seconds) the thread looks in: a small part of any heartbeat's interval.
 _LOOK_IN_EVERY = 0.25
 _REFUSALS = {403: "refuses the user or password", 530: "does not let this user into the virtual host"}
-# What pika says when the time is over after the connect; the rest of it is the address as Python writes it.
+# What pika says when time runs out after it has connected; the rest of its text is the address as Python writes it.
 _SILENCE = re.compile("Timeout (during AMQP handshake|while setting up)")
 
 
 def parameters(config: MessagingConfig, *, name: str) -> list[pika.URLParameters]:
-    """One set of connection parameters for each URL. Raises ConfigurationError for a URL that is none."""
+    """One set of connection parameters for each URL. Raises ConfigurationError for one that is no AMQP URL."""
     result = []
     for url in config.url.split(","):
         try:
@@ -56,16 +56,16 @@ def parameters(config: MessagingConfig, *, name: str) -> list[pika.URLParameters
 
 
 def _unavailable(error: BaseException | None, where: pika.URLParameters) -> BrokerUnavailableError | ConfigurationError:
-    """Says in one sentence what a failure to connect means; a wrong password or virtual host is for a human."""
+    """Says in one sentence what a failure to connect means; a wrong password or virtual host needs a human."""
     code = getattr(error, "reply_code", None)
-    # pika guesses at a refusal whenever a connection ends at this stage, as it does when the broker goes down just
-    # then. Only what the broker itself has said counts; it stands in the text.
+    # pika guesses at a refusal whenever a connection ends at this stage, which also happens when the broker goes down
+    # just then. Only what the broker itself has said counts; pika's text quotes it.
     if isinstance(error, pika.exceptions.ProbableAuthenticationError | pika.exceptions.ProbableAccessDeniedError):
         said = re.search(r"ConnectionClosedByBroker: \((\d+)\)", str(error))
         code = int(said[1]) if said else None
     elif isinstance(error, pika.exceptions.AuthenticationError):
         code = 403
-    # 530 is also what a virtual host says that has as many connections as it may have.
+    # A virtual host that has as many connections as it may have also answers 530.
     if code in _REFUSALS and "limit" not in str(error):
         return ConfigurationError(f"RabbitMQ {_REFUSALS[code]} of RABBITMQ_URL: {_reason(error)}")
     if error is None or _SILENCE.search(_reason(error)):
@@ -115,9 +115,9 @@ def open_blocking(config: MessagingConfig, *, name: str, timeout: float = 5.0) -
 class Connection:
     """One AMQP connection, used from one thread and looked after by another.
 
-    `open` blocks until the connection stands. After a loss `is_open` is False and every later `ask` raises
-    BrokerUnavailableError; the object is then used up: make a new one. A loss is noticed by who waits, at once, and
-    else within a second.
+    `open` blocks until the connection is open. After a loss `is_open` is False and every later `ask` raises
+    BrokerUnavailableError; the object is then used up: make a new one. Whoever waits notices a loss at once; otherwise
+    it is noticed within a second.
     """
 
     def __init__(self, config: MessagingConfig, *, name: str) -> None:
@@ -141,7 +141,7 @@ class Connection:
 
     @property
     def inner(self) -> FastConnection:
-        """pika's own, for callables given to `tell` or `ask`. Raises BrokerUnavailableError before `open`."""
+        """pika's own connection, for callables given to `tell` or `ask`. BrokerUnavailableError before `open`."""
         if self._connection is None:
             raise self.error
         return self._connection
@@ -175,7 +175,7 @@ class Connection:
         return channel
 
     def tell(self, action: Callable[[], Any]) -> None:
-        """Does something with pika's objects whose answer does not matter. Does nothing when the connection is gone."""
+        """Does something with pika's objects that needs no answer. Does nothing when the connection is gone."""
         with self._lock:
             if self._lost is None:
                 action()
@@ -183,7 +183,7 @@ class Connection:
     def ask(self, request: Callable[[Callable[[Any], None]], Any], *, what: str) -> Any:
         """Does `request(callback)`, waits, and returns what the callback is given.
 
-        Raises BrokerUnavailableError when the connection, or the channel in use, goes meanwhile, and when no answer
+        Raises BrokerUnavailableError when the connection, or the channel in use, is lost meanwhile, and when no answer
         comes in time.
         """
         answer: list[Any] = []
@@ -205,13 +205,13 @@ class Connection:
         raise BrokerUnavailableError(f"RabbitMQ does not answer: asked for {what}")
 
     def refuse(self, error: BaseException) -> None:
-        """Ends what is being asked, with an error. For a callback that learns that a channel is closed."""
+        """Ends the `ask` under way with an error. For a callback that learns that a channel is closed."""
         self._refused = error
 
     def wait(self, done: Callable[[], bool], seconds: float) -> bool:
-        """Lets the broker's messages come in until it is done or so many seconds are over, and says whether it is.
+        """Lets the broker's messages come in until it is done or `seconds` are over. Returns whether it is done.
 
-        Looks for them once in any case, and takes in all that are there. Ends early when the connection is lost.
+        Looks for messages once in any case, and takes in all that are there. Ends early when the connection is lost.
         """
         end = time.monotonic() + seconds
         self._round(0.0 if done() else seconds)
@@ -233,7 +233,7 @@ class Connection:
             self.wait(lambda: self._lost is not None, 2.0)
 
     def _begin(self, candidate: pika.URLParameters) -> None:
-        """Begins to connect, on a loop that is looked after until it ends, also when it is given up before that."""
+        """Begins to connect, on a loop that is looked after until it ends, even if it is given up before that."""
         self._loop = loop = SteppedLoop()
         with self._lock:
             try:
@@ -250,7 +250,7 @@ class Connection:
         threading.Thread(target=self._look_after, args=[loop], name=f"amqp {self._name}", daemon=True).start()
 
     def _look_after(self, loop: SteppedLoop) -> None:
-        """The thread. Whoever holds the lock drives the loop just now, and needs no help."""
+        """What the thread does. Whoever holds the lock is driving the loop already, and needs no help."""
         while not loop.ended.wait(_LOOK_IN_EVERY):
             if self._lock.acquire(blocking=False):
                 try:

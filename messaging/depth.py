@@ -37,8 +37,8 @@ def queue_depths(config: MessagingConfig, *, timeout: float = 5.0) -> list[Queue
 def messages_on_the_broker(config: MessagingConfig) -> int | None:
     """The messages in this service's work queue, rungs and dead-letter queue. None when the broker cannot be asked.
 
-    Those that wait are counted as they are now. Those in a consumer's hands, or on their way from one queue to another,
-    only the management API knows, and up to five seconds late; without it they are not counted.
+    Those that wait are counted as they are now. Only the management API knows those in a consumer's hands, or on their
+    way from one queue to another, and that up to five seconds late; without it they are not counted.
     """
     try:
         queues = queue_depths(config)

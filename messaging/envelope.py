@@ -1,4 +1,4 @@
-"""Between AMQP and the rest: from a delivery to a message, and from what happened to the next publication.
+"""Between AMQP and the rest: turns a delivery into a message, and what became of it into the next publication.
 
 The body is plain JSON and the envelope travels in properties and headers. A body without an envelope is understood
 as well: its id is derived from its bytes, its type from the routing key.
@@ -45,11 +45,12 @@ _OURS = {
 _BROKERS = {
     "x-death", "x-first-death-exchange", "x-first-death-queue", "x-first-death-reason", "x-last-death-exchange",
     "x-last-death-queue", "x-last-death-reason", "x-delivery-count", "x-acquired-count",
-    "CC",  # sent on, it would have the broker copy each retry to where the message has been delivered already
+    "CC",  # if sent on, the broker would copy each retry to where the message has been delivered already
 }  # fmt: skip
 
-# Headers travel in one frame, with so many bytes of other things: five texts of up to 255 bytes, some numbers, and what
-# a replay adds. At a frame that is too long the broker hangs up, each time it is sent: so what is too much gives way.
+# Headers travel in one frame, beside this many bytes of other things: five texts of up to 255 bytes, some numbers, and
+# what a replay adds. The broker hangs up on a frame that is too long, each time it is sent, so what is too much gives
+# way.
 _BESIDE_HEADERS = 1_600
 _MAX_HEADERS = 48_000
 _KEPT = ("schema-version", "traceparent")
@@ -87,7 +88,7 @@ class Delivery(Struct, frozen=True):
     def message_id(self) -> uuid.UUID:
         """The sender's id if it is a UUID, or else one derived from all that the sender did give.
 
-        The same message, the same id; and a sender that has one word for an id of all its messages loses none of them.
+        The same message always has the same id, and a sender that gives all its messages one word as id loses none.
         """
         namespace = _DERIVED_IDS
         if given := self.properties.message_id:
@@ -119,7 +120,7 @@ class Delivery(Struct, frozen=True):
 
 
 def read(delivery: Delivery, handlers: dict[str, Handler[Any]]) -> Message[Any]:
-    """The message of a delivery. Raises InvalidMessageError when the envelope or the body does not hold."""
+    """The message of a delivery. Raises InvalidMessageError when the envelope or the body is not valid."""
     headers = delivery.headers
     if UNREADABLE_HEADERS in headers:
         raise InvalidMessageError(f"The headers cannot be decoded: {headers[UNREADABLE_HEADERS]}")
@@ -149,7 +150,7 @@ def read(delivery: Delivery, handlers: dict[str, Handler[Any]]) -> Message[Any]:
 
 
 def _uuid(text: str) -> uuid.UUID:
-    """As `uuid.UUID` reads it, which takes three times as long for the usual form."""
+    """The same as `uuid.UUID(text)`, which takes three times as long for the usual form."""
     try:
         return convert(text, uuid.UUID)
     except ValidationError:
@@ -164,7 +165,7 @@ def _published_at(headers: dict[str, Any]) -> datetime | None:
 
 
 def from_outbox(row: OutboxMessage | Claimed, *, service: str) -> Publication:
-    """What an outbox row is on the wire when it is sent now."""
+    """An outbox row as it goes on the wire when it is sent now."""
     return Publication(
         row.exchange,
         row.routing_key,
@@ -212,7 +213,7 @@ def dead_letter(delivery: Delivery, error: BaseException, config: MessagingConfi
 
 
 def _again(delivery: Delivery, config: MessagingConfig, more: dict[str, Any]) -> pika.BasicProperties:
-    """The delivery's own properties, once more: what was derived stands in them now, and the attempt is counted."""
+    """The delivery's own properties, to send it again: with what was derived filled in, and the attempt counted."""
     given = delivery.properties
     return pika.BasicProperties(
         message_id=str(delivery.message_id),
@@ -227,7 +228,7 @@ def _again(delivery: Delivery, config: MessagingConfig, more: dict[str, Any]) ->
 
 
 def _in_one_frame(delivery: Delivery, ours: dict[str, Any]) -> dict[str, Any]:
-    """The sender's headers and ours. What does not fit gives way: the traceback, the sender's, then the message."""
+    """The sender's headers and ours. What is too much gives way: the traceback, then theirs, then the error message."""
     ours = {key: _encodable(value) if isinstance(value, str) else value for key, value in ours.items()}
     trace = ours.pop(ERROR_TRACEBACK, "").encode()
     headers = _own_headers(delivery, beside=_size(ours)) | ours
@@ -244,7 +245,7 @@ def _in_one_frame(delivery: Delivery, ours: dict[str, Any]) -> dict[str, Any]:
 def _own_headers(delivery: Delivery, *, beside: int = 0) -> dict[str, Any]:
     """The sender's headers, as plain JSON types, without ours and the broker's.
 
-    Too many of them, or more than fit into a frame with so many bytes beside them, are left out but for those without
+    If they are too many, or more than fit into a frame with `beside` bytes next to them, only those are kept without
     which it would be another message.
     """
     headers = {
@@ -265,18 +266,18 @@ def _size(headers: dict[str, Any]) -> int:
 
 
 def _cut(text: str, limit: int) -> str:
-    """At most so many bytes of it."""
+    """The beginning of the text, at most `limit` bytes of it."""
     return text.encode()[: max(0, limit)].decode(errors="ignore")
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
-    """Whatever AMQP can carry, as what both JSON and AMQP can carry."""
+    """Turns whatever AMQP can carry into what both JSON and AMQP can carry."""
     if depth > 20:
         return "…"
     match value:
         case None | bool():
             return value
-        case int():  # pika makes one of a double too, which may be larger than what it can send
+        case int():  # pika makes an int of a double too, which may be larger than what it can send
             return value if -(2**63) <= value < 2**63 else str(value)
         case str():
             return _encodable(value)
@@ -347,7 +348,7 @@ def failed(delivery: Delivery, config: MessagingConfig) -> FailedMessage:
 
 
 def _came_by(death: dict[str, Any]) -> str:
-    """The routing key of what the broker has dead-lettered, which now has that of the dead-letter queue."""
+    """The routing key that a message had before the broker dead-lettered it under that of the dead-letter queue."""
     keys = death.get("routing-keys")
     return str(keys[0]) if isinstance(keys, list) and keys else ""
 
@@ -357,7 +358,7 @@ def _first_failed_at(delivery: Delivery, otherwise: datetime) -> datetime:
 
 
 def _parse_time(value: Any, otherwise: datetime) -> datetime:
-    """The time in UTC; `otherwise` when it is none, or in UTC none of the years 1 to 9999."""
+    """The time in UTC; `otherwise` when it is no time, or falls outside the years 1 to 9999 in UTC."""
     try:
         found = value if isinstance(value, datetime) else datetime.fromisoformat(value)
         return found.astimezone(UTC) if found.tzinfo else found.replace(tzinfo=UTC)

@@ -1,8 +1,8 @@
 """What pika takes longest for, done in one go: taking a delivery off the wire, and putting a publication on it.
 
-pika makes each message out of three frames and a dozen objects, in a thread that shares the interpreter with Django's:
-up to half of what it cost a relay or a consumer. What is here knows the usual message only, and leaves every other, and
-whatever is wrong with one, to pika.
+pika makes each message out of three frames and a dozen objects, in a thread that shares the interpreter with Django's.
+That was up to half of what a message cost a relay or a consumer. This module knows the usual message only; it leaves
+every other, and whatever is wrong with one, to pika.
 """
 
 import struct
@@ -40,7 +40,7 @@ _USUAL = (
 
 
 class Properties(Struct, frozen=True):
-    """The properties of the usual message, all of them and no others. They are called as pika calls them."""
+    """The properties of the usual message, all of them and no others, under pika's names."""
 
     content_type: str
     headers: dict[str, Any]
@@ -51,7 +51,7 @@ class Properties(Struct, frozen=True):
     timestamp: int
     """Seconds since 1970."""
     type: str | None
-    """None, as of the correlation id, when there is none: then pika writes the message."""
+    """None, like the correlation id, when there is none: then pika writes the message."""
     app_id: str
 
 
@@ -60,7 +60,7 @@ type AnyProperties = Properties | pika.BasicProperties
 
 
 def as_pika(properties: AnyProperties) -> pika.BasicProperties:
-    """The same as pika's own."""
+    """The same properties as an object of pika's."""
     return pika.BasicProperties(**asdict(properties)) if isinstance(properties, Properties) else properties
 
 
@@ -88,10 +88,10 @@ class Content(Struct, frozen=True):
 
 
 def delivery_at(data: bytes, start: int) -> Content | None:
-    """The delivery that begins at this place of what has arrived, all of it.
+    """The complete delivery that begins at `start` in the data that has arrived.
 
-    None when something else stands there, or not all of it yet, or a message that is not as usual: with other
-    properties or other kinds of headers, without a body or with one in several frames, or none that could be decoded.
+    None when something else stands there, when part of it has not arrived yet, and when it is not the usual message:
+    it has other properties or other kinds of headers, no body or one in several frames, or cannot be decoded.
     """
     try:
         return _delivery_at(data, start)
@@ -176,10 +176,10 @@ def _delivery_at(data: bytes, start: int) -> Content | None:
 def publication(
     channel: int, exchange: str, routing_key: str, body: bytes, given: Properties, *, longest: int
 ) -> bytes | None:
-    """The three frames of a mandatory publication, whose body takes one of at most `longest` bytes.
+    """The three frames of a mandatory publication; the body has to fit into one of at most `longest` bytes.
 
-    None for a message that is not as usual after all: with other kinds of headers, without a body or with one that
-    takes more frames, or one that cannot be encoded.
+    None for a message that is not the usual one after all: it has other kinds of headers, no body or one that takes
+    more frames, or cannot be encoded.
     """
     try:
         return _publication(channel, exchange, routing_key, body, given, longest)

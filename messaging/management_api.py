@@ -22,11 +22,11 @@ class ManagementApi:
     """
 
     def __init__(self, url: str, *, virtual_host: str) -> None:
-        """`url` carries the credentials: http://user:password@host:15672. ConfigurationError when it is none."""
+        """`url` carries the credentials: http://user:password@host:15672. ConfigurationError when it is no such URL."""
         try:
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
-        except ValueError:  # which may quote what it takes for the port: of a password with a slash the beginning
+        except ValueError:  # it may quote what it takes for the port: the beginning of a password with a slash
             raise ConfigurationError(f"{_SETTING} is no URL; percent-encode what is special in it") from None
         if parts.scheme not in ("http", "https") or not host:
             raise ConfigurationError(f"{_SETTING} must look like http://user:password@host:15672")
@@ -45,7 +45,7 @@ class ManagementApi:
         return {queue["name"]: queue for queue in self._list("queues")}
 
     def policies(self) -> dict[str, dict[str, Any]]:
-        """The definitions, by name. Those of operators are not among them."""
+        """The definitions, by name. Operator policies are not among them."""
         return {policy["name"]: policy["definition"] for policy in self._list("policies")}
 
     def bindings(self) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from messaging.errors import BrokerUnavailableError, ConfigurationError
 
 logger = logging.getLogger(__name__)
 
-# What reaches the delivery limit was never answered: its process died or lost the connection each time.
+# A message that reaches the delivery limit was never answered: its process died or lost the connection each time.
 DELIVERY_LIMIT = 20
 # Looking into a dead-letter queue counts as a delivery; with the default limit of 20 a look can delete a message.
 DEAD_LETTER_DELIVERY_LIMIT = 1_000_000
@@ -46,7 +46,7 @@ class Queue:
 
     name: str
     arguments: dict[str, Any]
-    """Can never be changed on a queue that is there: another version takes another name."""
+    """Can never be changed on an existing queue: another version takes another name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +68,22 @@ class Topology:
 
 
 def retry_exchange(config: MessagingConfig) -> str:
-    """Name of the direct exchange to the rungs, and from them, by the queue's name, back to the work queue."""
+    """Name of the direct exchange that leads to the rungs and, by the work queue's name, from them back to it."""
     return f"{config.exchange}.retry"
 
 
 def dead_letter_exchange(config: MessagingConfig) -> str:
-    """Name of the exchange to the dead-letter queues, by the work queue's name."""
+    """Name of the exchange that leads to the dead-letter queues, by the work queue's name."""
     return f"{config.exchange}.dlx"
 
 
 def dead_letter_queue(config: MessagingConfig) -> str:
-    """Name of the queue of what this service could not handle."""
+    """Name of the queue for what this service could not handle."""
     return f"{config.queue}.dlq"
 
 
 def retry_routing_key(config: MessagingConfig, delay: str) -> str:
-    """That of the retry exchange which leads to the rung with this delay, one of `retry_delays`."""
+    """The key that leads from the retry exchange to the rung with this delay, one of `retry_delays`."""
     return f"{config.queue}.{delay}"
 
 
@@ -127,7 +127,7 @@ def describe(config: MessagingConfig) -> Topology:
 
 
 def apply(config: MessagingConfig) -> None:
-    """Declares what is missing on the broker. Does nothing twice.
+    """Declares what is missing on the broker. A second call does nothing.
 
     RabbitMQ (3.10) notes a new quorum queue on disk up to a second after it has answered. Killed within that second it
     forgets the queue, with all that it has confirmed. So a new queue is bound only after a pause: until then nothing is
@@ -146,15 +146,15 @@ def apply(config: MessagingConfig) -> None:
 
 
 def rebind(config: MessagingConfig) -> None:
-    """Takes each binding of this service off and declares it again, so that the broker learns its routes anew.
+    """Removes each binding of this service and declares it again, so that the broker learns its routes anew.
 
-    For a broker whose list shows a binding that it does not route by, as RabbitMQ's topic exchanges are known to after
-    a restart: declaring a binding that is in the list changes nothing there. What is published in between comes back to
-    its outbox; only where other queues take the same type of message is it confirmed without this queue.
+    For a broker that lists a binding but does not route by it, as RabbitMQ's topic exchanges are known to do after a
+    restart: declaring a binding that is in the list changes nothing there. What is published in between comes back to
+    its outbox; but where other queues take the same type of message, it is confirmed without reaching this queue.
 
     Raises BrokerUnavailableError when the broker cannot be reached or does not permit it, ConfigurationError as `apply`
-    does. A crash in the middle leaves a binding missing, which the next `apply` declares, as every consumer does when
-    it connects.
+    does. A crash in the middle leaves a binding missing; the next `apply` declares it, and every consumer calls that
+    when it connects.
     """
     with open_blocking(config, name="topology") as connection:
         try:
@@ -219,7 +219,7 @@ class _Declarer:
                 raise
 
     def _note_not_permitted(self, what: str) -> None:
-        """A hardened broker: an administrator declares, this user only publishes and consumes. Said once a process."""
+        """On hardened brokers an administrator declares, this user only publishes and consumes. Said once a process."""
         if what not in _not_permitted:
             logger.warning("no permission to declare, so it is taken as given", extra={"object": what})
         _not_permitted.add(what)

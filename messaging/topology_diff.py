@@ -23,12 +23,12 @@ _ALTERNATE = "alternate-exchange"
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """A sentence on what is other than it should be, and one on what to do; empty where the first says it."""
+    """A sentence on what is not as it should be, and one on what to do; the latter is empty where the first says it."""
 
     text: str
     remedy: str
     loses_messages: bool = False
-    """Messages of this service vanish by it, or go where nobody looks for them, and no process says so."""
+    """It makes messages of this service vanish, or go where nobody looks for them, and no process says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,8 @@ def _exchange_differences(
         for name, value in properties.items():
             if found.get(name) != value:
                 yield Difference(f"{what}: {name} is {found.get(name)}, wanted is {value}", _IMMUTABLE)
-        # With one, the broker confirms what no queue takes, and it leaves the outbox for somebody else's queue.
+        # With an alternate exchange the broker confirms what no queue takes: it leaves the outbox for somebody else's
+        # queue.
         if alternate := (found.get("arguments") or {}).get(_ALTERNATE):
             yield Difference(f"{what}: {_ALTERNATE} is {alternate}, wanted is not set", _IMMUTABLE, loses_messages=True)
         policy = policies.get(found.get("policy") or "", {})
@@ -111,13 +112,13 @@ def _queue_differences(wanted: Topology, live: dict[str, dict[str, Any]]) -> Ite
 def _does_harm(name: str, value: Any, argument: Any) -> bool:
     """Whether a policy with this makes a quorum queue, declared with this argument, drop messages or send them away.
 
-    How they dead-letter is not among it: there the broker takes the argument, and the dead-letter queue has nothing to
-    dead-letter.
+    Policies on how a queue dead-letters do not: there the broker takes the argument, and the dead-letter queue has
+    nothing to dead-letter.
     """
     match name:
         case "expires" | "max-length" | "max-length-bytes" | "message-ttl":
             return True
-        case "delivery-limit":  # the broker takes the smaller one; below 0 is none
+        case "delivery-limit":  # the broker takes the smaller one; below 0 means no limit
             return argument is not None and 0 <= value < argument
         case "overflow":  # the broker takes the policy's, and then gives up dead-lettering at least once
             return argument not in (None, value)
