@@ -4,8 +4,8 @@
     open        it does not: nothing is taken, what is in hand is kept, and nothing is tried before the pause is over
     half-open   the pause is over; the next attempt closes the circuit or opens it again
 
-Each change between open and closed is one log line, however many attempts lie between. One more says why it stays open
-where that is another reason: a broker that hangs up, and then lets nobody in.
+Each change between open and closed is one log line, however many attempts lie between. If the circuit stays open for
+another reason than at first (a broker that hangs up, and then lets nobody in), one more line says so.
 """
 
 import logging
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 # Seconds. With jitter, so that processes that fail together do not try again together.
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 15.0
-# The pause before which it is said: 20 s or so after the first, which an ordinary restart does not take.
+# The pause before which that line is logged: 20 s or so after the first one, longer than an ordinary restart takes.
 _LASTING = 8
 
 

@@ -10,7 +10,7 @@ from psycopg.pq import TransactionStatus
 from database.errors import plan_is_outdated, sqlstate
 from messaging.errors import ConfigurationError
 
-# A table or column that the migration under way has yet to bring.
+# A missing table or column, which a migration under way may have yet to bring.
 _MISSING = ("42P01", "42703")
 _DISK_FULL = "53100"
 # SQLSTATE classes: 08 connection, 40 rollback (deadlock, serialization), 53 resources, 57P shutdown, 58 system,
@@ -20,14 +20,14 @@ _AWAY = ("08", "40", "53", "57014", "57P", "58", "25006", "25P03", "25P04", "55P
 # While connecting there is no SQLSTATE, only the server's words, in the language of its `lc_messages`.
 _REFUSALS = ("password authentication failed", "no password supplied", "no pg_hba.conf entry", '" does not exist')
 
-# Whatever the role or the database has set. `pg_settings` has only those that this version of PostgreSQL knows.
+# Turns these off, whatever the role or the database has set. `pg_settings` has only those that this PostgreSQL knows.
 NEVER_HANG_UP = """
     SELECT set_config(name, '0', false) FROM pg_settings
     WHERE name IN ('idle_in_transaction_session_timeout', 'idle_session_timeout', 'transaction_timeout')"""
 
 
 def database_time() -> datetime:
-    """By the clock of this service's PostgreSQL."""
+    """Now, by the clock of this service's PostgreSQL."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         now: datetime
@@ -38,7 +38,7 @@ def database_time() -> datetime:
 def ensure_committable() -> None:
     """To be called at the end of a transaction. Raises RuntimeError when a database error in it was passed over.
 
-    Neither Django nor PostgreSQL would say so: what is committed then is rolled back, as if nothing were wrong.
+    Neither Django nor PostgreSQL would say so: the commit then rolls everything back, as if nothing were wrong.
     """
     failed = connection.connection.info.transaction_status == TransactionStatus.INERROR
     if failed or transaction.get_rollback():
@@ -49,10 +49,10 @@ def ensure_committable() -> None:
 
 
 def database_is_away(error: BaseException) -> bool:
-    """Whether to wait and try again, whatever the message: nothing is the message's fault.
+    """Whether to wait and try again, whatever the message: the error is not the message's fault.
 
     Takes Django's and psycopg's errors. Raises ConfigurationError when the server refuses the user, or has no such
-    database: no waiting mends that.
+    database: waiting does not mend that.
     """
     if not isinstance(error, Error | psycopg.Error):
         return False
@@ -66,8 +66,8 @@ def database_is_away(error: BaseException) -> bool:
 def database_works(error: BaseException) -> bool:
     """Whether the database works although the error of a handler says that it is away: then the handler may be wrong.
 
-    Asks it over a new connection. What a migration has yet to bring is missing only as long as one is pending; of a
-    full disk it says nothing that there is an answer.
+    Asks it over a new connection. A missing table or column counts as away only while a migration is pending; and an
+    answer does not mean that the disk is no longer full.
     """
     connection.close()
     try:

@@ -33,7 +33,7 @@ def dead_letters() -> dict[str, Any]:
 
 
 def relay() -> dict[str, Any]:
-    """Which relays are alive, and when each last got on; a warning when none is, or one waits for something."""
+    """Which relays are alive, and when each last made progress; a warning when none is, or one waits for something."""
     return _processes("relay")
 
 

@@ -1,4 +1,4 @@
-"""The row that each relay and consumer keeps of itself, so that `/health` can say whether it lives and gets on."""
+"""The row that each relay and consumer keeps about itself, for `/health` to say whether it lives and makes progress."""
 
 import os
 import socket
@@ -11,11 +11,11 @@ from messaging.circuit import Circuit
 
 INTERVAL = 5.0
 """Seconds between two writes."""
-# Those that start together have seen each other after a second, and rest accordingly.
+# So processes that start together see each other after a second, and rest accordingly.
 _FIRST_INTERVAL = 1.0
 
-# Seconds. Shorter than Process.ALIVE_WITHIN, which is for people: the others rest longer for each process beside them,
-# and should soon no longer do so for one that was killed.
+# Seconds. Shorter than Process.ALIVE_WITHIN, which is for people: processes rest longer for each one beside them, and
+# should soon stop doing so for one that was killed.
 _BESIDE_WITHIN = 3 * INTERVAL
 
 _BEAT = """
@@ -31,12 +31,12 @@ _BEAT = """
         WHERE role = %(role)s AND name <> %(name)s AND seen_at > now() - %(beside_within)s * interval '1 second'
     )"""
 
-# Its own row too: a container's process often has the name of the one before it.
+# Deletes its own row too: a container's process often has the name of the one before it.
 _BEGIN = "DELETE FROM messaging_process WHERE name = %s OR seen_at < now() - interval '1 hour'"
 
 
 class Heartbeat:
-    """One process's row, which also says whether the process waits behind this circuit."""
+    """One process's row, which also says whether the process waits because this circuit is open."""
 
     def __init__(self, role: str, circuit: Circuit) -> None:
         self._role = role
@@ -50,7 +50,7 @@ class Heartbeat:
         """How many more processes of this role there were at the last beat."""
 
     def progress(self, messages: int, seconds: float) -> None:
-        """So many messages are done, in so many seconds of work."""
+        """Notes that this many more messages are done, in this many seconds of work."""
         self._done += messages
         self._busy += seconds
 
@@ -81,6 +81,6 @@ class Heartbeat:
         self._due, self._done, self._busy = now + interval, 0, 0.0
 
     def end(self) -> None:
-        """Removes the row: the process leaves in order. While the database is away it stays, and grows old."""
+        """Removes the row: the process ends in order. While the database is away the row stays, and grows old."""
         with suppress(Error), connection.cursor() as cursor:
             cursor.execute("DELETE FROM messaging_process WHERE name = %s", [self._name])

@@ -20,16 +20,16 @@ from serving.garbage import spare_what_is_loaded
 
 logger = logging.getLogger(__name__)
 
-# How much nicer than others: a tenth of their share where they compete for a CPU that is full.
+# How much nicer than other processes: gets a tenth of their share when they compete for a CPU that is full.
 _NICER = 10
 _SESSION = Path("/proc/self/autogroup")
 
 
 class ProcessCommand(BaseCommand):
-    """Runs `work` until SIGTERM or SIGINT and leaves with 0; with 1 and one sentence when it can never work."""
+    """Runs `work` until SIGTERM or SIGINT and exits with 0; with 1 and one sentence when it can never work."""
 
-    # Not those of models, pages and URLs, which no environment changes: to load what they look at takes two fifths of
-    # the time of a start, and memory for as long as it runs.
+    # Not the checks of models, pages and URLs, which no environment changes: loading what they look at takes two fifths
+    # of the time of a start, and memory for as long as the process runs.
     requires_system_checks = ["settings"]
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -56,14 +56,14 @@ class ProcessCommand(BaseCommand):
 
 
 def give_way() -> None:
-    """Has this process, with the threads that it starts from now on, go last where a machine has too little CPU.
+    """Makes this process, with the threads that it starts from now on, go last when a machine has too little CPU.
 
-    Whoever takes orders goes first: clients have their answers sooner, and what was left for later comes together in
-    larger batches, of which each message costs less. Where a CPU is free, nothing changes.
+    The processes that take orders go first: clients get their answers sooner, and what was left for later comes
+    together in larger batches, in which each message costs less. Where a CPU is free, nothing changes.
     """
     os.nice(_NICER)
-    # Linux may share its CPUs among sessions first, whatever is nice in them. One that is not led by this process is
-    # others' too: a shell's, or that of the web workers.
+    # Linux may first divide its CPUs among sessions, however nice the processes in them are. A session that this
+    # process does not lead belongs to others too: to a shell, or to the web workers.
     with suppress(OSError):
         if os.getsid(0) == os.getpid():
             _weigh_less()
@@ -74,17 +74,17 @@ def _weigh_less() -> None:
         with suppress(BlockingIOError):
             _SESSION.write_text(str(_NICER))
             return
-        time.sleep(0.1)  # so often all the users of a machine together may, but for root
+        time.sleep(0.1)  # all users of a machine except root may together write only this often
 
 
 def set_up_connection(*, connection: Any, **_: Any) -> None:
-    """Has PostgreSQL read by index, and let go of a process when its host has vanished, and only then.
+    """Makes PostgreSQL read by index, and let go of a process when its host has vanished, and only then.
 
-    By index, whatever it believes: when it last counted, the outbox was empty, and all of it was quickly read. A table
-    without an index to read by then seems endless work to it, for which it would compile the statement first: 50 ms for
-    the few rows of the processes.
+    By index, whatever it believes: when it last counted, the outbox was empty, and quick to read as a whole. But then a
+    table that has no index to read by seems endless work to it, for which it would compile the statement first (JIT):
+    50 ms for the few rows of the processes.
 
-    It waits while a handler works or a broker confirms: were it to end such a transaction for its length, the same
+    PostgreSQL waits while a handler works or a broker confirms: if it ended a transaction for its length, the same
     would happen again and again, and a relay would publish without end.
     """
     with connection.cursor() as cursor:

@@ -89,6 +89,6 @@ class Process(models.Model):
     def is_alive(self) -> bool:
         """Whether it has given a sign of life within the last `ALIVE_WITHIN` seconds.
 
-        One further ahead than that was given before the clock was set back, and not since.
+        A sign further in the future than that was given before the clock was set back, with none since.
         """
         return abs(timezone.now() - self.seen_at) < timedelta(seconds=self.ALIVE_WITHIN)
