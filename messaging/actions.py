@@ -24,8 +24,8 @@ def record(
 ) -> None:
     """Writes down an action, in the transaction that does it: one row for each dead letter, in one statement.
 
-    Without dead letters it is one row for the group or the replay; with none of them, nothing. What is given besides
-    dead letters stands in the row of each.
+    Without dead letters it is one row for the group or the replay; without any of the three, none. Whatever else is
+    given stands in every row.
     Raises RuntimeError outside a transaction, where a crash could keep the action and lose the trace of it.
     """
     if not connection.in_atomic_block:

@@ -11,9 +11,9 @@ from desk.display import printable, readable_size
 SHOWN_IN_FULL = 256 * 1024
 """JSON and text up to this many bytes are shown whole."""
 BEGINNING = 16 * 1024
-"""So many bytes are shown of what is larger, or binary."""
+"""How many bytes are shown of a body that is larger, or binary."""
 
-# Possessive, and content with a text that does not end: what is no JSON is looked through once as well.
+# Possessive, and satisfied with a text that does not end: so what is no JSON is looked through only once, too.
 _TEXTS_AND_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _INDENTED_LEVELS = 16
 
@@ -76,7 +76,7 @@ def _depth(body: bytes) -> int:
 
 def _text_or_hex(body: bytes, *, is_whole: bool) -> tuple[str, str, bool]:
     try:
-        # Not final: a cut through a character of several bytes does not make text look like binary.
+        # Not final when cut: a cut through a character of several bytes does not make text look like binary.
         text = codecs.getincrementaldecoder("utf-8")().decode(body, final=is_whole)
     except UnicodeDecodeError:
         text = "\x00"

@@ -25,7 +25,7 @@ _FINGERPRINTS = uuid.UUID("0f9c4a51-3d0e-5f0b-8a55-6d1d9a3c2b10")
 
 CHUNK_ROWS = 500
 CHUNK_BYTES = 16 * 1024 * 1024
-"""A chunk holds at most so many rows and so many bytes of bodies at once, but always one row."""
+"""A chunk holds at most this many rows and this many bytes of bodies at once, but always one row."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class FailedMessage:
     traceback: str
     attempts: int
     failed_at: datetime
-    """When it was given up. Travels with the message: the same delivery again has the same time."""
+    """When it was given up. Travels with the message, so the same delivery again has the same time."""
     first_failed_at: datetime
     """When its first attempt failed."""
     place: str = ""
@@ -58,8 +58,8 @@ class FailedMessage:
 
 # `newest` keeps one row of each fingerprint, because ON CONFLICT DO UPDATE refuses to touch a row twice. Ordered, so
 # that two consumers that store the same messages wait for each other instead of deadlocking.
-# A settled row also comes back for another failure with an older time: clocks differ between machines, and a message
-# that looks settled while it has failed again would be lost.
+# A settled row starts to wait again even for another failure with an older time: clocks differ between machines, and a
+# message that looks settled while it has failed again would be lost.
 _STORE = """
     WITH failed AS (
         SELECT * FROM unnest(
@@ -114,9 +114,9 @@ _KNOWN = """
 def store(failed: Sequence[FailedMessage]) -> None:
     """Keeps the messages, all or none. Acknowledge them only after this has returned.
 
-    The same message (same id, same body) that fails again is the same row: one more occurrence, the newer error, and
-    waiting again. The same delivery once more (a crash between this and the acknowledgement) changes nothing.
-    Each new occurrence is counted in its failure group, which opens again when it was resolved.
+    A message (same id, same body) that fails again keeps its row, which gets one more occurrence and the newer error,
+    and waits again. The same delivery once more (a crash between this and the acknowledgement) changes nothing.
+    Each new occurrence is counted in its failure group, which opens again if it was resolved.
     Whatever the broker can deliver is kept: what PostgreSQL refuses in a text (NUL, lone surrogates) is replaced, text
     too long for its column is cut; the body is kept byte for byte.
     A crash in here: nothing is kept, and the broker delivers again.
@@ -222,7 +222,7 @@ def discard(
     """Settles those of the dead letters that still wait without sending them again, and returns how many those were.
 
     They stay to be read until `purge` removes them. After `within` seconds no further chunk is begun: the rest waits.
-    The action, chunks, `on_settled` and crashes as in `replay`.
+    The action, the chunks, `on_settled` and crashes are as in `replay`.
     """
 
     def settle(chunk: Sequence[DeadLetter]) -> None:
@@ -246,7 +246,7 @@ def _settle(
     within: float = math.inf,
 ) -> int:
     deadline = monotonic() + within
-    # What is chosen is decided here, once: what arrives or fails again meanwhile was not part of it.
+    # What is chosen is decided here, once: what arrives or fails again meanwhile is no part of it.
     chosen = dead_letters.filter(status=DeadLetter.Status.WAITING).order_by("pk").annotate(size=Length("body"))
     sizes = chosen.values_list("pk", "size").iterator()
     settled = 0

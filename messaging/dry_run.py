@@ -48,7 +48,7 @@ class DryRun:
     place: str = ""
     """Module and function of ours that raised the error, where that is known."""
     is_permanent: bool = False
-    """Of an error: whether it would go to the dead letters at once, and not climb the retry ladder first."""
+    """Of an error: whether the message would go to the dead letters at once, not up the retry ladder first."""
 
     @property
     def explanation(self) -> str:
@@ -65,12 +65,13 @@ class DryRun:
 def dry_run(chosen: Iterable[DeadLetter], *, within: float | None = None) -> list[DryRun]:
     """Hands each message to its handler as a consumer would, and undoes what it did; says what would have happened.
 
-    One by one, each in a transaction of its own that is always rolled back (inside an open one, to where it was): no
-    row is kept, nothing is announced, and nothing that waits for the commit runs. What no rollback reaches does happen:
-    sequences advance, and a handler that calls the outside, against the rules, calls it.
-    None begins after so many seconds (`within`): then the answer is shorter than what was chosen. No statement takes
-    longer than `LONGEST_STATEMENT` or waits for a consumer longer than `LONGEST_LOCK_WAIT`; such a message could not be
-    tried now. Raises what says that the database is away. A crash in here: nothing has happened.
+    Tries them one by one, each in a transaction of its own that is always rolled back (inside an open one, to where it
+    was): no row is kept, nothing is announced, and nothing that waits for the commit runs. What no rollback reaches
+    does happen: sequences advance, and a handler that calls the outside, against the rules, calls it.
+    No message is begun after `within` seconds: then the answer is shorter than what was chosen. No statement takes
+    longer than `LONGEST_STATEMENT` or waits for a consumer longer than `LONGEST_LOCK_WAIT`; a message that would need
+    more could not be tried now. Raises errors that say that the database is away. A crash in here: nothing has
+    happened.
     """
     end = None if within is None else time.monotonic() + within
     done: list[DryRun] = []
@@ -82,12 +83,12 @@ def dry_run(chosen: Iterable[DeadLetter], *, within: float | None = None) -> lis
 
 
 def read(dead_letter: DeadLetter) -> Message[Any]:
-    """The message that a replay would hand to its handler. Raises InvalidMessageError when it does not hold."""
+    """The message that a replay would hand to its handler. Raises InvalidMessageError when it is not valid."""
     return envelope.read(_delivery(dead_letter), config().handler_table)
 
 
 class _Undo(Exception):
-    """Takes the verdict out of the transaction that it ends."""
+    """Carries the verdict out of the transaction that it ends."""
 
     def __init__(self, verdict: Verdict) -> None:
         self.verdict = verdict
@@ -138,7 +139,7 @@ def _handle(dead_letter: DeadLetter) -> None:
 
 
 def _delivery(dead_letter: DeadLetter) -> Delivery:
-    """As it would come out of the work queue after a replay."""
+    """The dead letter as it would come out of the work queue after a replay."""
     message_id, type_, _, routing_key, _, body, correlation_id = outbox.row(dead_letters.again(dead_letter))
     return Delivery(
         tag=0,
@@ -155,10 +156,10 @@ def _delivery(dead_letter: DeadLetter) -> Delivery:
 
 
 def _is_held(error: BaseException) -> bool:
-    """Whether it says nothing of the message, nor of the database as a whole.
+    """Whether the error says nothing about the message, nor about the database as a whole.
 
-    A time limit of ours has ended it (55P03 for a lock, 57014 for a statement), or a deadlock (40P01, 40001); or a
-    table or column is not there (42P01, 42703), which a migration may have yet to bring.
+    A time limit of ours has ended the try (55P03 for a lock, 57014 for a statement), or a deadlock has (40P01, 40001);
+    or a table or column is not there (42P01, 42703), which a migration may have yet to bring.
     """
     states = ("55P03", "57014", "40P01", "40001", "42P01", "42703")
     return isinstance(error, DatabaseError) and sqlstate(error) in states

@@ -24,15 +24,15 @@ class ChangedMeanwhileError(EditError):
 
 
 def version_of(dead_letter: DeadLetter) -> str:
-    """What of a dead letter has been seen: `seen` of `edit_and_replay`. Changes with each failure and decision."""
+    """The state of a dead letter, as `seen` of `edit_and_replay`. Changes with each failure and decision."""
     return f"{dead_letter.status} {dead_letter.occurrences} {dead_letter.last_failed_at.isoformat()}"
 
 
 def check(dead_letter: DeadLetter, body: bytes) -> None:
     """Raises EditError when this body may not take the place of the dead letter's own.
 
-    It must be another one, hold as its type wants it (else the error names the field), and be about the same business
-    key, if the original's can be read: else both could take effect.
+    It must be another one, be valid for its type (else the error names the field), and be about the same business key,
+    if the original's can be read: else both could take effect.
     """
     if _is_same(bytes(dead_letter.body), body):
         raise EditError("The body is as it was. To send it unchanged, replay it.")
@@ -50,7 +50,7 @@ def check(dead_letter: DeadLetter, body: bytes) -> None:
 
 
 def why_no_body_helps(dead_letter: DeadLetter) -> str:
-    """What is wrong with the message beside its body: its type, its version or its headers. Empty when nothing is."""
+    """What is wrong with the message besides its body: its type, its version or its headers. Empty when nothing is."""
     try:
         dry_run.read(dead_letter)
     except InvalidMessageError as error:
@@ -122,5 +122,5 @@ def _pretty(body: bytes, errors: str = "strict") -> str:
 
 
 def _is_same(old: bytes, new: bytes) -> bool:
-    """Whether they differ in nothing but the spaces that the form has put between."""
+    """Whether they differ in nothing but the white space that the form has put in."""
     return old == new or _pretty(old, errors="backslashreplace") == _pretty(new, errors="backslashreplace")

@@ -103,7 +103,7 @@ class FailureCounter:
                 self._rows[fingerprint] = (id_, *row)
 
     def group_id(self, fingerprint: uuid.UUID) -> int:
-        """Of the group of failures that were entered. Raises KeyError for others."""
+        """The id of the group, for failures that were entered. Raises KeyError for others."""
         return self._rows[fingerprint][0]
 
     def count(self, occurrence: Occurrence) -> None:

@@ -1,6 +1,6 @@
 """Failure groups, failures of one kind: what people decide about them, and what pages and commands show.
 
-What is one kind says `messaging.fingerprints`; the consumers count them by `messaging.failure_counter`.
+`messaging.fingerprints` says what is one kind; the consumers count the failures with `messaging.failure_counter`.
 """
 
 from collections.abc import Iterable
@@ -24,11 +24,11 @@ class GroupChangedError(MessagingError):
 
 
 def take(*, group_id: int, by: str, reason: str = "", expected: str | None = None) -> FailureGroup:
-    """Says that somebody looks at the failure. Also what another has taken, when that is what is `expected`.
+    """Says that somebody looks at the failure. Takes it from another person too, when that is the `expected` state.
 
-    `expected` is the state that the person has seen; None takes it as it is. Raises GroupChangedError when it has
-    another meanwhile, and FailureGroup.DoesNotExist. So do the others. Each is one transaction: a crash before its
-    commit changes nothing.
+    `expected` is the state that the person has seen; None accepts any. Raises GroupChangedError when the group has
+    another state by now, and FailureGroup.DoesNotExist. So do the others here. Each is one transaction: a crash before
+    its commit changes nothing.
     """
     return _change(group_id=group_id, by=by, reason=reason, expected=expected, action="take", state="taken", owner=by)
 
@@ -68,7 +68,7 @@ def _change(
     *, group_id: int, by: str, reason: str, expected: str | None, action: str, state: str, owner: str | None = None
 ) -> FailureGroup:
     with transaction.atomic():
-        # The lock decides who was first, against other people and against the consumers that open groups again.
+        # The lock decides who was first, among people and against the consumers, which open groups again.
         group = FailureGroup.objects.select_for_update(no_key=True).get(pk=group_id)
         if expected is not None and seen_state(group) != expected:
             raise GroupChangedError(f"{_who_did(group)}. Nothing was changed.")
@@ -109,7 +109,7 @@ def _lines(text: str) -> str:
 
 
 def unresolved() -> Q:
-    """The groups that somebody should look at: those not resolved, and those of which dead letters wait."""
+    """The groups that somebody should look at: those not resolved, and those with dead letters that wait."""
     letters = DeadLetter.objects.filter(group=OuterRef("pk"), status=DeadLetter.Status.WAITING)
     return ~Q(state=FailureGroup.State.RESOLVED) | Q(Exists(letters))
 
@@ -121,10 +121,10 @@ def waiting(group_ids: Iterable[int]) -> dict[int, int]:
 
 
 def newest_types(group_ids: Iterable[int]) -> dict[int, str]:
-    """The type of the newest dead letter of each of these groups, one that waits before one that is settled.
+    """The type of the newest dead letter of each of these groups: of one that waits, or else of one that is settled.
 
-    The group's own type is what it is counted by (`fingerprints.known_type`), which is another for a message without
-    one. A group without dead letters is left out. Takes one look into an index for each group and status.
+    The group's own type is the one it is counted by (`fingerprints.known_type`), which differs for a message without a
+    type. A group without dead letters is left out. Takes one look into an index for each group and status.
     """
     newest = (
         Subquery(

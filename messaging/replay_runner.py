@@ -1,7 +1,7 @@
 """Carries the replays on: what the consumers do about them.
 
-Each consumer calls `advance` about once a second, and one at a time gets to do something. First goes one message, then
-five, then twenty-five, each step only when all of the one before took effect, and then the rest at a rate. A message
+Each consumer calls `advance` about once a second, and one at a time gets to do something. First one message is sent,
+then five, then twenty-five, each step only when all of the step before took effect; then the rest, at a rate. A message
 that fails again in the same way stops the replay.
 """
 
@@ -22,20 +22,21 @@ from messaging.replays import Outcome, State
 
 logger = logging.getLogger(replays.__name__)  # one name for both halves
 
-# When the consumers are busy they come less often; what they missed is made good for at most so long (seconds).
+# Busy consumers call less often; the time they missed is made up for, but never more than this (seconds).
 _LONGEST_GAP = 2.0
-# No more than what the rate sends in so many seconds is under way: what fails is noticed before too much is out.
+# At most what the rate sends in this many seconds is under way, so that a failure is noticed before too much is out.
 _UNDER_WAY = 10
-# So many messages are looked at in one go to find those that somebody has settled meanwhile.
+# How many messages are looked at in one go, to find those that somebody has settled meanwhile.
 _LOOK_AHEAD = 5_000
 
 
 def advance() -> None:
-    """Notes what became of what was sent, and sends what is next, of every replay.
+    """For every replay, notes what became of what was sent, and sends what is next.
 
-    Any number of processes may call it; one at a time works at a replay, the others pass. All in one transaction: a
-    crash undoes it, and then nothing was sent. Raises only what says that the database is away; what else goes wrong
-    is logged, and tried again with the next call. With no replay under way it is one query by an index.
+    Any number of processes may call it; one at a time works on a replay, and the others pass it by. That work is one
+    transaction: a crash undoes it, and then nothing was sent. Raises only errors that say that the database is away;
+    what else goes wrong is logged, and tried again with the next call. With no replay under way it is one query by an
+    index.
     """
     try:
         for replay_id in Replay.objects.filter(watched=True).order_by("pk").values_list("pk", flat=True):
@@ -71,7 +72,7 @@ class _Failure:
     message_id: UUID
     said: str
     is_same: bool
-    """Whether it is of the group that it was of before. Where either is not known it counts as the same."""
+    """Whether its failure group is the same as before. Where either group is not known it counts as the same."""
 
 
 _NOTE_HANDLED = """
@@ -166,7 +167,7 @@ def _send(replay: Replay, *, now: datetime) -> None:
     is_effective = Exists(InboxMessage.objects.filter(message_id=OuterRef("message_id")))
     waiting = replay.messages.filter(outcome=Outcome.WAITING).annotate(is_effective=is_effective).order_by("position")
     rows = list(waiting.values_list("pk", "dead_letter_id", "is_effective")[:budget])
-    # What has taken effect already proves nothing, so that it counts for no step.
+    # What has taken effect before proves nothing now, so it counts for no step.
     effective = [letter for _, letter, is_effective in rows if is_effective]
     fresh = [letter for _, letter, is_effective in rows if not is_effective][: max(allowed, 0)]
     sent: list[int] = []
@@ -181,8 +182,8 @@ def _send(replay: Replay, *, now: datetime) -> None:
     )
     if not sent:
         return
-    # By their own ids: by those of the dead letters the planner, which does not know yet how many of a new replay wait,
-    # reads all that do.
+    # By their own ids: given those of the dead letters, the planner would read all messages that wait, as it does not
+    # know yet how many of a new replay do.
     messages = {letter: pk for pk, letter, _ in rows}
     with connection.cursor() as cursor:
         cursor.execute(_NOTE_SENT, {"sent": [messages[letter] for letter in sent], "effective": effective})
@@ -192,7 +193,7 @@ def _send(replay: Replay, *, now: datetime) -> None:
 def _budget(replay: Replay, now: datetime) -> int:
     """How many messages the rate allows now."""
     gap = 1.0
-    # A time to come was written before the clock of the database was set back.
+    # A time in the future was written before the clock of the database was set back.
     if replay.last_sent_at is not None and replay.last_sent_at <= now:
         gap = min((now - replay.last_sent_at) / timedelta(seconds=1), _LONGEST_GAP)
     under_way = replay.messages.filter(outcome=Outcome.SENT).count()
@@ -200,7 +201,7 @@ def _budget(replay: Replay, now: datetime) -> int:
 
 
 def _left_of_step(replay: Replay) -> int:
-    """How many more the step at hand may send."""
+    """How many more messages the current step may send."""
     handled = replays.handled_by_canary(replay)
     under_way = replay.messages.filter(outcome=Outcome.SENT, sent_at__gte=replay.canary_from).count()
     passed = 0

@@ -1,7 +1,7 @@
-"""Replays: dead letters that are sent again step by step, so that a repair that is none harms few messages.
+"""Replays: dead letters are sent again step by step, so that a repair that does not work harms few messages.
 
-What is to be sent is fixed at the start. What people ask for and see is here; the consumers carry it on, as
-`messaging.replay_runner` says.
+What is to be sent is fixed at the start. This module has what people ask for and see; the consumers carry a replay on,
+as `messaging.replay_runner` says.
 """
 
 from collections.abc import Mapping
@@ -34,11 +34,11 @@ POSSIBLE: dict[str, set[State]] = {
     "resume": {State.PAUSED, State.STOPPED},
     "cancel": {State.RUNNING, State.PAUSED, State.STOPPED},
 }
-"""The states in which people may do what to a replay."""
+"""What people may do to a replay, and in which of its states."""
 
 
 class ReplayError(MessagingError):
-    """What was asked for cannot be done, and nothing was. The text says why, for people."""
+    """What was asked for cannot be done, and nothing was done. The text says why, for people."""
 
 
 class AlreadyReplayingError(ReplayError):
@@ -96,9 +96,10 @@ def start(
 ) -> Replay:
     """Begins a replay of those of the dead letters that wait now, oldest first; the consumers send them.
 
-    What waits later is no part of it, nor is what is in a replay that runs or pauses already: two people who press the
-    button at once start one replay. Raises AlreadyReplayingError when that leaves nothing, and ReplayError when none
-    waits or the rate is none. One statement, however many there are. A crash in here: nothing has begun.
+    What comes to wait later is no part of it, nor is what another replay that runs or pauses already has: two people
+    who press the button at once start one replay. Raises AlreadyReplayingError when that leaves nothing, and
+    ReplayError when none waits or the rate is not valid. One statement, however many there are. A crash in here:
+    nothing has begun.
     """
     if not 1 <= rate <= MAX_RATE:
         raise ReplayError(f"The rate is 1 to {MAX_RATE:,} messages a second.")
@@ -132,7 +133,7 @@ def start(
 
 
 def _replay_of(chosen: QuerySet[DeadLetter]) -> Replay | None:
-    """A replay that is under way with one of these."""
+    """A replay under way that has one of these still to send or on its way."""
     return (
         Replay.objects.filter(state__in=[State.RUNNING, State.PAUSED])
         .filter(
@@ -150,10 +151,10 @@ def _replay_of(chosen: QuerySet[DeadLetter]) -> Replay | None:
 
 
 def pause(*, replay_id: int, by: str, reason: str = "") -> None:
-    """Sends nothing more until somebody resumes it; what is on its way goes on.
+    """Has it send nothing more until somebody resumes it; what is on its way goes on.
 
-    Raises ReplayError when it does not run: of two people who press at once, one is told so. A crash before the commit
-    changes nothing, and so it is with `resume` and `cancel`.
+    Raises ReplayError when it is not running: of two people who press at once, one is told so. A crash before the
+    commit changes nothing, here as in `resume` and `cancel`.
     """
     _change(replay_id, State.PAUSED, by=by, reason=reason, verb="pause")
 
@@ -187,7 +188,7 @@ _DONE = {"pause": "Paused", "resume": "Resumed", "cancel": "Cancelled"}
 def _change(replay_id: int, state: State, *, by: str, reason: str, verb: str, **more: Any) -> None:
     said = storable_text(f"{_DONE[verb]} by {by}" + (f": {reason}" if reason else "."))
     with transaction.atomic():
-        # The condition decides who was first; whoever carries it on at this moment holds the row.
+        # The condition decides who was first; whoever carries the replay on at this moment holds the row.
         changed = Replay.objects.filter(pk=replay_id, state__in=POSSIBLE[verb]).update(
             state=state, state_reason=said, changed_at=Now(), **more
         )
@@ -201,21 +202,21 @@ def _change(replay_id: int, state: State, *, by: str, reason: str, verb: str, **
 
 
 def progress(replay: Replay) -> Progress:
-    """How far it is. Counts the messages by an index."""
+    """How far the replay is. Counts the messages by an index."""
     counted = replay.messages.order_by().values_list("outcome").annotate(number=Count("pk"))
     counts = dict.fromkeys(Outcome.values, 0) | dict(counted)
     return Progress(**counts, step=_step(replay))
 
 
 def standing(replay: Replay) -> str:
-    """How many messages have which outcome now, and why it is in its state; in one line, for lists."""
-    if replay.state == State.FINISHED:  # which says it already
+    """How many messages have which outcome now, and why the replay is in its state; in one line, for lists."""
+    if replay.state == State.FINISHED:  # its reason says both already
         return replay.state_reason
     return f"{progress(replay)}. {replay.state_reason}".rstrip()
 
 
 def page(replay: Replay, counts: Mapping[str, int], *, start: int = 0, limit: int) -> list[ReplayedMessage]:
-    """Messages of these outcomes, those of one after those of the other, each part read by the index.
+    """A page of the messages with these outcomes, one outcome after the other, each part read by the index.
 
     `counts` says how many there are of each, as `progress` does.
     """
@@ -243,7 +244,7 @@ def _step(replay: Replay) -> str:
 
 
 def handled_by_canary(replay: Replay) -> int:
-    """How many took effect since the canary began; beyond the last step it does not count."""
+    """How many took effect since the canary began; stops counting at the number that all its steps send."""
     handled = replay.messages.filter(outcome=Outcome.HANDLED, sent_at__gte=replay.canary_from)
-    # From the newest on: those of before a stop come after them and need not be read.
+    # From the newest on: those from before a stop come last and need not be read.
     return len(handled.order_by("-position").values_list("pk")[: sum(CANARY)])

@@ -36,7 +36,7 @@ class Purge:
     """Replays that are over, with what became of their messages."""
 
 
-# An inbox row outlives every dead letter of its message: a message may have taken effect and still have ended here (its
+# An inbox row outlives every dead letter of its message: a message may have taken effect and still have become one (its
 # consumer died between commit and ack, again and again), and replaying it must not make it take effect twice.
 _OLD_INBOX = """
     FROM messaging_inboxmessage AS old
@@ -108,20 +108,20 @@ def expired(*, before: datetime) -> Purge:
 
 
 def _old_groups(before: datetime) -> QuerySet[FailureGroup]:
-    """Resolved before that time, with nothing left of them. One that is open stays: nobody has decided about it."""
+    """Groups resolved before that time, with nothing left of them. An open one stays: nobody has decided about it."""
     return FailureGroup.objects.filter(
         state=FailureGroup.State.RESOLVED, changed_at__lt=before, last_seen_at__lt=before, dead_letters=None
     )
 
 
 def _old_replays(before: datetime) -> QuerySet[Replay]:
-    """Over before that time. One that stopped by itself may still be resumed."""
+    """Replays that were over before that time. One that stopped by itself is not: it may still be resumed."""
     over = [Replay.State.FINISHED, Replay.State.CANCELLED]
     return Replay.objects.filter(state__in=over, watched=False, changed_at__lt=before)
 
 
 def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[[int], object] | None = None) -> Purge:
-    """Deletes the inbox rows processed and the dead letters settled before a time, and what failed; says how many.
+    """Deletes inbox rows processed, dead letters settled and what else failed before a time; says how many.
 
     Dead letters that wait, inbox rows of messages that are among the dead letters, failure groups that are not
     resolved or have dead letters, replays that are not over, and what operators did are never touched.
@@ -144,7 +144,7 @@ def purge(*, before: datetime, batch_size: int = BATCH_SIZE, on_batch: Callable[
     failed_attempts = deleted(_batches(_DELETE_ATTEMPTS, limits))
     groups = deleted(_batches_of_groups(before, batch_size))
     deleted(_batches_of_replayed(limits))
-    # Another purge may have the last of the messages in hand: then it removes their replay.
+    # Another purge may be deleting the last messages of a replay: then that one removes it.
     replays, _ = _old_replays(before).filter(messages=None).delete()
     FailureHour.objects.filter(hour__lt=timezone.now() - TREND).delete()
     return Purge(inbox, dead_letters, failed_attempts, groups, replays)
@@ -160,7 +160,7 @@ def _batches_of_groups(before: datetime, batch_size: int) -> Iterator[int]:
     position = 0
     while True:
         with transaction.atomic():
-            # The lock keeps a consumer from giving it a dead letter now: it makes the group anew.
+            # The lock keeps a consumer from adding a dead letter to a group now: afterwards it makes the group anew.
             old = FailureGroup.objects.filter(pk__in=_old_groups(before).values("pk"), pk__gt=position)
             chosen = list(
                 old.order_by("pk").select_for_update(skip_locked=True).values_list("pk", flat=True)[:batch_size]

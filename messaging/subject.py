@@ -12,7 +12,7 @@ _LONGEST = 64
 def subject_of(body: bytes, field: str) -> str:
     """The text that this field of the body holds; empty when there is none that can be read.
 
-    Also of a body that is JSON but breaks its contract: that is when an operator wants to know what it was about.
+    Also reads a body that is JSON but breaks its contract: that is when an operator wants to know what it was about.
     A UUID comes in its usual spelling, however it was written.
     """
     if not field:
@@ -33,7 +33,8 @@ def subject_of(body: bytes, field: str) -> str:
 def subject_among_ours(body: bytes, type: str) -> str:
     """The business key of a message that this service takes or sends; "" when nobody has said where it stands.
 
-    What it takes says so in its handlers. For other types, which it sends, it is taken to stand where it always does.
+    For the types that the service takes, the handlers say so. In others, which it sends, the key is expected where all
+    the handlers have it.
     """
     handlers = config().handler_table
     if handler := handlers.get(type):

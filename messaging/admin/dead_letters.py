@@ -23,7 +23,7 @@ from messaging.failure_groups import type_in_words
 from messaging.models import DeadLetter, FailureGroup, OperatorAction, ReplayedMessage
 
 SEARCHED_TEXTS = 10_000
-"""Error texts have no index: only those of the newest so many dead letters are searched."""
+"""Error texts have no index: only those of this many dead letters, the newest, are searched."""
 SHOWN_HISTORY = 50
 
 STATUS_KINDS: dict[DeadLetter.Status, Kind] = {
@@ -47,7 +47,7 @@ class StatusFilter(WantedFilter):
 
 
 class GroupFilter(admin.SimpleListFilter):
-    """Those of one failure group: of the newest dead letters' groups, or of the one that is chosen."""
+    """Those of one failure group: offers the groups of the newest dead letters, and the one that is chosen."""
 
     title = "failure group"
     parameter_name = "group__id__exact"
@@ -173,7 +173,7 @@ class DeadLetterAdmin(SettlingAdmin, EditingAdmin, BodyAdmin):
             exact |= Q(message_id=uuid.UUID(term)) | Q(subject=str(uuid.UUID(term)))
         if rows.filter(exact).exists():
             return rows.filter(exact)
-        # By their times, not their ids: for those the planner would go through the texts of all dead letters.
+        # By their times, not their ids: given ids, the planner would go through the texts of all dead letters.
         times = DeadLetter.objects.order_by(*self.newest_first).values_list("last_failed_at", flat=True)
         if oldest := times[SEARCHED_TEXTS - 1 : SEARCHED_TEXTS].first():
             rows = rows.filter(last_failed_at__gte=oldest)

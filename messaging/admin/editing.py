@@ -18,7 +18,7 @@ from messaging.models import DeadLetter
 
 
 class EditingAdmin(ReadOnlyAdmin):
-    """First the body in a form, then what would change and what a dry run says of it; only then it is sent."""
+    """First shows the body in a form, then what would change and what a dry run says; only then is it sent."""
 
     def has_edit_permission(self, request: HttpRequest) -> bool:
         return request.user.has_perm("messaging.edit_deadletter")

@@ -12,11 +12,11 @@ from desk.admin import RecentValuesFilter
 
 
 class WantedFilter(admin.SimpleListFilter):
-    """What wants somebody, unless something else is chosen; a search looks at all."""
+    """Shows what needs somebody, unless something else is chosen; a search looks at everything."""
 
     parameter_name: str
     wanted: ClassVar[str]
-    """What is chosen when nothing is."""
+    """What counts as chosen when nothing is."""
 
     def value(self) -> str:
         return super().value() or ("all" if self.request.GET.get(SEARCH_VAR) else self.wanted)

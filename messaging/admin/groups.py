@@ -60,7 +60,7 @@ class StateFilter(WantedFilter):
 
 
 class GroupChangeList(LightChangeList):
-    """Asks once for what the rows of a page show beside themselves."""
+    """Asks once per page for what its rows show besides their own columns."""
 
     def get_results(self, request: HttpRequest) -> None:
         super().get_results(request)
@@ -173,7 +173,7 @@ class FailureGroupAdmin(ReadOnlyAdmin):
         return self._page(request, group, note=group.note)
 
     def decide_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
-        """Takes, resolves or opens it, unless somebody has changed it since the page was shown."""
+        """Takes, resolves or reopens the group, unless somebody has changed it since the page was shown."""
         group = self.row_of_page(request, object_id)
         if not self.has_decide_permission(request):
             raise PermissionDenied
@@ -263,7 +263,7 @@ def sparkline(trend: Sequence[int]) -> SafeString:
 
 
 def bars(trend: Sequence[int]) -> SafeString:
-    """Bars for hours, as wide as the page, each with its time and number for who points at it."""
+    """Bars for hours, as wide as the page, each with its time and number for whoever points at it."""
     highest, height = max(trend, default=0), 100
     now = timezone.now().astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     drawn = format_html_join(

@@ -22,7 +22,7 @@ State = Replay.State
 Outcome = ReplayedMessage.Outcome
 
 PAGE = 50
-"""So many messages are shown at once."""
+"""How many messages are shown at once."""
 REFRESH_SECONDS = 2
 SHOWN_HISTORY = 50
 STATE_KINDS: dict[State, Kind] = {
@@ -108,12 +108,12 @@ class ReplayAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "admin/messaging/replay/change_form.html", context)
 
     def progress_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """What of the page changes, for the script that asks again and again."""
+        """The part of the page that changes, for the script that asks again and again."""
         context = self._state_of(request, self.row_of_page(request, object_id))
         return TemplateResponse(request, "admin/messaging/replay/progress.html", context)
 
     def hold_view(self, request: HttpRequest, object_id: str, verb: str) -> HttpResponse:
-        """Pauses, resumes or cancels it, unless somebody else was faster."""
+        """Pauses, resumes or cancels the replay, unless somebody else was faster."""
         replay = self.row_of_page(request, object_id)
         if not self.has_replay_permission(request):
             raise PermissionDenied

@@ -27,10 +27,10 @@ from messaging.models import DeadLetter, Replay
 ACTION_LIMIT = 10_000
 """More chosen dead letters than this are a matter for `manage.py dead_letters`, not for one HTTP request."""
 DISCARD_SECONDS = 10.0
-"""A request begins no chunk after so long: whatever is in front of the service gives it up after a minute or so."""
+"""A request begins no chunk after this many seconds: what is in front of the service gives it up in a minute or so."""
 _OPTIONS = {"type": "type", "error_type": "error", "queue": "queue", "group__id__exact": "group"}
 """The filters of the list that `manage.py dead_letters` has too, by their parameters."""
-# The status is none: only what waits is settled, here and there.
+# The status counts as none: only what waits is settled, both here and by the command.
 _NO_FILTERS = {*IGNORED_PARAMS, PAGE_VAR, ERROR_FLAG, "status__exact"}
 
 
@@ -41,7 +41,7 @@ class _Chosen:
     rows: QuerySet[DeadLetter]
     count: int
     hidden: dict[str, Any]
-    """Fields of the form that say the same again."""
+    """Hidden fields of the form, which say the same again."""
 
 
 class SettlingAdmin(ReadOnlyAdmin):
@@ -92,7 +92,7 @@ class SettlingAdmin(ReadOnlyAdmin):
                 self.message_user(request, text, messages.ERROR)
                 return None
         hidden = {ACTION_CHECKBOX_NAME: ids[0] if ids else "", "ids": ",".join(map(str, ids))}
-        # Asked for on the page of one: its query is all of the way back that comes from outside.
+        # Asked for on the page of one dead letter: of the way back, only that page's query comes from outside.
         if ids and "page_query" in request.POST:
             hidden["page_query"] = query = request.POST["page_query"]
             back = reverse("admin:messaging_deadletter_change", args=[ids[0]])
@@ -133,7 +133,7 @@ class SettlingAdmin(ReadOnlyAdmin):
             do = self._replay if verb == "replay" else self._discard
             return do(request, chosen, **form.cleaned_data)
         examples = chosen.rows.order_by("pk").defer(*self.not_listed)
-        # Only a form tries messages: a link may be followed by anything.
+        # Messages are tried only after a form was sent: a link may be followed by anything.
         trial = try_some(chosen.rows, chosen.count) if verb != "discard" and request.method == "POST" else None
         context = {
             **self.admin_site.each_context(request),
@@ -194,13 +194,13 @@ class SettlingAdmin(ReadOnlyAdmin):
 
 
 def _to_replay(request: HttpRequest, replay: Replay) -> HttpResponse | None:
-    """Its page, for who may see it."""
+    """The replay's page, for those who may see it."""
     page = page_of(request, "messaging.replay", replay.pk)
     return HttpResponseRedirect(page) if page else None
 
 
 def _command(request: HttpRequest, verb: str) -> str:
-    """What does the same with all that the list is filtered to; empty where the command cannot be so narrow."""
+    """The command that does the same with all that the list is filtered to; empty where it cannot be so narrow."""
     words = ["manage.py", "dead_letters", verb.replace("_", "-"), "--all"]
     if request.GET.get(SEARCH_VAR, "").strip():
         return ""

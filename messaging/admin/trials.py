@@ -11,7 +11,7 @@ from messaging.models import DeadLetter
 
 DRY_RUNS = 25
 DRY_RUN_SECONDS = 10.0
-"""A page tries no more messages than this, and begins none after so long."""
+"""A page tries no more messages than this, and begins none after this many seconds."""
 
 VERDICT_KINDS = {
     Verdict.PASSES: "good",
@@ -36,8 +36,8 @@ class Trial:
 
 
 def try_some(rows: QuerySet[DeadLetter] | Sequence[DeadLetter], count: int) -> Trial:
-    """Tries the first of them, of which there are `count`; changes nothing."""
+    """Tries the first of the rows, of which there are `count`; changes nothing."""
     chosen = rows.order_by("pk").defer("traceback")[:DRY_RUNS] if isinstance(rows, QuerySet) else rows
-    # All of them first: the cursor of an iteration does not outlive the transactions that are undone.
+    # Reads all of them first: the cursor of an iteration does not outlive the transactions that are undone.
     runs = dry_run.dry_run(list(chosen), within=DRY_RUN_SECONDS)
     return Trial([(run, VERDICT_KINDS[run.verdict]) for run in runs], count - len(runs))

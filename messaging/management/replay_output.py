@@ -20,7 +20,7 @@ _PROBLEMS_FIRST = ("failed", "sent", "skipped", "waiting", "handled")
 
 
 def watch(replay: Replay, *, say: Callable[[str], object]) -> Replay:
-    """Waits until it is over, with a progress bar on a terminal, and returns it as it is then.
+    """Waits until the replay is over, with a progress bar on a terminal, and returns it as it is then.
 
     A replay that somebody has paused is waited for. Ctrl-C ends the waiting and not the replay.
     """
@@ -79,7 +79,7 @@ def show(replay: Replay, *, as_json: bool, limit: int, out: OutputWrapper) -> No
 
 
 def raise_unless_handled(replay: Replay) -> None:
-    """Raises CommandError when it did not end well, so that scripts notice."""
+    """Raises CommandError when the replay did not end well, so that scripts notice."""
     failed = replay.messages.filter(outcome=ReplayedMessage.Outcome.FAILED).count()
     if replay.state == Replay.State.FINISHED and not failed:
         return

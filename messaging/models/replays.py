@@ -75,7 +75,7 @@ class ReplayedMessage(models.Model):
             models.Index(fields=["replay", "outcome", "position"], name="replayed_message_outcome"),
             models.Index(fields=["subject"], name="replayed_message_subject"),
             models.Index(fields=["dead_letter_id"], name="replayed_message_letter"),
-            models.Index(fields=["group"], name="replayed_message_group"),  # for who removes the group
+            models.Index(fields=["group"], name="replayed_message_group"),  # for whoever removes the group
         ]
 
     def __str__(self) -> str:

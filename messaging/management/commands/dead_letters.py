@@ -101,7 +101,7 @@ class Command(DatabaseCommand):
         found = rows[: limit and limit + 1].iterator()
         header = ("ID", "STATUS", "TYPE", "TRIED", "SEEN", "LAST FAILURE (UTC)", "ERROR")
         shown = 0
-        # All may be more than fit into memory: each block has columns as wide as it needs.
+        # All of them may not fit into memory, so each block has columns as wide as it needs.
         for block in batched(islice(found, limit), _BLOCK):
             for line in table(header, [_cells(row) for row in block])[bool(shown) :]:
                 self.stdout.write(line)
