@@ -2,7 +2,7 @@
 
 
 def sqlstate(error: BaseException) -> str:
-    """That of psycopg's error, or of the one behind Django's; empty where there is none, as while connecting."""
+    """The SQLSTATE of psycopg's error or of the one behind Django's; empty where there is none, as while connecting."""
     return getattr(error, "sqlstate", None) or getattr(error.__cause__, "sqlstate", None) or ""
 
 
@@ -14,7 +14,8 @@ def statement_took_too_long(error: BaseException) -> bool:
 def plan_is_outdated(error: BaseException) -> bool:
     """Whether a migration has altered what a prepared statement gives; another connection prepares it anew.
 
-    By the server's function that says so: the SQLSTATE is that of all that is not supported, the words may be German.
+    Goes by the server's function that says so: the SQLSTATE stands for all that is not supported, and the words may be
+    German.
     """
     diagnostic = getattr(error, "diag", None) or getattr(error.__cause__, "diag", None)
     return sqlstate(error) == "0A000" and getattr(diagnostic, "source_function", None) == "RevalidateCachedQuery"

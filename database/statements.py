@@ -30,12 +30,12 @@ def ensure_durable() -> None:
 def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mapping[str, Any]) -> list[tuple[Any, ...]]:
     """Runs a statement that the server plans once for each connection, and returns its rows.
 
-    Outside a transaction it is one of its own. Each parameter needs a cast, by which the server knows its type. Raises
-    Django's errors. Mind that a plan made when the server had counted an empty table reads all of the table, however
+    Outside a transaction it is one of its own. Each parameter needs a cast, from which the server knows its type.
+    Raises Django's errors. Mind that a plan made while the server believed a table to be empty reads all of it, however
     full, until the server counts again. That is harmless for an insert and for one row now and then; relay and consume,
     which read in bulk, never plan anything but an index (`messaging.process`).
 
-    This is libpq as psycopg offers it, in one call that blocks. A cursor waits in Python, which is out of the CPU's
+    This is libpq as psycopg offers it, in one call that blocks. A cursor waits in Python, whose code has left the CPU's
     caches when the answer is there.
     """
     django = connections[DEFAULT_DB_ALIAS]
@@ -59,7 +59,7 @@ def execute_prepared(statement: LiteralString, parameters: Sequence[Any] | Mappi
             run = _begin_with if begins else _run
             result = run(link, name, texts)
             if result.error_field(DiagnosticField.SQLSTATE) == _PLAN_OUTDATED and database.autocommit:
-                # A migration has altered the type of a column. In a transaction nothing more can be asked.
+                # A migration has altered the type of a column. (In a transaction nothing more could be asked.)
                 checked(database, link.exec_(b"DEALLOCATE " + name))
                 checked(database, link.prepare(name, numbered))
                 result = _run(link, name, texts)
@@ -81,7 +81,7 @@ def _begin_with(link: PGconn, name: bytes, texts: Sequence[Buffer | None]) -> PG
 
 
 def _connected(django: BaseDatabaseWrapper) -> psycopg.Connection:
-    """Django's connection, as its own cursors have it: a standing one is looked at first (CONN_HEALTH_CHECKS)."""
+    """Django's connection, as its own cursors get it: a standing one is checked first (CONN_HEALTH_CHECKS)."""
     django.close_if_health_check_failed()
     django.ensure_connection()
     database: psycopg.Connection = django.connection
@@ -89,7 +89,7 @@ def _connected(django: BaseDatabaseWrapper) -> psycopg.Connection:
 
 
 def _prepare(database: psycopg.Connection, statement: bytes) -> bytes:
-    """The name of this statement, which the connection has prepared for its first use."""
+    """The name of this statement on the connection, which prepares it when it is first used."""
     names: dict[bytes, bytes] = database.__dict__.setdefault("prepared_by_us", {})
     if (name := names.get(statement)) is None:
         name = b"prepared_%d" % len(names)
@@ -153,7 +153,7 @@ def array(kind: str, values: Sequence[Any]) -> str:
 
 
 def _all_quoted(texts: Sequence[str]) -> str:
-    """All of them quoted in one go, which takes a third of the time; empty when one has the character between them."""
+    """All quoted in one go, which takes a third of the time; empty when one holds the character put between them."""
     joined = "\0".join(texts)
     if joined.count("\0") != len(texts) - 1:
         return ""

@@ -1,6 +1,6 @@
 """Django's PostgreSQL backend, with a check of standing connections that costs no round trip, and a quicker commit.
 
-All of its connections read what is committed, and write values in one way, as PostgreSQL does by default.
+All its connections read only what is committed, and write values in one way, both as PostgreSQL does by default.
 
 `ENGINE = "database.backend"`, with CONN_HEALTH_CHECKS.
 """
@@ -20,23 +20,23 @@ from database.statements import checked
 GIVE_UP_ON_A_SILENT_CLIENT = """
     SET tcp_user_timeout = 20000; SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5;
     SET tcp_keepalives_count = 2"""
-"""Has the server let go of a client whose host has vanished within 20 s, too.
+"""Makes the server let go, within 20 s too, of a client whose host has vanished.
 
 Left to the operating system, it keeps the session for two hours: its transaction with all locks, so that whoever gets
-the same messages would wait as long, and its place among `max_connections`, which a network that fails a few times
-would take up.
+the same messages would wait as long, and its place among `max_connections`, which would run out when the network fails
+a few times.
 """
 _SET_UP = f"""
     SET default_transaction_isolation = 'read committed'; SET DateStyle = 'ISO';
     SET standard_conforming_strings = on; SET array_nulls = on; SET TimeZone = '%s';
     {GIVE_UP_ON_A_SILENT_CLIENT}"""
 _SILENT_FOR = 1.0
-"""Seconds after which an attempt to connect that fails has met a server that is silent, and not one that refuses."""
+"""An attempt to connect that fails after more seconds than this has met a silent server, not one that refuses."""
 _SOUND = {TransactionStatus.IDLE, TransactionStatus.INTRANS}
 
 
 class _Silence:
-    """Of a server whose last answer never came."""
+    """What is known of a server whose last answer never came."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -50,10 +50,10 @@ _silent: dict[str, _Silence] = {}
 
 class DatabaseWrapper(base.DatabaseWrapper):
     def get_new_connection(self, conn_params: dict[str, Any]) -> psycopg.Connection:
-        """Connects. From a server that was silent the last time one thread at a time waits for an answer.
+        """Connects. While a server is silent, only one thread at a time waits for its answer.
 
-        For the others it is away, at once. Would they wait as well, five seconds each, all threads of a web server
-        soon did nothing else, and no request had an answer as long as the silence lasts, not even `/health/live`.
+        For the others it is away, at once. If they waited as well, five seconds each, all threads of a web server
+        would soon do nothing else, and no request would be answered while the silence lasts, not even `/health/live`.
         """
         silence = _silent.get(self.alias)
         if silence is not None and not silence.lock.acquire(blocking=False):
@@ -74,9 +74,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def init_connection_state(self) -> None:
         """Pins the isolation that every statement here is written for, whatever the role or the database has set.
 
-        And how values are written, which is what psycopg and `database.statements` take them for: without it no time
-        can be read, and a body of bytes or an array's NULL arrives as another. Together with the time zone: Django
-        finds it set, and sends no statement of its own.
+        Also pins how values are written, on which psycopg and `database.statements` rely: without it no time can be
+        read, and a body of bytes or an array's NULL arrives as something else. The time zone is set along with it:
+        Django finds it set, and sends no statement of its own.
         """
         with self.wrap_database_errors:
             checked(self.connection, self.connection.pgconn.exec_((_SET_UP % self.timezone_name).encode()))
@@ -87,8 +87,9 @@ class DatabaseWrapper(base.DatabaseWrapper):
 
         Django would ask it `SELECT 1`, once a request: a tenth of the time of an accepted order. Never raises.
 
-        One on which a statement has failed, by more than its data, is not: a session keeps the defaults that it began
-        with, and where these are why (read-only, a time limit) it would fail for ever, whatever they are by now.
+        A connection on which a statement has failed, by more than its data, is not usable: a session keeps the defaults
+        that it began with, and if these are why (read-only, a time limit) it would fail for ever, whatever they are by
+        now.
         """
         if self.connection is None or self.errors_occurred:
             return False
@@ -99,10 +100,10 @@ class DatabaseWrapper(base.DatabaseWrapper):
         return super().is_usable() if poll.poll(0) else True
 
     def _commit(self) -> None:
-        """As psycopg does, but in one call of libpq that blocks (see `database.statements`)."""
+        """Commits as psycopg does, but in one call of libpq that blocks (see `database.statements`)."""
         link = None if self.connection is None else self.connection.pgconn
         if link is not None and link.transaction_status == TransactionStatus.INERROR:
-            # PostgreSQL would roll back, and psycopg not say so: whoever asked for a commit would believe in it.
+            # PostgreSQL would roll back, and psycopg would not say so: whoever asked for a commit would believe in it.
             with self.wrap_database_errors:
                 raise InFailedSqlTransaction("a statement of this transaction has failed, so nothing of it is kept")
         if link is None or link.transaction_status != TransactionStatus.INTRANS:
