@@ -47,12 +47,12 @@ class bind:
 
 
 def rebind(*, correlation_id: str, traceparent: str = "") -> None:
-    """Inside a `bind`: other ids from now on, to its end. For one message of a batch after the other."""
+    """Inside a `bind`: sets other ids, from now to its end. For the messages of a batch, one after the other."""
     _context.set((correlation_id, traceparent))
 
 
 def new_correlation_id() -> str:
-    """A new id, 32 hexadecimal digits, above all that were made before: an index of them grows at its end."""
+    """A new id, 32 hexadecimal digits, greater than all made before: so an index of them grows at its end."""
     return uuid7().hex
 
 
@@ -79,5 +79,5 @@ def child_traceparent(parent: str) -> str:
     """The next step of the parent's trace: same trace id and flags, new span id. An invalid parent: a new trace."""
     if not is_traceparent(parent):
         return new_traceparent()
-    # Not os.urandom, which takes a call of the system for each message: a span's id need not be hard to guess.
+    # Not os.urandom, which takes a system call for each message: a span's id need not be hard to guess.
     return f"00-{parent[3:35]}-{getrandbits(64):016x}-{parent[53:]}"

@@ -7,9 +7,9 @@ _LONGEST = 300
 
 
 def in_one_line(error: BaseException) -> str:
-    """The first line of what it says, without the credentials that connection errors like to quote.
+    """The first line of what the error says, without the credentials that connection errors like to quote.
 
-    The name of its type where it says nothing. At most 300 characters.
+    The name of its type if it says nothing. At most 300 characters.
     """
     lines = str(error).strip().splitlines()
     line = _CREDENTIALS.sub(lambda match: "//***@" if match[0].startswith("//") else "***", lines[0]) if lines else ""

@@ -1,7 +1,7 @@
 """Is this service well, and may it be sent requests?
 
 Each check runs in a thread of its own with a deadline, so that a database that neither answers nor refuses cannot
-hold the one who asks. A check that still hangs from the last time is not started again.
+hold up whoever asks. A check that still hangs from the last time is not started again.
 """
 
 import logging
@@ -19,7 +19,7 @@ from observability.errors import in_one_line
 logger = logging.getLogger(__name__)
 
 DEADLINE = 4.0
-"""Seconds from its start until a check that has not answered counts as failed. Longer than `database` gives itself."""
+"""Seconds after its start when a check that has not answered counts as failed. Longer than `database` gives itself."""
 
 DATABASE_TIMEOUT = 2
 """Seconds the database may take to accept a connection, and again to answer."""

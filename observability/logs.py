@@ -66,17 +66,17 @@ def logging_config(*, service: str, level: str, log_format: str) -> dict[str, An
             "gunicorn.error": {"level": level, "handlers": [], "propagate": True},
             # With a logconfig_dict gunicorn cannot be kept from an access log otherwise; see serving.gunicorn.
             "gunicorn.access": {"level": "CRITICAL", "handlers": [], "propagate": True},
-            # It warns of each answer to a HEAD, whose body Django leaves to the server to take away.
+            # It warns of each answer to a HEAD, whose body Django leaves for the server to drop.
             "gunicorn.http.wsgi": {"level": "ERROR"},
         },
     }
 
 
 def info_each(logger: logging.Logger, message: str, extras: Sequence[Mapping[str, Any]]) -> None:
-    """Logs the message once for each of `extras`: as many lines, of the same moment and in one write.
+    """Logs the message once for each of `extras`: as many lines, with the same time and in one write.
 
-    For a batch: a record for each of its lines is a sixth of what a message costs a relay or a consumer. Handlers see a
-    single record, which has the extras as `each`; with one of them it is the record that `logger.info` makes.
+    For a batch: a record for each of its lines would be a sixth of what a message costs a relay or a consumer. Handlers
+    see a single record, which has the extras as `each`; for a single one it is the record that `logger.info` makes.
     """
     if len(extras) == 1:
         logger.info(message, extra=extras[0])
@@ -92,7 +92,7 @@ class HasTraceback(logging.Filter):
 
 
 class DoneByAStranger(logging.Filter):
-    """Makes a warning in one line of an error that anybody can cause, and that nobody here has to mend."""
+    """Turns an error that anybody can cause, and that nobody here has to mend, into a warning in one line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
@@ -116,7 +116,7 @@ class JSONFormatter(OrjsonFormatter):
         same: dict[str, Any] = {}
         self.add_fields(same, record, {})
         context = {"correlation_id": same.pop("correlation_id")}
-        # What they have in common is written once, and put behind what each has of its own.
+        # What the lines have in common is encoded once, and put behind what each has of its own.
         common = self.jsonify_log_record(same)[1:]
         lines = []
         for extra in each:

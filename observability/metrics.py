@@ -29,7 +29,7 @@ _PREFIX = "gunicorn-metrics-"
 
 
 def count_apart() -> None:
-    """For the settings, before anything counts: only gunicorn's workers count together, whatever the environment says.
+    """For the settings, before anything counts: lets only gunicorn's workers count together, whatever the environment.
 
     All processes may share one environment. A relay that counted with the workers would find no folder for its counts,
     or have them added to the workers'.
@@ -41,10 +41,10 @@ def count_apart() -> None:
 def gunicorn_on_starting(server: Any = None) -> None:
     """gunicorn's `on_starting`: gives the workers an empty directory to count in.
 
-    That named by PROMETHEUS_MULTIPROC_DIR, emptied of former counts, or a temporary one that goes with the master.
-    A master that is killed leaves the temporary one behind; the next one removes it.
-    With `preload_app`, call it at the top of gunicorn.conf.py instead: the application is loaded before this hook.
-    Raises RuntimeError when it comes too late for that: every worker would then count for itself alone.
+    It is the one that PROMETHEUS_MULTIPROC_DIR names, emptied of former counts, or a temporary one that goes with the
+    master. A master that is killed leaves the temporary one behind; the next master removes it.
+    With `preload_app`, call this at the top of gunicorn.conf.py instead: the application is loaded before the hook.
+    Raises RuntimeError when called too late: every worker would then count for itself alone.
     """
     if "prometheus_client" in sys.modules and _DIRECTORY not in os.environ:
         raise RuntimeError(f"prometheus_client is imported already; {_DIRECTORY} would have no effect")
@@ -71,8 +71,8 @@ def gunicorn_child_exit(server: Any, worker: Any) -> None:
 def _remove_orphans() -> None:
     """Removes the temporary directories of masters that are no more.
 
-    Whose it is, a lock tells, which goes with the last of its processes. Process ids would not do: containers that
-    share a folder for temporary files each have a master with the number 1.
+    A lock tells whose directory is in use: it goes with the last of the owner's processes. Process ids would not do:
+    containers that share a folder for temporary files each have a master with the number 1.
     """
     for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         lock = _lock(str(directory), wait=False)
@@ -102,7 +102,7 @@ def _remove(directory: str, owner: int) -> None:
 
 
 def observe_each(histogram: "Histogram", amounts: Sequence[float]) -> None:
-    """As `histogram.observe` of each, for a batch: an amount then costs a fifth, for a lock is taken once a bucket."""
+    """Observes each amount of a batch, at a fifth of the cost of `histogram.observe`: takes a lock once a bucket."""
     histogram._sum.inc(sum(amounts))
     for bucket, number in Counter(bisect_left(histogram._upper_bounds, amount) for amount in amounts).items():
         histogram._buckets[bucket].inc(number)

@@ -32,7 +32,7 @@ class CorrelationMiddleware:
 
     def __init__(self, get_response: GetResponse) -> None:
         self._get_response = get_response
-        # No URL pattern leads to static files: whitenoise answers for them before.
+        # No URL pattern leads to static files: whitenoise answers for them before it comes to that.
         self._static = settings.STATIC_URL or "/static/"
         self._quiet = (*_QUIET, self._static)
 

@@ -18,7 +18,7 @@ _metrics: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
 
 
 def ids_of(environ: Mapping[str, Any]) -> tuple[str, str]:
-    """The correlation id and the trace context that a request brings, or new ones for what is none."""
+    """The correlation id and the trace context that a request brings; new ones in place of what is not valid."""
     given = environ.get("HTTP_X_REQUEST_ID", "")
     correlation_id = given if given and is_correlation_id(given) else new_correlation_id()
     trace = environ.get("HTTP_TRACEPARENT", "")
@@ -37,10 +37,10 @@ def record(
     waited: float = 0.0,
     level: int = logging.INFO,
 ) -> None:
-    """Counts and logs a request that has been answered. `route` and `method` become labels, so both must be of few.
+    """Counts and logs a request that has been answered. `route` and `method` become labels: both must have few values.
 
-    `seconds` is with what it has `waited`. The line says both; the metric, which is to show when the service becomes
-    slow, is without the wait.
+    `seconds` includes the seconds it has `waited`. The line says both; the metric, which is to show when the service
+    becomes slow, is without the wait.
     """
     key = (method, route, status)
     metrics = _metrics.get(key)
