@@ -1,4 +1,4 @@
-"""How gunicorn serves: its worker, requests that wait without a thread, plain requests beside its parser.
+"""How gunicorn serves: its worker, requests that wait without a thread, plain requests that bypass its parser.
 
-And the garbage collector, also of processes without gunicorn.
+And the garbage collector, also for processes without gunicorn.
 """

@@ -2,7 +2,8 @@
 
 import gc
 
-# New objects before it looks for cycles among them; Python's own number is 700. A request or a batch makes more.
+# How many new objects there are before it looks for cycles among them; Python's own number is 700. A request or a batch
+# makes more.
 _NEW_OBJECTS = 20_000
 
 
@@ -13,7 +14,7 @@ def spare_what_is_loaded() -> None:
     """
     gc.collect()
     gc.freeze()
-    # With so little left to look through, all of it is looked through every other time. Else what was in use when its
-    # turn came (a page of orders and their items, which know each other) would be kept a hundred times longer than
-    # needed: 220 MB instead of 120 for a worker of which eight clients read long pages at once.
+    # With so little left to look through, every other collection looks through all of it. Otherwise, what was in use
+    # during one (a page of orders and their items, which refer to each other) would be kept a hundred times longer than
+    # needed: 220 MB instead of 120 for a worker from which eight clients read long pages at once.
     gc.set_threshold(_NEW_OBJECTS, 1, 1)

@@ -30,7 +30,7 @@ class Logger(GunicornLogger):
         return False
 
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:
-        # What it takes for an error of the socket is our patience at its end.
+        # What gunicorn takes for an error of the socket is our patience at its end.
         if isinstance(sys.exception(), BlockingIOError):
             self.info("client let go: it was silent for %g s in the middle of a request", PATIENCE)
         else:
@@ -46,7 +46,7 @@ class Worker(ParkingWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # The others are there for whoever comes.
+        # The other threads are there for whoever comes.
         self._free = BoundedSemaphore(max(1, self.cfg.threads // 2))
         self._plain: PlainHTTP | None = None
 
@@ -61,11 +61,11 @@ class Worker(ParkingWorker):
             self._plain = PlainHTTP(self, self.application)
 
     def set_accept_enabled(self, enabled: bool) -> None:
-        """Lets nobody in once the worker leaves, and closes its door: who comes then is refused at once.
+        """Lets nobody in once the worker leaves, and closes its listeners: whoever comes then is refused at once.
 
-        gunicorn leaves the door open until all have been answered. Who came meanwhile would have sent a request that
+        gunicorn leaves them open until all clients have been answered. Whoever came meanwhile would send a request that
         nobody reads, and be cut off when the last worker has gone, not knowing what has become of it. So would those
-        who stand there already: they are let in first.
+        who wait to be accepted already: they are let in first.
         """
         super().set_accept_enabled(enabled)
         if enabled or not self.leaving:
@@ -86,7 +86,7 @@ class Worker(ParkingWorker):
     def handle(self, conn: Any) -> Any:
         """Answers requests of the connection; True when it is to be kept for more of them."""
         if not conn.initialized:
-            # gunicorn's threads wait five seconds for each of them: a hundred that say nothing would hold up everybody.
+            # gunicorn's threads wait five seconds for each new client: a hundred silent ones would hold up everybody.
             if self.alive and not conn.wait_for_data(0):
                 return _DEFER
             _limit_patience(conn.sock)
@@ -106,7 +106,7 @@ class Worker(ParkingWorker):
         return super().handle(conn) if keep is None else keep
 
     def _has_next_request(self, conn: Any) -> bool:
-        """Waits a while for it, unless other connections wait for a thread."""
+        """Waits a while for the next request, unless other connections wait for a thread."""
         if conn.parser.unreader.buf.getvalue():
             return True  # it has been read together with the one before
         if self.tpool._work_queue.qsize():
@@ -117,10 +117,10 @@ class Worker(ParkingWorker):
 
 
 def _limit_patience(client: socket.socket) -> None:
-    """So that no silent client holds a thread for ever, but over TLS, whose reads are Python's own and go on.
+    """Keeps silent clients from holding a thread for ever; not over TLS, whose reads are Python's own and go on.
 
-    In the kernel: with a timeout of Python's own each read would ask first whether there is anything. Set up no
-    `sendfile` beside it, which waits in Python for a client that takes nothing.
+    The kernel does it: with a timeout of Python's own each read would ask first whether there is anything. Set up no
+    `sendfile` beside this: it waits in Python for a client that takes nothing.
     """
     limit = struct.pack("ll", int(PATIENCE), int(PATIENCE % 1 * 1_000_000))
     for way in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):

@@ -1,4 +1,4 @@
-"""What a view and the server say to each other about a request that waits. Both through its WSGI environ."""
+"""What a view and the server say to each other about a request that waits, both through its WSGI environ."""
 
 from collections.abc import Hashable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Protocol
 PARKING = "serving.parking"
 """The server's offer, a `Parking`. Without it the view waits in its own thread."""
 PARKED = "serving.parked"
-"""The view's wish, a `Parked`. The server takes no answer of this run, or only the beginning of one."""
+"""The view's wish, a `Parked`. The server takes no answer from this run, or only the beginning of one."""
 RESUMED = "serving.resumed"
 """The same `Parked`, when the request runs again because its time has come. It may not be parked a second time."""
 WAITED = "serving.waited"

@@ -1,9 +1,9 @@
 """gunicorn's threads, with connections that wait without one.
 
 A view that wants to wait (`serving.waiting`) ends at once and without an answer. The worker keeps the
-connection and gives the thread back. When what it waits for has happened, its time is up or the worker leaves, the
-request runs again from the beginning, and then has its answer. The main thread keeps what is parked; one thread more,
-which runs only while somebody waits, asks the database about all of it together.
+connection and gives the thread back. When what the view waits for has happened, its time is up or the worker leaves,
+the request runs again from the beginning, and then has its answer. The main thread keeps what is parked; one more
+thread, which runs only while somebody waits, asks the database about all of it together.
 
 No import of Django at the top, nor of prometheus_client: gunicorn.conf.py imports this, before either is ready.
 """
@@ -37,11 +37,11 @@ LONGEST_BACKOFF = 5.0
 IDLE = 60.0
 """Seconds without anybody waiting after which the connection to the database is given back."""
 _REST = 5
-"""Times as long as the last question took, the database has rest from us."""
+"""The database has rest from us for this many times as long as the last question took."""
 LINGER = 2.0
 """Seconds that a client has to close its side, after we have closed ours."""
 _FILES = 256
-"""Besides those of its connections, a worker opens not more than these."""
+"""How many files a worker opens at most, besides those of its connections."""
 
 
 class _Leave(BaseException):
@@ -89,7 +89,7 @@ class ParkingWorker(ThreadWorker):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        # All of these belong to the main thread, but for what is said to be another's.
+        # All of these belong to the main thread, except where another is named.
         self._places: dict[Any, _Place] = {}
         self._by_key: dict[Hashable, set[Any]] = {}  # the asker copies it
         self._times: list[tuple[float, int, Any, _Place]] = []  # of places that may be gone already
@@ -99,7 +99,7 @@ class ParkingWorker(ThreadWorker):
         self._closing: dict[Any, float] = {}  # and until when; in this order
         self._back: dict[Any, _Place] = {}  # for the thread that gets it
         self._here = threading.local()  # each thread's own
-        # The others are there for whoever comes: hundreds may be woken by one moment.
+        # The other threads are there for whoever comes: hundreds may be woken at one moment.
         self._hands = max(1, self.cfg.threads // 4)
         self._asker: _Asker | None = None
         self._gauge: Any = None
@@ -210,8 +210,8 @@ class ParkingWorker(ThreadWorker):
     def _let_go(self, conn: Any) -> None:
         """Closes the connection when the client has done so, or has had its time to read the answer.
 
-        Closed at once, with bytes of the client unread or on their way, it might take the answer from the client.
-        gunicorn waits for that too, and stands still meanwhile.
+        If it were closed at once, with bytes of the client unread or on their way, the client might lose the answer.
+        gunicorn waits for that too, but stands still meanwhile.
         """
         try:
             conn.sock.setblocking(False)
@@ -322,12 +322,12 @@ class ParkingWorker(ThreadWorker):
         if gone:
             self._drop(conn)
         else:
-            # One after the other. From now on only an attempt to write shows whether it is there.
+            # Requests go one after the other. From now on only an attempt to write shows whether the client is there.
             self.poller.unregister(client)
             self._places[conn].watched = False
 
     def _beat(self, conn: Any, place: _Place) -> bool:
-        """Whether the heartbeat went out. One who does not read what little we send is not there."""
+        """Whether the heartbeat went out. A client that does not read what little we send counts as gone."""
         beat = place.parked.heartbeat
         if place.chunked:
             beat = b"%x\r\n%b\r\n" % (len(beat), beat)
@@ -350,7 +350,7 @@ class ParkingWorker(ThreadWorker):
 
 
 class _Asker(threading.Thread):
-    """Asks, for as long as anybody waits, which of the keys are ready. Never ends by itself, and keeps nobody."""
+    """Asks, for as long as anybody waits, which keys are ready. Never ends by itself, nor keeps the process alive."""
 
     def __init__(
         self,

@@ -3,8 +3,8 @@
 With our gunicorn worker (`serving.parking`) they are parked: they take a connection, but no thread. With any
 other server they wait in their thread, which is all the same to the view and to the client.
 
-Settings: WAITING_READY, the dotted path of a function from keys to those of them that are ready, which is called up to
-ten times a second with all keys that anybody waits for; WAITING_MAX_CLIENTS of one worker.
+Settings: WAITING_READY is the dotted path of a function that takes keys and returns those of them that are ready. It is
+called up to ten times a second with all keys that anybody waits for. WAITING_MAX_CLIENTS is the limit of one worker.
 """
 
 import time
@@ -28,7 +28,7 @@ type Ready = Callable[[Collection[Hashable]], Collection[Hashable]]
 
 
 class Full(Exception):
-    """As many clients wait as this worker takes."""
+    """As many clients wait already as this worker allows."""
 
 
 def ready_function() -> Ready:
@@ -43,10 +43,11 @@ def came_back(request: HttpRequest) -> bool:
 
 
 def wait(request: HttpRequest, key: Hashable, *, seconds: float) -> HttpResponse | None:
-    """Waits until the key is ready, at most so long. Not for a request that `came_back`.
+    """Waits until the key is ready, `seconds` at most. Not for a request that `came_back`.
 
     Gives a response when the server takes over: the view returns it, nobody sees it, and the view is called again
-    later. None: the waiting is over, or the server is about to leave. Raises Full, and what WAITING_READY raises.
+    later. Gives None when the waiting is over, or the server is about to leave. Raises Full, and what WAITING_READY
+    raises.
     """
     server: Parking | None = request.META.get(PARKING)
     if server is None:
@@ -67,8 +68,9 @@ def stream(
 ) -> Iterable[bytes]:
     """The body of an event stream: `first` at once, what `last` gives when the key is ready or the time is up.
 
-    In between heartbeats. When the server parks the request the view is called again for the second part; what it then
-    says in its headers is not sent, and a status other than that of the first part cuts the stream off. Raises Full.
+    Heartbeats come in between. When the server parks the request, the view is called again for the second part; the
+    headers that it then sets are not sent, and a status other than that of the first part cuts the stream off. Raises
+    Full.
     """
     if came_back(request):
         return [last()]
