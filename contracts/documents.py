@@ -1,4 +1,4 @@
-"""The documents about the events that are generated from their types, for those who work in other languages."""
+"""Documents about the events, generated from their types, for those who work in other languages."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ more than once."""
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes texts of several lines as they are read."""
+    """Writes texts of several lines on several lines."""
 
 
 _Dumper.add_representer(

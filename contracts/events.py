@@ -29,8 +29,8 @@ _CENT = Decimal(1).scaleb(-MONEY_PLACES)
 _MONEY_LIMIT = Decimal(10 ** (MONEY_DIGITS - MONEY_PLACES))
 _MONEY_CONTEXT = Context(prec=MONEY_DIGITS + MONEY_PLACES, rounding=ROUND_HALF_EVEN)
 
-# PostgreSQL keeps no NUL in a text. A `Text` is searched for one by its event: to msgspec an expression is a call of
-# Python's, which takes five times as long.
+# PostgreSQL keeps no NUL in a text. Each event searches its `Text`s for one itself: msgspec would call Python's regular
+# expressions, which takes five times as long.
 _WITHOUT_NUL = r"^[^\u0000]*$"
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _money(field: str, value: Decimal) -> Decimal:
         raise InvalidEvent(f"{field} has more than {MONEY_DIGITS - MONEY_PLACES} digits before the point")
     if not value:
         return Decimal("0.00")
-    amount = value.quantize(_CENT, None, _MONEY_CONTEXT)  # by name they take twice as long as the rest
+    amount = value.quantize(_CENT, None, _MONEY_CONTEXT)  # given by name, the arguments take twice as long as the rest
     if amount != value:
         raise InvalidEvent(f"{field} has more than {MONEY_PLACES} decimals")
     return amount
