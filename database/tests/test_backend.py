@@ -139,7 +139,7 @@ def test_a_transaction_that_has_failed_cannot_be_committed(database: DatabaseWra
 
 
 def test_one_that_began_read_only_is_not_kept_once_that_has_cost_a_statement(database: DatabaseWrapper) -> None:
-    # As a session has it that began while this was the default.
+    # As in a session that began while this was the default.
     asked(database, "SET default_transaction_read_only = on")
     with pytest.raises(InternalError, match="read-only"):
         asked(database, "CREATE TABLE things ()")

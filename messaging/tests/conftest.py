@@ -49,7 +49,7 @@ class Broker:
         self.reopen()
 
     def reopen(self) -> None:
-        """A channel once more, after the broker has closed one."""
+        """Opens a channel again, after the broker has closed one."""
         self.channel: BlockingChannel = self._connection.channel()
         self.channel.confirm_delivery()
 
@@ -103,7 +103,7 @@ def eventually(condition: Callable[[], Any], *, within: float = 60.0) -> Any:
 
 
 def hang_up(connection: Connection) -> None:
-    """Ends the connection as a broker does that dies: nothing more will come."""
+    """Ends the connection as a dying broker does: nothing more will come."""
     transport: Any = connection._connection._transport  # type: ignore[union-attr]
     transport._sock.shutdown(socket.SHUT_RDWR)
 

@@ -1,4 +1,4 @@
-"""`python -m messaging.tests.crashing`: a consumer that is started again whenever it dies, as an init system does it.
+"""`python -m messaging.tests.crashing`: a consumer that is started again whenever it dies, as by an init system.
 
 Its handler ends the process on a message that says `{"kill": true}`. A fork is quicker than a new interpreter.
 """

@@ -40,7 +40,7 @@ def ask(client: Client, verb: str, *rows: DeadLetter, path: str = LETTERS, **mor
 
 
 def hidden(page: Any) -> dict[str, str]:
-    """The hidden fields of its form."""
+    """The hidden fields of the page's form."""
     return dict(re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.content.decode()))
 
 

@@ -19,7 +19,7 @@ class Recorder:
 
     @property
     def numbers(self) -> list[int]:
-        """Those of the messages that took effect."""
+        """The numbers of the messages that took effect."""
         return [message.payload["number"] for batch in self.batches for message in batch]
 
     def __call__(self, messages: Sequence[Message[Any]]) -> None:

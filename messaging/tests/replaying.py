@@ -65,7 +65,7 @@ def fail_again(message_id: UUID, group: FailureGroup | None) -> None:
 
 
 def a_second_later() -> float:
-    """Advances as if it had not been called for a second, and returns how many seconds it was for it, at most."""
+    """Advances as if `advance` had not been called for a second, and returns how many seconds it saw at most."""
     started = time.monotonic()
     Replay.objects.filter(last_sent_at__isnull=False).update(last_sent_at=Now() - timedelta(seconds=1))
     replay_runner.advance()

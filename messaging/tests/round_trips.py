@@ -12,7 +12,7 @@ from django.db import connection
 def round_trips() -> Iterator[list[str]]:
     """In the block, collects what each round trip asked for: the first three words of each statement.
 
-    One that is prepared already is `run`. The wake-up call for the relay is left out, as a busy process does.
+    A statement that is prepared already is `run`. The wake-up call for the relay is left out, as a busy process does.
     """
     asked: list[str] = []
     connection.ensure_connection()

@@ -129,7 +129,7 @@ class TestDeadLetterList:
         rows = [stored(error_message="closed", failed_at=LATER + timedelta(hours=hour)) for hour in range(3)]
         with CaptureQueriesContext(connection) as queries, connection.cursor() as cursor:
             assert listed(client, f"{LETTERS}?q=closed") == [rows[2].pk, rows[1].pk]
-            cursor.execute("SET LOCAL enable_seqscan = off")  # it would do for three rows
+            cursor.execute("SET LOCAL enable_seqscan = off")  # a sequential scan would do for three rows
             for search in (query["sql"] for query in queries.captured_queries if "LIKE" in query["sql"]):
                 cursor.execute(f"EXPLAIN {search}")
                 assert "Index Cond: (last_failed_at >= " in "\n".join(line for (line,) in cursor.fetchall())

@@ -1,4 +1,4 @@
-"""Who may see little is led nowhere that refuses them."""
+"""Those who may see little are led to no page that refuses them."""
 
 import re
 

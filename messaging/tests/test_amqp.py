@@ -15,7 +15,7 @@ from messaging.tests.conftest import Broker, eventually, hang_up
 
 @pytest.fixture
 def hung_up_on(config: MessagingConfig, monkeypatch: pytest.MonkeyPatch) -> Iterator[MessagingConfig]:
-    """Leads to a listener that hangs up just after the connect, before pika looks at the socket again."""
+    """Its URL leads to a listener that hangs up just after the connect, before pika looks at the socket again."""
 
     def gone(self: socket.socket) -> None:
         raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))

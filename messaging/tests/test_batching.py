@@ -4,7 +4,7 @@ from messaging.batching import Pacer
 
 
 class Process:
-    """One that takes batches by a clock of its own."""
+    """A process that takes batches by a clock of its own."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0

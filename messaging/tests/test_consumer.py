@@ -119,7 +119,7 @@ def test_where_messages_take_long_a_batch_is_of_few(
         broker.publish_thing(number)
     start()
     eventually(lambda: len(recorder.numbers) == 40)
-    # The first one alone says that they take long; how long, the next few say.
+    # The first one alone shows that they take long; the next few show how long.
     assert max(len(batch) for batch in recorder.batches) <= 10
 
 
@@ -191,11 +191,11 @@ def test_a_queue_deleted_under_it_is_declared_again(
     broker.publish_thing(1)
     eventually(lambda: recorder.numbers == [1])
     broker.publish_thing(2)
-    eventually(lambda: recorder.numbers == [1, 2])  # with the prefetch that stays
+    eventually(lambda: recorder.numbers == [1, 2])  # with the final prefetch
     broker.channel.queue_delete(config.queue)
 
     def published() -> bool:
-        with suppress(pika.exceptions.NackError):  # of a queue that is just going
+        with suppress(pika.exceptions.NackError):  # from a queue that is just being deleted
             broker.publish_thing(3, message_id=str(uuid.UUID(int=3)))
         return 3 in recorder.numbers
 

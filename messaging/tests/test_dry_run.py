@@ -40,7 +40,7 @@ def one(**changes: Any) -> dry_run.DryRun:
 
 @contextmanager
 def nothing_changes() -> Iterator[None]:
-    """No row of no table is there more or less afterwards, and none has changed."""
+    """Afterwards no table has a row more or less, and no row has changed."""
 
     def rows() -> dict[str, list[Any]]:
         return {model.__name__: list(model._default_manager.order_by("pk").values()) for model in apps.get_models()}

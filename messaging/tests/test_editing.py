@@ -145,7 +145,7 @@ def test_of_original_and_edit_only_one_takes_effect_ever(
 ) -> None:
     row = stored(body=BODY)
     edit(row)
-    # The worst that can happen: the original gets back on its way too, many times, and its copies come first and last.
+    # The worst that can happen: the original is sent again too, many times, and its copies come first and last.
     original: dict[str, Any] = {"type": row.type, "message_id": str(row.message_id)}
     for _ in range(3):
         broker.publish(BODY, **original)

@@ -158,7 +158,7 @@ class TestCounting:
         assert at_once(*(partial(consume, number) for number in range(4))) == [None] * 4
         groups = FailureGroup.objects.all()
         assert {group.error_type for group in groups} == {f"E{n}" for n in range(7)}
-        # A message that is stored with a newer time first is not counted for an older one.
+        # A message that was first stored with a newer time is not counted for an older one.
         letters = sum(DeadLetter.objects.values_list("occurrences", flat=True))
         assert sum(group.occurrences for group in groups) == letters
         assert sum(FailureHour.objects.values_list("occurrences", flat=True)) == letters

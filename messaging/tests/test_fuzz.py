@@ -87,7 +87,7 @@ def test_any_message_is_read_or_refused_and_can_be_moved_and_kept(message: tuple
         assert (back.message_id, back.correlation_id, back.body) == (arrived.message_id, arrived.correlation_id, body)
         assert back.type_among(HANDLERS) == type_
         assert back.failures == arrived.failures + 1
-    kept = envelope.failed(back, config)  # that of the dead letter
+    kept = envelope.failed(back, config)  # what is kept of the dead letter
     assert (kept.message_id, kept.body, kept.error_type) == (arrived.message_id, body, type(error).__name__)
     envelope.failed(arrived, config)
 
@@ -117,7 +117,7 @@ class Consuming:
         return delivery(body, properties)
 
     def wait_for(self, deliveries: Sequence[Delivery]) -> None:
-        """Until each has taken effect or is a dead letter. Fails when one has come to both, or twice to one."""
+        """Waits until each has taken effect or is a dead letter. Fails when one has come to both, or twice to one."""
         ends: dict[bytes, list[str]] = {}
 
         def all_have_ended() -> bool:

@@ -57,7 +57,7 @@ def test_it_tells_of_progress_and_of_the_rate_while_there_was_work() -> None:
     heartbeat._due = 0
     heartbeat.beat()
     assert Process.objects.get().rate == 100
-    heartbeat.progress(1, 0.0)  # by a clock that does not see so little
+    heartbeat.progress(1, 0.0)  # by a clock that is too coarse to see it
     heartbeat._due = 0
     heartbeat.beat()
     assert Process.objects.get().rate == 100

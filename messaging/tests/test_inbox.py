@@ -19,7 +19,7 @@ def message(number: int, type_: str = "t") -> Message[None]:
 
 
 def admit(*messages: Message[None]) -> list[Message[None]]:
-    """As a consumer on a connection of its own."""
+    """Admits them as a consumer does, on a connection of its own."""
     try:
         with transaction.atomic():
             return inbox.admit(messages)

@@ -273,7 +273,7 @@ def test_of_replays_that_are_kept_no_message_is_read() -> None:
     replayed(29)
     replayed(31)
     with CaptureQueriesContext(connection) as queries, transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")  # it would do for two rows
+        cursor.execute("SET LOCAL enable_seqscan = off")  # a sequential scan would do for two rows
         retention.purge(before=days_ago(30))
         [choosing] = (sql for query in queries if "FOR UPDATE" in (sql := query["sql"]) and "replayedmessage" in sql)
         cursor.execute(f"EXPLAIN {choosing}")

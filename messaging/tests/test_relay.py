@@ -144,7 +144,7 @@ def test_what_no_queue_takes_is_tried_later_by_the_clock_that_says_when_it_is_du
 
 
 def put_the_clock_of_postgresql_forward() -> None:
-    """By an hour, until the caller's transaction is rolled back. For the database this process's clocks are behind."""
+    """By an hour, until the caller's transaction is rolled back. To the database, this process's clocks are behind."""
     with connection.cursor() as cursor:
         cursor.execute("CREATE SCHEMA ahead; SET LOCAL search_path = ahead, public, pg_catalog")
         for clock in ("now", "clock_timestamp"):

@@ -181,7 +181,7 @@ class TestAdvance:
             replay_runner.advance()
         [noting] = (query["sql"] for query in queries if "SET sent_at" in query["sql"])
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute("SET LOCAL enable_seqscan = off")  # it would do for five rows
+            cursor.execute("SET LOCAL enable_seqscan = off")  # a sequential scan would do for five rows
             cursor.execute(f"EXPLAIN {noting}")
             plan = "\n".join(line for (line,) in cursor.fetchall())
         assert "messaging_replayedmessage_pkey" in plan

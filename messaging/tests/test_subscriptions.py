@@ -50,7 +50,7 @@ def test_a_channel_that_the_broker_has_closed_meanwhile_says_why(
     broker.publish(b"-")
     source.wait(10)
     batch = work.take(1)
-    for _ in range(2):  # the broker knows each delivery once
+    for _ in range(2):  # the broker takes only one acknowledgement of each
         work.ack_each(batch)
     eventually(lambda: in_the_socket(source) > 0)
     source._connection.look()

@@ -13,7 +13,7 @@ BOUND = 60.0
 
 
 def begun[T](work: Callable[[], T]) -> Future[T]:
-    """What the work will return or raise: ask for `result(BOUND)`. The process ends without it if it never ends."""
+    """What the work will return or raise: ask for `result(BOUND)`. If it never ends, the process ends without it."""
     future: Future[T] = Future()
 
     def run() -> None:
@@ -32,7 +32,7 @@ def begun[T](work: Callable[[], T]) -> Future[T]:
 
 
 def at_once(*calls: Callable[[], Any]) -> list[Any]:
-    """What each returned or raised. They begin together."""
+    """What each call returned or raised. They begin together."""
     ready = threading.Barrier(len(calls))
 
     def together(call: Callable[[], Any]) -> Any:

@@ -8,7 +8,7 @@ import pika
 from hypothesis import strategies as st
 
 type Value = tuple[bytes, Any]
-"""The letter of an AMQP type, and what stands behind it."""
+"""The letter of an AMQP type, and its content."""
 type Table = dict[bytes, Value]
 
 _NUMBERS = {

@@ -27,7 +27,7 @@ def logger_through(formatter):
 
 @pytest.fixture
 def log():
-    """Logs one record through a formatter and gives back the text."""
+    """Logs one record through a formatter and returns the text."""
 
     def write(formatter, message, *args, level=logging.INFO, **kwargs):
         with logger_through(formatter) as (logger, stream):

@@ -18,7 +18,7 @@ CONF = Path(__file__).with_name("gunicorn.conf.py")
 
 
 class Gunicorn:
-    """A running server. Leave it by `stop`."""
+    """A running server. End it with `stop`."""
 
     def __init__(self, *, settings: str, **environment: str) -> None:
         self.lines: list[str] = []
@@ -65,12 +65,12 @@ class Gunicorn:
         return next(word for word in words if word.startswith("http://"))
 
     def begin_to_stop(self) -> None:
-        """Asks it to end as an operator would. Gives back when it has heard that."""
+        """Asks it to end, as an operator would. Returns once it has heard that."""
         self._process.terminate()
         self.wait_for("Handling signal: term")
 
     def stop(self) -> int:
-        """Ends it as an operator would. Its exit code."""
+        """Ends it as an operator would, and returns its exit code."""
         self._process.terminate()
         try:
             return self._process.wait(30)
@@ -97,7 +97,7 @@ def get(server: Gunicorn, path: str, **headers: str) -> httpx.Response:
 
 
 def ask_both_workers(server: Gunicorn) -> tuple[int, set[int]]:
-    """Sends requests until both workers have answered. How many it took, and the workers' pids."""
+    """Sends requests until both workers have answered. Returns how many it took, and the workers' pids."""
     pids: set[int] = set()
     for sent in range(1, 501):
         pids.add(get(server, f"/pids/{sent}").json()["pid"])

@@ -1,4 +1,4 @@
-"""What is read beside gunicorn is read as gunicorn reads it, or left to it."""
+"""What bypasses gunicorn's parser is read as gunicorn reads it, or left to it."""
 
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -155,7 +155,7 @@ def test_whatever_is_taken_gunicorn_would_have_read_the_same(source, data, chang
 
 
 class Worker:
-    """As much of gunicorn's as is asked."""
+    """As much of gunicorn's worker as is asked for."""
 
     def __init__(self) -> None:
         self.cfg = Config()
@@ -201,7 +201,7 @@ def plain(worker, echo):
 
 @pytest.fixture
 def connection():
-    """gunicorn's side of one that has been served before, and the client's."""
+    """gunicorn's side of a connection that has been served before, and the client's."""
     ours, client = socket.socketpair()
     client.settimeout(5)
     parser = RequestParser(Config(), ours, ("127.0.0.1", 50000))

@@ -328,7 +328,7 @@ def test_where_the_server_is_about_to_leave_nobody_begins_to_wait(here):
 
 
 class _Worker(ParkingWorker):
-    """One whose connections somebody else has made, and that hands nothing to threads."""
+    """A worker whose connections somebody else has made, and that hands nothing to threads."""
 
     def __init__(self) -> None:
         super().__init__(1, os.getppid(), [], None, 30, Config(), logging.getLogger())
