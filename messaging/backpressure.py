@@ -34,7 +34,10 @@ class Pressure:
     waiting: int
     """How many messages wait."""
     retry_after: int
-    """Whole seconds in which the relays, at the rate they last had, would have published them all."""
+    """Whole seconds in which the relays, at the rate they last had, would have published them all; 1 to 300.
+
+    60 while no rate is known.
+    """
 
 
 _pressure: Pressure | None = None
@@ -70,8 +73,8 @@ def refusing() -> Pressure | None:
 def is_near() -> bool:
     """Whether what waits now will reach half the age at which new work is refused: who brings much at once waits then.
 
-    Goes by the rate of the relays, and where that is not known by the age so far. Asks the database each time, where
-    work is to be refused at all.
+    Goes by the age so far, and by the rate of the relays where that is known. Asks the database each time, where work
+    is to be refused at all.
     """
     if config().backpressure != "refuse":
         return False

@@ -8,8 +8,8 @@ What becomes of a message after its handler has run is decided here, and nowhere
     it raises PermanentError, or the     the message goes to the dead letters at once
       body is not valid
     the database is away                 nothing is counted; the messages wait in hand until it is back
-    the database seems to be away,       the message is tried alone, five times; then it has failed, as if by a bug
-      but answers
+    the database seems to be away,       the message is tried alone, five times, or once when its statement took too
+      but answers                        long; then it has failed, as if by a bug
 """
 
 import logging

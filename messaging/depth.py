@@ -24,8 +24,8 @@ class QueueDepth:
 def queue_depths(config: MessagingConfig, *, timeout: float = 5.0) -> list[QueueDepth]:
     """This service's work queue, its rungs in their order, and its dead-letter queue. Asks, and declares nothing.
 
-    Raises BrokerUnavailableError when no URL answers within `timeout` seconds, and ConfigurationError when the broker
-    refuses this user.
+    Raises BrokerUnavailableError when no URL answers, each within `timeout` seconds, and ConfigurationError when the
+    broker refuses this user.
     """
     names = [queue.name for queue in topology.describe(config).queues]
     try:

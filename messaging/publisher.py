@@ -193,7 +193,7 @@ class Publisher:
 
         Raises what `open` raises; nothing is published then, unless the connection was lost in the middle of the batch.
         A message that makes the broker close the channel (too large, to an exchange that is not there) is found by
-        publishing the rest one at a time, and refused alone.
+        publishing the rest one at a time, each with a `confirm_timeout` of its own, and refused alone.
         After a crash in here any of them may or may not be published.
         """
         receipts = self._publish_once(publications)

@@ -38,9 +38,10 @@ _RECORDED_ATTEMPTS = 10
 class Relay:
     """Claims a batch, publishes it, waits for the confirms and commits the deletion.
 
-    The claim's transaction stays open until the batch is confirmed, `confirm_timeout` seconds at most. A crash anywhere
-    rolls the claim back: the rows are there again, and what was already published is published twice. The inbox at the
-    other end lets it take effect once.
+    The claim's transaction stays open until the batch is confirmed: `confirm_timeout` seconds at most, and longer only
+    when the connection has just been lost, or when the messages of the batch have to be published one at a time. A
+    crash anywhere rolls the claim back: the rows are there again, and what was already published is published twice.
+    The inbox at the other end lets it take effect once.
     """
 
     def __init__(self, config: MessagingConfig, stop: Stop) -> None:

@@ -165,7 +165,7 @@ class PlainHTTP:
         return bool(keep)
 
     def _set_place(self, environ: dict[str, Any], conn: Any) -> bool:
-        """Completes the environ. False when the headers of a proxy do not agree on the scheme."""
+        """Completes the environ. False when several headers of a proxy name the scheme: gunicorn compares them."""
         scheme = "http"
         if said := environ.keys() & self._schemes.keys():
             if len(said) > 1:

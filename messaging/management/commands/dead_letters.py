@@ -178,7 +178,7 @@ class Command(DatabaseCommand):
     def _choose(
         self, verb: str, done: str, options: dict[str, Any]
     ) -> tuple[QuerySet[DeadLetter], list[DeadLetter], int]:
-        """What is meant, which of it was settled before, and how much waits. Asks, where that is a lot."""
+        """What is meant, which of it was settled before, and how much waits. Asks before `--all`, but for `--yes`."""
         ids = set(options["ids"])
         if bool(ids) == options["all"] or (ids and any(options[option] for option in _FILTERS)):
             raise CommandError(f"Say which: {verb} ID…, or {verb} --all with or without filters.", returncode=2)
