@@ -1,4 +1,4 @@
-"""Starts the servers that the tests need, then Django; and fixtures that many tests use."""
+"""Starts the servers that the tests need, then Django. Also has the fixtures that many tests use."""
 
 import math
 
@@ -26,6 +26,6 @@ def admin(client, operator):
 
 @pytest.fixture
 def no_look_for_backpressure(monkeypatch):
-    """Keeps the check for back-pressure, made once a second, out of what a test counts."""
+    """Keeps the back-pressure check, which runs once a second, out of the queries that a test counts."""
     monkeypatch.setattr("messaging.backpressure._pressure", None)
     monkeypatch.setattr("messaging.backpressure._looked_at", math.inf)

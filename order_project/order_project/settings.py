@@ -34,7 +34,7 @@ DATABASES = {
 # --- Limits of one order
 MAX_ITEMS_PER_ORDER = env.int("MAX_ITEMS_PER_ORDER", default=1000)
 API_MAX_BODY_BYTES = env.int("API_MAX_BODY_BYTES", default=1024 * 1024)
-# Django's own limit, for the admin's forms too, must not be the smaller one.
+# Django's own limit, which also holds for the admin's forms, must not be the smaller one.
 DATA_UPLOAD_MAX_MEMORY_SIZE = max(API_MAX_BODY_BYTES, 2_621_440)
 
 # --- Messaging
@@ -53,11 +53,11 @@ MESSAGING = {
     "RELEASE": env.str("RELEASE", default="") or installed_release(),
 }
 
-# --- Web server: gunicorn.conf.py takes them from here, where a wrong one stops whatever process starts first
+# --- Web server: gunicorn.conf.py takes these from here, so that a wrong one stops whatever process starts first
 WEB_CONCURRENCY = env.between("WEB_CONCURRENCY", 1, 1000, default=2)
 WEB_THREADS = env.between("WEB_THREADS", 1, 1000, default=8)
 
-# --- Customers who wait for an order's end (serving.waiting)
+# --- Clients that wait until an order is final (serving.waiting)
 WAITING_READY = "orders.waiting.which_are_final"
 WAITING_MAX_CLIENTS = env.int("WAITING_MAX_CLIENTS", default=1000)
 WAITING_MAX_SECONDS = env.int("WAITING_MAX_SECONDS", default=60)
@@ -89,7 +89,7 @@ DASHBOARD = {"PIPELINE": "orders.overview.PIPELINE"}
 # --- Links between the two services' admins
 PROCESSOR_ADMIN_URL = env.str("PROCESSOR_ADMIN_URL", default="http://localhost:8001/admin/")
 
-# --- Timelines: what this service tells of an order, and where the other one's half is asked for (at LEDGER's address)
+# --- Timelines: this service's half of an order's story; the other half is asked for at LEDGER's address
 TIMELINE = {
     "STORY": "orders.timeline.story",
     "PEER": "processor",
@@ -145,6 +145,6 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Only behind a proxy that sets or strips this header itself; anyone else could forge it.
 if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# Cookies know no ports: with one name, logging in to one service on localhost would log out of the other.
+# Cookies ignore ports: under one name, logging in to one service on localhost would log you out of the other.
 SESSION_COOKIE_NAME = "orders_sessionid"
 CSRF_COOKIE_NAME = "orders_csrftoken"

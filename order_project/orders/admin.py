@@ -22,7 +22,7 @@ from timeline.page import TimelineAdmin
 
 SHOWN_ERRORS = 50
 SHOWN_ITEMS = 200
-"""So many lines of an order are shown; the API has them all."""
+"""How many lines of an order are shown; the API has them all."""
 
 
 class _PlacedAdmin(ReadOnlyAdmin):
@@ -128,7 +128,7 @@ class OrderAdmin(_PlacedAdmin, TimelineAdmin):
             order = rows.filter(id=UUID(term))
         except ValueError:
             return rows.filter(customer_id=term)
-        # Customers may have UUIDs too. One question after the other: an OR would leave the planner no good index.
+        # A customer's id may be a UUID too. Two queries, since the planner would find no good index for an OR.
         return order if order.exists() else rows.filter(customer_id=term)
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
@@ -168,7 +168,7 @@ class OrderBatchAdmin(_PlacedAdmin):
 
     @admin.display(description="what was refused")
     def errors(self, batch: OrderBatch) -> SafeString | str:
-        """With the place of each order in the batch, counted from 0 as in JSON Pointers."""
+        """Each error with the place of its order in the batch, counted from 0 as in JSON Pointers."""
         wrong = (
             (f"/orders/{number}{error['pointer']}", error["detail"])
             for number, outcome in enumerate(batch.outcomes)

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class PlacedBatch:
-    """What became of each order, in the order in which they were sent. Placed ones are as they were first answered."""
+    """What became of each order, in the sequence they were sent. A placed one is as it was first answered."""
 
     outcomes: list[OrderCreated | Errors]
     replayed: bool
@@ -55,10 +55,11 @@ def place_batch(
     """Takes the valid orders and announces each of them, all in one transaction.
 
     With an `idempotency_key` (unique for each `placed_by`, apart from the keys of single orders) the same batch comes
-    back however often it is sent; the unique constraint decides, as it does for `place_order`. Raises
-    IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders, RuntimeError and InvalidEvent in the same cases, and
-    ValueError for more than `MAX_ORDERS_PER_BATCH` orders or none. Refused orders are part of the batch: once they are
-    corrected it is another batch, which needs another key.
+    back however often it is sent; the unique constraint decides, as it does for `place_order`. Refused orders are part
+    of the batch: with them corrected it is another batch, which needs another key.
+
+    Raises IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders, RuntimeError and InvalidEvent in the same cases as
+    `place_order`, and ValueError for no orders or more than `MAX_ORDERS_PER_BATCH`.
 
     A crash before the commit leaves nothing; after it all these orders are kept and will be announced.
     """
@@ -75,7 +76,7 @@ def place_batch(
         [order.errors if isinstance(order, Refused) else services.order_created(order, now) for order in orders],
         replayed=False,
     )
-    # Whoever answers 201 after this has a commit behind it, not somebody's open transaction.
+    # So that an answer of 201 has a commit behind it, not a caller's open transaction.
     ensure_durable()
     if idempotency_key is not None:
         if not _write(batch, now, placed_by, idempotency_key, digest):
@@ -98,28 +99,28 @@ def _placed(batch: PlacedBatch) -> list[OrderCreated]:
 
 
 def _digest(orders: Sequence[NewOrder | Refused]) -> bytes:
-    """The same for batches that mean the same. A refused order counts as it was sent."""
+    """The same bytes for batches that mean the same. A refused order counts as it was sent."""
     digest = hashlib.sha256()
     for order in orders:
         if isinstance(order, NewOrder):
             digest.update(services.digest(order))
         else:
-            # Not orjson: it takes no integer of more than 64 bits.
+            # Not orjson, which takes no integers of more than 64 bits.
             sent = json.dumps(order.sent, sort_keys=True, default=_as_no_client_can_send)
             digest.update(hashlib.sha256(sent.encode()).digest())
     return digest.digest()
 
 
 def _as_no_client_can_send(value: object) -> list[Any]:
-    """So that the number 2.505 counts as another one than the text "2.505"."""
+    """Keeps the number 2.505 apart from the text "2.505"."""
     return [math.nan, str(value)]
 
 
-# The messages of a batch differ in their ids and bodies alone.
+# The messages of a batch differ only in their ids and bodies.
 _ANNOUNCE = outbox.ADD_ONE % ("message_id", "%s", "%s", "%s", "%s", "body", "%s")
-# All of a batch in one statement, and so in one transaction and one round trip, as `services._PLACE` does it for one
-# order. A key that is known is no error but a conflict in which nothing is done: an error would leave behind, each
-# time somebody sends a batch again, a thousand dead rows.
+# All of a batch in one statement, and so in one transaction and one round trip, as `services._PLACE` does for one
+# order. A known key does nothing (ON CONFLICT) instead of raising: an error would leave a thousand dead rows behind
+# each time somebody sends a batch again.
 _PLACE = f"""
     WITH given AS MATERIALIZED (
         SELECT *, lock IS NULL OR pg_try_advisory_xact_lock(lock) AS mine
@@ -150,7 +151,7 @@ def _write(
     idempotency_key: str | None = None,
     digest: bytes | None = None,
 ) -> bool:
-    """Keeps the orders and their announcements, committed. False for a known key. Raises IdempotencyKeyInUse."""
+    """Commits the orders and their announcements. False for a known key. Raises IdempotencyKeyInUse."""
     owner = placed_by.pk if placed_by else None
     correlation_id = current_correlation_id()
     keyed: tuple[Any, ...] = (None, None, None, None)
@@ -159,7 +160,7 @@ def _write(
     messages = [services.announcement(order, correlation_id) for order in _placed(batch)]
     ids = array("uuid", [message.message_id for message in messages])
     bodies = array("bytea", [message.body for message in messages])
-    # Of the first message, without its id and body: what is the same for all.
+    # What is the same for all messages: the first one's columns without its id and body.
     same: tuple[Any, ...] = (None, None, None, None, None)
     if messages:
         _, *envelope, _, correlation = outbox.row(messages[0])
@@ -185,7 +186,7 @@ def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None
     outcomes: list[OrderCreated | Errors] = [
         orders[UUID(outcome)]
         if isinstance(outcome, str)
-        # jsonb has put the keys into an order of its own.
+        # jsonb has sorted the keys its own way.
         else [{"pointer": wrong["pointer"], "detail": wrong["detail"]} for wrong in outcome]
         for outcome in batch.outcomes
     ]
@@ -194,7 +195,7 @@ def _replay(placed_by: "User | None", idempotency_key: str, digest: bytes | None
 
 
 def _as_first_answered(ids: Sequence[str]) -> dict[UUID, OrderCreated]:
-    """As `services.as_created` has it. Without models, which would take longer than placing the orders again."""
+    """As `services.as_created`, but without models: making them would take longer than placing the orders again."""
     lines: dict[UUID, list[OrderLine]] = {}
     items = OrderItem.objects.filter(order_id__in=ids).order_by("order_id", "position")
     for order_id, product_id, quantity, price in items.values_list("order_id", "product_id", "quantity", "price"):

@@ -1,4 +1,4 @@
-"""Settings that have the right type and still cannot work: found at start, by name, each with an id."""
+"""Finds at start what cannot work though its type is right. Each error names its setting and has an id."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from httpapi.checks import check_admin_url
 
 @register("settings")
 def check_limits(**kwargs: Any) -> list[CheckMessage]:
-    """The limits of an order lie within what the database can keep, those of waiting within what a client can mean."""
+    """The limits of an order are within what the database can keep, those of waiting within what makes sense."""
     found: list[CheckMessage] = []
     for name, least, most, check_id in (
         ("MAX_ITEMS_PER_ORDER", 1, 100_000, "orders.E001"),

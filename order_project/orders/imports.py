@@ -14,7 +14,7 @@ from orders.order_file import Chunk, ImportFailed, OrderFile
 from orders.services import IdempotencyKeyInUse, IdempotencyKeyReused, TakesNoOrders, is_known
 
 _LONGEST_WAIT = 10  # seconds
-# Chunks placed at once. While PostgreSQL writes one, others are read: 1.5 to 2 times the orders per second.
+# Chunks placed at once. Others are read while PostgreSQL writes one: 1.5 to 2 times the orders per second.
 _AT_ONCE = 4
 
 
@@ -25,12 +25,12 @@ def place_all(
     on_placed: Callable[[Chunk, PlacedBatch], object],
     on_wait: Callable[[int, str], object],
 ) -> None:
-    """Places the chunks, a few at once, by threads with connections of their own; none is read before its turn.
+    """Places the chunks, a few at once, in threads with connections of their own; none is read before its turn.
 
-    Calls, never two at a time, `on_placed` after each chunk's commit, and `on_wait` with the seconds and why before it
-    waits. Raises the first error, KeyboardInterrupt included, once the chunks in hand are placed or given up, and
-    ImportFailed at the end for chunks that an earlier run placed under other limits, so that it refused other orders.
-    A crash leaves some chunks placed, not always the first ones, and no part of one: the next run finds out which.
+    Calls `on_placed` after each chunk's commit, and before each wait `on_wait` with the seconds and the reason; neither
+    ever runs twice at a time. Raises the first error, KeyboardInterrupt included, once the chunks in hand are placed or
+    given up. Raises ImportFailed at the end if an earlier run placed chunks under limits that refused other orders.
+    A crash leaves some chunks placed, not always the first ones, but each whole: the next run finds out which.
     """
     stop, reading, waiting = Event(), Lock(), Lock()
     judged_otherwise: list[Chunk] = []
@@ -80,14 +80,14 @@ def place_all(
 
 
 def _place(file: OrderFile, chunk: Chunk, wait: Callable[[int, str], bool]) -> PlacedBatch | None:
-    """Places the chunk as a batch, once, however often the file is imported and by however many processes.
+    """Places the chunk as a batch, only once however often and by however many processes the file is imported.
 
-    Waits while orders cannot be passed on (the settings may say so), and already before that: shops are not to be
-    refused because of a file. Waits for another process that places this chunk, too.
-    None when `wait` returns False: the import is being stopped. Raises IdempotencyKeyReused when other orders of the
-    chunk were valid when it was placed than are now.
+    Waits while orders cannot be passed on (if the settings say so), and already shortly before that: shops must not
+    be refused because of a file. Also waits while another process places this chunk.
+    Returns None when `wait` returns False: the import is being stopped. Raises IdempotencyKeyReused when the chunk was
+    placed before with other orders valid than now.
     """
-    # No client can send a key with a blank in it.
+    # Has blanks, so that no client can send the same key.
     key = f"import {file.sha256} {chunk.number}"
     while True:
         if backpressure.is_near() and not is_known(OrderBatch, None, key):

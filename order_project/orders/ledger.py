@@ -1,4 +1,4 @@
-"""This service's book for the ledger: its orders, and how those that are missing or damaged are restored."""
+"""This service's book for the ledger: its orders, and how missing or damaged ones are restored."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -26,11 +26,11 @@ _ORDERS = """
 
 @transaction.atomic
 def announce_again(order_ids: Sequence[UUID]) -> int:
-    """Announces those of these orders that are still pending once more, with new message ids. Returns how many.
+    """Announces again, with new message ids, those of these orders that are still pending. Returns how many.
 
     An order whose items do not add up to its total is left as it is: what is announced must be what was accepted.
-    If the first message comes after all, the processor decides the order once: one of the two has no effect. A crash
-    announces all of them or none.
+    If the first message arrives after all, the processor still decides the order once: the later of the two has no
+    effect. After a crash either all of them are announced or none.
     """
     pending = Order.objects.filter(id__in=order_ids, status=Order.Status.PENDING).prefetch_related("items")
     announced = []
@@ -45,20 +45,20 @@ def announce_again(order_ids: Sequence[UUID]) -> int:
 
 
 def restore_orders(order_ids: Sequence[UUID], fetch: Fetch) -> int:
-    """Brings back orders that only the processor knows, as its records tell of them. Returns how many.
+    """Brings back orders that only the processor knows, from its records. Returns how many.
 
-    What no record tells is lost: who placed the order, and with which Idempotency-Key. Each order is a transaction of
-    its own, so a crash leaves whole orders, and the rest for the next time; an order that is there again meanwhile is
-    left as it is.
+    What records do not hold is lost: who placed the order, and with which Idempotency-Key. Each order is a transaction
+    of its own, so a crash leaves whole orders, and the rest for the next time. An order that has reappeared meanwhile
+    is left as it is.
     """
     return _restore(order_ids, fetch, _restore_order)
 
 
 def restore_items(order_ids: Sequence[UUID], fetch: Fetch) -> int:
-    """Gives orders the items back that the processor has decided them with. Returns how many.
+    """Gives orders back the items with which the processor decided them. Returns how many.
 
-    Only if these items add up to the order's total. Each order is a transaction of its own; a crash leaves the rest for
-    the next time.
+    Does so only if these items add up to the order's total. Each order is a transaction of its own; a crash leaves the
+    rest for the next time.
     """
     return _restore(order_ids, fetch, _restore_items)
 

@@ -22,7 +22,7 @@ class Order(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     placed_by = models.ForeignKey(
         settings.AUTH_USER_MODEL,
-        # The owner of an Idempotency-Key cannot vanish: without one the key would be everybody's.
+        # The owner of an Idempotency-Key must not be deleted: a key without an owner would be everybody's.
         on_delete=models.PROTECT,
         null=True,
         blank=True,
@@ -49,7 +49,7 @@ class Order(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            # Each ends in the order of the list, newest first, so that a page of any filter is one walk of one index.
+            # Each ends in the columns that sort the list, so that a page under any filter is one walk of one index.
             models.Index(fields=["created_at", "id"], name="order_newest"),
             models.Index(fields=["status", "created_at", "id"], name="order_status"),
             models.Index(fields=["customer_id", "created_at", "id"], name="order_customer"),
@@ -80,7 +80,7 @@ class Order(models.Model):
 
 
 class OrderItem(models.Model):
-    """One line of an order, at its place among them."""
+    """One line of an order, with its place among the others."""
 
     order = models.ForeignKey(Order, on_delete=models.CASCADE, related_name="items", db_index=False)
     position = models.PositiveIntegerField(help_text="Counted from 0, as the lines were sent.")
@@ -92,7 +92,7 @@ class OrderItem(models.Model):
         ordering = ["position"]
         verbose_name = "item"
         constraints = [
-            # Its index is also the one that finds the items of an order.
+            # The index of this constraint also finds the items of an order.
             models.UniqueConstraint(fields=["order", "position"], name="order_item_position"),
             models.CheckConstraint(name="order_item_quantity_is_positive", condition=Q(quantity__gt=0)),
             models.CheckConstraint(

@@ -14,10 +14,10 @@ from contracts.events import MAX_TEXT, MONEY_DIGITS, MONEY_PLACES, OrderLine
 from httpapi.fields import MAX_INTEGER
 
 MAX_ORDERS_PER_BATCH = 1000
-# Never below zero: a system check refuses that, but runs later than this.
+# max(): a system check refuses what is below zero, but runs later than this.
 MAX_ITEMS_PER_ORDER: int = max(0, settings.MAX_ITEMS_PER_ORDER)
 TOTAL_LIMIT = Decimal(10) ** (MONEY_DIGITS - MONEY_PLACES)
-"""The total of an order is below it."""
+"""The total of an order must be below this."""
 
 type Errors = list[dict[str, str]]
 """What is wrong with an order: `{pointer, detail}` each, as in the errors of `POST /orders`."""
@@ -40,7 +40,7 @@ class Refused:
 
     errors: Errors
     sent: Any
-    """Tells it from others under the same Idempotency-Key."""
+    """Tells it apart from other orders under the same Idempotency-Key."""
 
 
 # What follows is for speed alone: a valid order with nothing special about it is read and checked in one go, in a tenth
@@ -68,14 +68,15 @@ class _Batch(Struct, forbid_unknown_fields=True):
 _ORDER = msgspec.json.Decoder(_Order)
 _BATCH = msgspec.json.Decoder(_Batch)
 _PRICE = re.compile(rb"[0-9]{1,%d}(\.[0-9]{1,%d})?" % (MONEY_DIGITS - MONEY_PLACES, MONEY_PLACES))
-# Each key is there once for each order or item. Without escapes none can be written in another way, so what counts more
-# is a key that is there twice, or a text that looks like one. A batch whose `orders` is there twice has more orders.
+# Each key must be there once for each order or item. Without escapes a key can be written in one way only, so a higher
+# count means a duplicate key, or a text that looks like one. If `orders` is there twice, more keys than decoded orders
+# are counted.
 _ORDER_KEYS = (b'"customer_id"', b'"items"')
 _ITEM_KEYS = (b'"product_id"', b'"quantity"', b'"price"')
 
 
 def read_plain(body: bytes) -> NewOrder | None:
-    """The order, as the serializer would read it; None if it has to be asked."""
+    """The order, as the serializer would read it; None if the serializer has to be asked."""
     order = _decoded(_ORDER, body)
     if order is None or not _is_each_there_once(body, [order]):
         return None
@@ -83,7 +84,7 @@ def read_plain(body: bytes) -> NewOrder | None:
 
 
 def read_plain_batch(body: bytes) -> list[NewOrder] | None:
-    """The orders of a batch, as the serializers would read them; None if they have to be asked about any of them."""
+    """The orders of a batch, as the serializers would read them; None if these have to be asked about any order."""
     batch = _decoded(_BATCH, body)
     if batch is None or not _is_each_there_once(body, batch.orders):
         return None
@@ -106,7 +107,7 @@ def _decoded[T](decoder: msgspec.json.Decoder[T], body: bytes) -> T | None:
 
 
 def _is_each_there_once(body: bytes, orders: Sequence[_Order]) -> bool:
-    """Whether no key is there twice. None is missing where a decoder has found orders and items."""
+    """Whether no key is there twice. No key can be missing: the decoder would have refused the body."""
     items = sum(len(order.items) for order in orders)
     return all(body.count(key) == len(orders) for key in _ORDER_KEYS) and all(
         body.count(key) == items for key in _ITEM_KEYS

@@ -27,7 +27,7 @@ NEW_ORDER: dict[str, Any] = {
         {"product_id": "paper-filters", "quantity": 1, "price": 9.0},
     ],
 }
-"""A body that works as it stands. Also what the browsable API's form starts with."""
+"""A body that works as it stands. The form of the browsable API starts with it too."""
 
 NEW_BATCH: dict[str, Any] = {
     "orders": [

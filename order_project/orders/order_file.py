@@ -22,10 +22,10 @@ from orders.serializers import check_each
 COLUMNS = ("order", "customer_id", "product_id", "quantity", "price")
 SUFFIXES = {".ndjson": "ndjson", ".jsonl": "ndjson", ".csv": "csv"}
 
-# A chunk has as many orders as a batch may have, and ends earlier once it is so large. Where one ends is part of its
-# key: it must depend on the file alone, on no setting.
+# A chunk has as many orders as a batch may have, but ends earlier once it reaches this size. Its number is part of its
+# key, so where chunks end must depend on the file alone, on no setting.
 _MAX_CHUNK_BYTES = 4 * 1024 * 1024
-# No more of a line is read into memory, and no line that is longer is looked into.
+# No more of a line than this is read into memory; what a longer line says is not looked at.
 _MAX_LINE_BYTES = 16 * 1024 * 1024
 
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?")
@@ -33,7 +33,7 @@ _ITEM = re.compile(r"/items/([0-9]+)")
 
 
 class ImportFailed(Exception):
-    """The file cannot be imported, or not further. The message is a sentence or two for the operator."""
+    """The file cannot be imported, or no further. The message is a sentence or two for the operator."""
 
 
 class Entry(Struct, frozen=True):
@@ -41,9 +41,9 @@ class Entry(Struct, frozen=True):
 
     order: NewOrder | Refused
     line: int
-    """Where it begins, counted from 1."""
+    """The line where it begins, counted from 1."""
     item_lines: Sequence[int] = ()
-    """The line of each item, where they have lines of their own."""
+    """The line of each item, where items have lines of their own."""
 
     def problems(self) -> Iterator[dict[str, Any]]:
         """What is wrong with it, each with its line."""
@@ -60,13 +60,13 @@ class Chunk:
     number: int
     entries: list[Entry]
     size: int
-    """Bytes of the file that it takes."""
+    """Bytes that it takes up in the file."""
 
 
 class OrderFile:
     """A file of orders, opened: NDJSON with one body of `POST /orders` a line, or CSV with one item a line.
 
-    A context manager. Raises ImportFailed for what is no such file.
+    A context manager. Raises ImportFailed for anything else.
     """
 
     def __init__(self, name: str, format: str | None = None) -> None:
@@ -75,7 +75,7 @@ class OrderFile:
         if not self.format:
             raise ImportFailed(f"{name} has none of the suffixes {', '.join(SUFFIXES)}: use --format.")
         try:
-            if not stat.S_ISREG(os.stat(name).st_mode):  # before it is opened: that of a pipe may never end
+            if not stat.S_ISREG(os.stat(name).st_mode):  # looked at first, since opening a pipe may never end
                 raise ImportFailed(f"{name} is no ordinary file.")
             self._file: BinaryIO = open(name, "rb")  # noqa: SIM115 - closed by __exit__
         except OSError as exc:
@@ -102,7 +102,7 @@ class OrderFile:
         return os.path.exists(path) and os.path.samestat(os.fstat(self._file.fileno()), os.stat(path))
 
     def chunks(self) -> Iterator[Chunk]:
-        """All of it, the same chunks however often it is read. Raises ImportFailed when it is changed meanwhile."""
+        """The whole file, in the same chunks however often it is read. Raises ImportFailed if it changes meanwhile."""
         self._file.seek(0)
         found: list[_Found] = []
         number, begin = 0, 0
@@ -132,7 +132,7 @@ class OrderFile:
         return state.st_size, state.st_mtime_ns
 
     def _check_content(self) -> None:
-        """So that a wrong file or a wrong format is one sentence, and not as many as it has lines."""
+        """Reports a wrong file or format in one sentence, instead of one for each of its lines."""
         self._file.seek(0)
         begin = self._file.read(64 * 1024).removeprefix(codecs.BOM_UTF8)
         if not begin.strip():
@@ -147,7 +147,7 @@ class OrderFile:
 
 
 class _Found(Struct, frozen=True):
-    """What stands for an order in the file: unchecked, checked already, or why there is none to check."""
+    """What the file has for an order: unchecked, already checked, or why there is nothing to check."""
 
     sent: Any
     line: int
@@ -194,7 +194,7 @@ def _ndjson(file: BinaryIO) -> Iterator[_Found]:
                 sent = parse_json(line.text.rstrip(b" \t\r\n"))
             except Problem as problem:
                 detail = str(problem.detail).replace("The body", "The line", 1).replace(" at line 1, ", " at ", 1)
-                # A pointer may have a NUL, from a key of the line; PostgreSQL keeps none.
+                # A key of the line may bring a NUL into a pointer; PostgreSQL cannot keep one.
                 errors = [error(wrong["pointer"].replace("\0", "\\u0000"), wrong["detail"]) for wrong in problem.errors]
                 sent = Refused(errors or [error("", detail)], sent=line.text)
         yield _Found(sent, line.number, line.end)
@@ -203,7 +203,7 @@ def _ndjson(file: BinaryIO) -> Iterator[_Found]:
 def _csv(name: str, file: BinaryIO) -> Iterator[_Found]:
     """Consecutive rows with the same `order` are one order. Each row is one line.
 
-    An order of which a row may be missing is refused: the one before and the one after a row that cannot be read.
+    An order that may lack a row is refused: those right before and right after a row that cannot be read.
     """
     lines = _lines(file)
     names = _row(next(lines)) or []
@@ -257,7 +257,7 @@ class _Group:
     def add(self, line: _Line, row: list[str], at: dict[str, int]) -> None:
         self._end = line.end
         self._size += len(line.text or b"")
-        # However many rows it has: one more than are taken is enough to refuse it.
+        # Keeps no more rows than it takes to refuse the order: one above the limit.
         if len(self._items) > MAX_ITEMS_PER_ORDER or self._size > max_body_bytes():
             return
         values = dict(zip(at, (row[place] if place < len(row) else "" for place in at.values()), strict=True))
@@ -300,7 +300,7 @@ def _row(line: _Line) -> list[str] | None:
 
 
 def _number(text: str) -> Any:
-    """The number that this is in JSON; anything else stays the text it is, for the fields to refuse."""
+    """The number that this text is in JSON. Anything else stays text, for the fields to refuse."""
     if not _NUMBER.fullmatch(text.strip(" ")):
         return text
     try:

@@ -12,7 +12,7 @@ from orders.openapi import NEW_ORDER
 
 
 def first_order(request: HttpRequest | None = None) -> str:
-    """A command that places an order; without a request for a service on this machine."""
+    """A command that places an order; without a `request`, at a service on this machine."""
     path = reverse("orders")
     url = request.build_absolute_uri(path) if request else f"http://localhost:8000{path}"
     headers = {**(TOKEN if settings.API_AUTH_REQUIRED else {}), "Content-Type": "application/json"}

@@ -1,4 +1,4 @@
-"""What the browsable API is told about orders: filters, examples, how an order is shown, where one goes on from it."""
+"""What the browsable API is told about orders: filters, examples, how an order is shown, where to go from it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -34,7 +34,7 @@ _WRONG = {
 
 
 def _status(value: Any, of: Mapping[str, Any]) -> str:
-    """Of an order; of a result in a batch it is the HTTP status."""
+    """The status of an order, or the HTTP status of one result in a batch."""
     return badge(str(value), STATUS_KINDS.get(value) or ("good" if value == 201 else "bad"))
 
 

@@ -120,8 +120,8 @@ def check(data: Any) -> NewOrder:
 
 
 def check_each(orders: Iterable[Any]) -> list[NewOrder | Refused]:
-    """Holds each of these, as they came out of JSON, against the rules of `POST /orders`."""
-    # One serializer for all: making it takes as long as checking a small order.
+    """Checks each of these, as it came out of JSON, by the rules of `POST /orders`."""
+    # One serializer for all: making one takes as long as checking a small order.
     validate = NewOrderSerializer().run_validation
     checked: list[NewOrder | Refused] = []
     for sent in orders:
@@ -183,7 +183,7 @@ class RefusedOrderSerializer(serializers.Serializer[Any]):
     """An order of a batch that was refused."""
 
     status = serializers.IntegerField(min_value=422, max_value=422, help_text="As `POST /orders` would have answered.")
-    errors = ProblemErrorSerializer(  # type: ignore[assignment]  # a field here, no attribute of the class
+    errors = ProblemErrorSerializer(  # type: ignore[assignment]  # a field here, not an attribute of the class
         many=True, help_text="Each single thing that is wrong. The pointers lead into this order."
     )
 
@@ -209,7 +209,7 @@ class BatchSerializer(serializers.Serializer[Any]):
 
 
 def as_json(order: Order | OrderState, items: Iterable[OrderItem | OrderLine]) -> dict[str, Any]:
-    """The order as `OrderSerializer` declares it. Written out: field by field it would take ten times as long."""
+    """The order as `OrderSerializer` declares it. Written out: through its fields it would take ten times as long."""
     created_at, updated_at = timestamp(order.created_at), timestamp(order.updated_at)
     return _as_json(order.id, order, items, order.status, order.error_message, created_at, updated_at)
 

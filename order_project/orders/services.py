@@ -46,7 +46,7 @@ class IdempotencyKeyReused(Exception):
 
 
 class TakesNoOrders(Exception):
-    """The orders that were taken cannot be announced, so that no more are taken for now."""
+    """The orders taken so far cannot be announced, so no more are taken for now."""
 
     def __init__(self, retry_after: int) -> None:
         super().__init__(f"Try again in {retry_after} seconds.")
@@ -65,12 +65,12 @@ def place_order(new: NewOrder, *, placed_by: "User | None" = None, idempotency_k
     """Takes an order and announces it, in one transaction.
 
     With an `idempotency_key` (unique for each `placed_by`) the same order comes back however often it is sent; the
-    unique constraint decides, so it holds for ever and under any race.
+    unique constraint decides, so this holds for ever and under any race.
 
     Raises IdempotencyKeyInUse while another request with the key is under way, IdempotencyKeyReused when the key was
-    sent with another order, and TakesNoOrders under back-pressure, when the settings say so; an order whose key is
-    known comes back even then. Raises RuntimeError inside a transaction, and InvalidEvent when the announcement would
-    be longer than 4 MiB, which it can only be if MAX_ITEMS_PER_ORDER is raised.
+    sent with another order, and TakesNoOrders under back-pressure, if the settings say so; an order whose key is known
+    comes back even then. Raises RuntimeError inside a transaction, and InvalidEvent when the announcement would be
+    longer than 4 MiB, which can only happen if MAX_ITEMS_PER_ORDER is raised.
 
     A crash before the commit leaves nothing; after it the order is kept and will be announced, even if the client
     never got its answer.
@@ -81,7 +81,7 @@ def place_order(new: NewOrder, *, placed_by: "User | None" = None, idempotency_k
             raise TakesNoOrders(pressure.retry_after)
         return _replay(placed_by, idempotency_key, request_digest)
     order = order_created(new, timezone.now())
-    # Whoever answers 201 after this has a commit behind it, not somebody's open transaction.
+    # So that an answer of 201 has a commit behind it, not a caller's open transaction.
     ensure_durable()
     try:
         _write(order, placed_by, idempotency_key, request_digest)
@@ -109,7 +109,7 @@ class OrderState(NamedTuple):
     updated_at: datetime
 
 
-# The ORM would run two queries and build the text of both each time: four times the CPU of a GET.
+# The ORM would run two queries and build the text of both each time, which makes a GET take four times the CPU.
 _READ = """
     SELECT id, customer_id, (
                SELECT json_agg(json_build_array(product_id, quantity, price::text) ORDER BY position)::text
@@ -119,7 +119,7 @@ _READ = """
 
 
 def read_order(order_id: UUID) -> OrderState | None:
-    """How the order stands; None when there is none."""
+    """The order and its state now; None when there is no such order."""
     for id_, customer_id, items, *state in execute_prepared(_READ, [order_id]):
         lines = [
             OrderLine(product_id=product_id, quantity=quantity, price=Decimal(price))
@@ -130,7 +130,7 @@ def read_order(order_id: UUID) -> OrderState | None:
 
 
 def order_created(new: NewOrder, created_at: datetime) -> OrderCreated:
-    """The order with an id: as it is announced, kept and answered."""
+    """The order with its new id, as it is announced, kept and answered."""
     return OrderCreated(
         order_id=uuid7(),
         customer_id=new.customer_id,
@@ -162,14 +162,14 @@ def as_created(order: Order, items: Iterable[OrderItem]) -> OrderCreated:
 
 
 def digest(new: NewOrder) -> bytes:
-    """The same for orders that mean the same, however their JSON was written: 46, 46.0 and 46.00 are one price."""
+    """The same bytes for orders that mean the same, however written in JSON: 46, 46.0 and 46.00 are one price."""
     ordered = [new.customer_id, [[line.product_id, line.quantity, f"{line.price:.2f}"] for line in new.lines]]
     return hashlib.sha256(orjson.dumps(ordered)).digest()
 
 
-# What `_PLACE` and `batches._PLACE` have in common: the rows of the orders in `new`, which has the columns order_id,
-# event, owner, created_at, correlation_id, key and digest. They come from the announcement: what is announced is what
-# is kept.
+# What `_PLACE` and `batches._PLACE` have in common: they insert the rows of the orders in `new`, which has the columns
+# order_id, event, owner, created_at, correlation_id, key and digest. The rows are made from the announcement, so what
+# is announced is what is kept.
 KEEP_NEW = """
     placed AS (
         INSERT INTO orders_order (id, placed_by_id, customer_id, total_amount, status, created_at, updated_at,
@@ -183,8 +183,8 @@ KEEP_NEW = """
         FROM new, jsonb_array_elements(event->'items') WITH ORDINALITY AS items (item, number)
     )"""
 
-# All of an order in one statement, and so in one transaction and one round trip. The lock marks the key as being worked
-# on until the statement ends, so that a second request need not wait for it.
+# All of an order in one statement, and so in one transaction and one round trip. Until the statement ends, the lock
+# marks the key as being worked on, so that a second request with the key need not wait.
 _PLACE = f"""
     WITH new AS MATERIALIZED (
         SELECT (event->>'order_id')::uuid AS order_id, (event->>'created_at')::timestamptz AS created_at, *
@@ -198,7 +198,7 @@ _PLACE = f"""
 def _write(
     order: OrderCreated, placed_by: "User | None", idempotency_key: str | None, request_digest: bytes | None
 ) -> None:
-    """Keeps the order and its announcement, committed. Raises IdempotencyKeyInUse; IntegrityError for a known key."""
+    """Commits the order and its announcement. Raises IdempotencyKeyInUse, and IntegrityError for a known key."""
     owner = placed_by.pk if placed_by else None
     lock = None if idempotency_key is None else lock_of_key("orders", owner, idempotency_key)
     message = announcement(order, current_correlation_id())
@@ -208,7 +208,7 @@ def _write(
 
 
 def lock_of_key(scope: str, owner: int | None, idempotency_key: str) -> int:
-    """The number of the lock that stands for this key. Keys of another scope are other keys."""
+    """The number of the lock that stands for this key. The same key in another scope is another key."""
     return int.from_bytes(hashlib.sha256(f"{scope}:{owner or ''}:{idempotency_key}".encode()).digest()[:8], signed=True)
 
 
@@ -218,7 +218,7 @@ def _violates(error: IntegrityError, constraint: str) -> bool:
 
 
 def is_known(kept: type[Order] | type[OrderBatch], placed_by: "User | None", idempotency_key: str) -> bool:
-    """Whether an order, or a batch, of this owner has the key. What is under way in another request is not seen."""
+    """Whether an order, or a batch, of this owner has the key. Does not see what another request has not committed."""
     return kept.objects.filter(placed_by=placed_by, idempotency_key=idempotency_key).exists()
 
 
@@ -231,22 +231,22 @@ def _replay(placed_by: "User | None", idempotency_key: str, request_digest: byte
     return Placed(order=as_created(order, order.items.all()), replayed=True)
 
 
-# Skips a locked row: the client waits for the answer, and the count is only there to be looked at.
+# Skips a locked row: the client waits for its answer, and the count is only informative.
 _COUNT_REPLAY = """
     UPDATE orders_order SET replays = replays + 1, last_replayed_at = clock_timestamp()
     WHERE id = (SELECT id FROM orders_order WHERE id = %s FOR NO KEY UPDATE SKIP LOCKED)"""
 
 
 def _count_replay(order_id: UUID) -> None:
-    """Counts that the order was sent again. Waits for nobody: two at the same moment may count as one."""
+    """Counts that the order was sent again. Never waits: two at the same moment may count as one."""
     with connection.cursor() as cursor:
         cursor.execute(_COUNT_REPLAY, [order_id])
 
 
 # One walk of the primary key, whatever the planner believes about the table. Its statistics never know how many orders
-# are pending, so it gets no join to plan (it would compare each verdict with each order) and is not asked for
+# are pending, so there is no join to plan (the planner would compare each verdict with each order) and no
 # `status = 'pending'` (it would read all pending orders for each batch). Sorted ids make two batches that overlap lock
-# their rows in the same order. Most orders are completed, so what is looked through for each row is the failed ones.
+# their rows in the same order. Most orders are completed, so each row is looked up among the failed ones only.
 _RECORD = """
     UPDATE orders_order
     SET status = CASE WHEN array_position(%(failed)s::uuid[], id) IS NULL THEN 'completed' ELSE 'failed' END,
@@ -259,10 +259,9 @@ _RECORD = """
 def record_results(messages: Sequence[Message[OrderProcessed]]) -> None:
     """Sets the status of the orders that the processor has decided: once, and only from pending.
 
-    A later verdict that says the same changes nothing; one that contradicts changes nothing and is logged as a
-    warning. Raises PermanentError for an order that does not exist: it is committed before it is announced, so it
-    never will. Runs in the caller's transaction; a crash before its commit leaves the orders pending, and the
-    messages come again.
+    A later verdict changes nothing; one that contradicts is logged as a warning. Raises PermanentError for an order
+    that does not exist: orders are committed before they are announced, so it never will. Runs in the caller's
+    transaction; a crash before its commit leaves the orders pending, and the messages come again.
     """
     verdicts: dict[UUID, Message[OrderProcessed]] = {}
     repeated: list[Message[OrderProcessed]] = []
@@ -299,7 +298,7 @@ def record_results(messages: Sequence[Message[OrderProcessed]]) -> None:
 
 
 def _reason(verdict: OrderProcessed) -> str | None:
-    """Why it failed; None for any other. A failed order always has a reason, even if the processor gave none."""
+    """Why the order failed; None if it did not. A failed order always has a reason, even if the processor gave none."""
     if verdict.status == "completed":
         return None
     return verdict.error_message or "The processor gave no reason."

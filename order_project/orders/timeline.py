@@ -12,7 +12,7 @@ from timeline.messaging_events import collect
 
 
 def story(order_id: UUID, *, correlation_id: str = "", is_final: bool = False) -> Story | None:
-    """From when it was accepted to when its result was taken; None for no order. What is given is known better here."""
+    """The order from acceptance to result; None for no order. Ignores what else is given: it is known better here."""
     order = (
         Order.objects.filter(id=order_id).select_related("placed_by").annotate(lines=Count("items")).order_by().first()
     )

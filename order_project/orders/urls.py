@@ -5,7 +5,7 @@ from timeline.views import OrderTimelineView
 
 urlpatterns = [
     path("orders", views.OrderListView.as_view(), name="orders"),
-    # Before the orders themselves: no id is this word.
+    # Before the single order, whose path would match too; no id is this word.
     path("orders/batch", views.OrderBatchView.as_view(), name="order-batch"),
     path("orders/<str:order_id>", views.OrderView.as_view(), name="order"),
     path("orders/<str:order_id>/events", views.OrderEventsView.as_view(), name="order-events"),

@@ -142,7 +142,7 @@ class OrderView(APIView):
 class OrderEventsView(OrderView):
     """What becomes of one order, as it happens: server-sent events."""
 
-    # The second one is for the API's documents: errors are JSON, whatever a client asks for.
+    # JSONRenderer is there for the API's documents only: errors are JSON, whatever a client asks for.
     renderer_classes = [EventStreamRenderer, JSONRenderer]
 
     def get_view_name(self) -> str:
@@ -155,7 +155,7 @@ class OrderEventsView(OrderView):
         parts: Iterable[bytes]
         if order.status != Order.Status.PENDING and not came_back(request):
             if seen == order.status:
-                return Response(status=204)  # this is how EventSource is told not to come again
+                return Response(status=204)  # tells EventSource not to connect again
             parts = [waiting.beginning(order, seen=seen)]
         elif request.method == "HEAD":
             parts = []
@@ -173,7 +173,7 @@ class OrderEventsView(OrderView):
         return StreamingHttpResponse(
             parts,
             content_type=waiting.STREAM,
-            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},  # or nginx buffers it
+            headers={"Cache-Control": "no-cache", "X-Accel-Buffering": "no"},  # else nginx would buffer the stream
         )
 
     def _last_event(self) -> bytes:

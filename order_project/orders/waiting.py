@@ -18,7 +18,7 @@ RETRY_AFTER = 5
 """Seconds after which a client may try again when too many wait."""
 
 _SECONDS = re.compile(r"[0-9]{1,9}")
-# EventSource connects again by itself, after so many milliseconds.
+# EventSource connects again by itself, after this many milliseconds.
 _RETRY = b"retry: 1000\n"
 
 
@@ -27,7 +27,7 @@ class Wish(NamedTuple):
 
     seconds: int = 0
     preferred: bool = False
-    """Asked for in `Prefer`, so that the answer has a `Preference-Applied`."""
+    """Whether it was asked for in `Prefer`: the answer then has a `Preference-Applied`."""
 
 
 def which_are_final(ids: Collection[Hashable]) -> set[Hashable]:
@@ -38,7 +38,7 @@ def which_are_final(ids: Collection[Hashable]) -> set[Hashable]:
 
 
 def wish_of(request: Request) -> Wish:
-    """What `?wait` or else `Prefer: wait` asks for. A preference above the maximum counts as the maximum.
+    """What `?wait`, or else `Prefer: wait`, asks for. A preference above the maximum counts as the maximum.
 
     Raises Problem 422 for a `?wait` that is no whole number or too large. A `Prefer` that cannot be read is ignored.
     """
@@ -59,7 +59,7 @@ def whole_seconds() -> str:
 
 
 def _preferred(prefer: str) -> int | None:
-    """The seconds of the first `wait` among the preferences; None when there is none, or not a number."""
+    """The seconds of the first `wait` among the preferences; None when there is none or it is no number."""
     for preference in prefer.split(","):
         name, _, value = preference.partition(";")[0].partition("=")
         if name.strip().lower() == "wait":
@@ -80,11 +80,11 @@ def no_place() -> Problem:
 
 
 def status_event(order: OrderState) -> bytes:
-    """The event `status`. Its id is the status, which changes only once: so it tells all that a client has seen."""
+    """The event `status`. Its id is the status: as that changes only once, it says all that the client has seen."""
     data = orjson.dumps(as_json(order, order.items))
     return b"id: %b\nevent: status\ndata: %b\n\n" % (order.status.encode(), data)
 
 
 def beginning(order: OrderState, *, seen: str | None) -> bytes:
-    """What a stream begins with: the order as it is, unless the client has seen it so."""
+    """What a stream begins with: the order as it is, unless the client has already seen it like that."""
     return _RETRY + (b"\n" if seen == order.status else status_event(order))

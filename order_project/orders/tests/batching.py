@@ -23,7 +23,7 @@ def post(orders: Any = None, key: str | None = None, **headers: str) -> Any:
 
 
 def checked(orders: Any) -> list[NewOrder | Refused]:
-    """As the view has them."""
+    """The orders as the view has them once they are checked."""
     return check_each(parse_json(json.dumps(orders).encode()))
 
 

@@ -1,4 +1,4 @@
-"""The other service, as a test wants it, and files to import."""
+"""A stand-in for the other service, and files to import."""
 
 import json
 import threading
@@ -14,7 +14,7 @@ HEADER = "order,customer_id,product_id,quantity,price"
 
 
 class Processor(HTTPServer):
-    """The other service, which answers what a test tells it to."""
+    """The other service: answers what a test tells it to."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
@@ -67,7 +67,7 @@ def no_processor(settings: Settings) -> None:
 @pytest.fixture
 def ndjson(tmp_path: Path) -> Callable[..., Path]:
     def write(*lines: Any, name: str = "orders.ndjson") -> Path:
-        """A file with these lines: orders, or texts as they stand."""
+        """A file with these lines, each an order or a text that is written as it is."""
         path = tmp_path / name
         path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
         return path

@@ -85,7 +85,7 @@ def verdict(
 
 @contextmanager
 def outbox_without_room() -> Iterator[None]:
-    """In the block PostgreSQL refuses every row of the outbox. Not inside a transaction."""
+    """Inside the block PostgreSQL refuses every row of the outbox. Not to be used in a transaction."""
     with connection.cursor() as cursor:
         cursor.execute("ALTER TABLE messaging_outboxmessage ADD CONSTRAINT no_room CHECK (false) NOT VALID")
         try:

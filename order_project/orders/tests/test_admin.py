@@ -363,5 +363,5 @@ def test_a_list_that_is_limited_to_a_time_says_so_and_leads_out_of_it(admin):
 
 def _periods(shown: str) -> list[str]:
     (navigation,) = re.findall(r'<ul class="toplinks .*?</ul>', shown, re.DOTALL)
-    # The link back is in an item with another class.
+    # Leaves out the link back, whose item has another class.
     return re.findall(r'<li class="px-2">\s*<a [^>]*>\s*([^<]+?)\s*</a>', navigation)

@@ -22,7 +22,7 @@ def post(data: Any = None, **headers: str) -> Any:
 
 @pytest.fixture
 def stuck(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An order with the key key-1 is taken, and waits for ten minutes since: no relay gets it to the broker."""
+    """An order with the key key-1 has been waiting for ten minutes: no relay gets it to the broker."""
     settings.MESSAGING = settings.MESSAGING | {"BACKPRESSURE": "refuse", "OUTBOX_MAX_AGE": 60}
     monkeypatch.setattr(backpressure, "_pressure", None)
     monkeypatch.setattr(backpressure, "_looked_at", -math.inf)

@@ -221,7 +221,7 @@ def test_other_methods_are_answered_405_with_the_one_that_is_allowed(method):
 @pytest.mark.parametrize("orders", [1, 1000])
 @pytest.mark.parametrize("key", [None, "key-2"])
 def test_it_takes_one_prepared_statement_however_many_orders(orders, key):
-    post([body()], key=key and "key-1")  # which prepares it
+    post([body()], key=key and "key-1")  # prepares the statement
 
     with round_trips() as asked:
         assert post([body()] * orders, key=key).status_code == 200
@@ -256,7 +256,7 @@ def test_nothing_at_all_is_kept_when_the_announcements_cannot_be_written(key):
 def test_one_order_that_the_database_refuses_leaves_nothing_of_the_others():
     good, bad = checked([body(), body()])
     assert isinstance(bad, NewOrder)
-    bad = NewOrder(bad.customer_id, [replace(bad.lines[0], quantity=-1)])  # which no order has that was checked
+    bad = NewOrder(bad.customer_id, [replace(bad.lines[0], quantity=-1)])  # no checked order has that
 
     with pytest.raises(IntegrityError, match="is_positive"):
         batches.place_batch(orders=[good, bad], idempotency_key="key-1")
@@ -300,7 +300,7 @@ def test_the_log_names_each_order_when_asked_to_debug(caplog):
 
 @pytest.fixture
 def stuck(transactional_db: None, settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A batch with the key key-1 is taken, and waits for ten minutes since: no relay gets it to the broker."""
+    """A batch with the key key-1 has been waiting for ten minutes: no relay gets it to the broker."""
     settings.MESSAGING = settings.MESSAGING | {"BACKPRESSURE": "refuse", "OUTBOX_MAX_AGE": 60}
     monkeypatch.setattr(backpressure, "_pressure", None)
     monkeypatch.setattr(backpressure, "_looked_at", -math.inf)

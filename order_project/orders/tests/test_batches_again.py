@@ -52,7 +52,7 @@ def test_the_first_answer_stays_the_same_wherever_the_rows_of_items_lie():
     first = post(key="key-1")
     OrderItem.objects.filter(position=0).update(quantity=F("quantity"))  # their rows are now behind the others
     with connection.cursor() as cursor:
-        cursor.execute("SET enable_indexscan = off; SET enable_bitmapscan = off")  # which would sort them by itself
+        cursor.execute("SET enable_indexscan = off; SET enable_bitmapscan = off")  # an index would sort them by itself
         try:
             again = post(key="key-1")
         finally:

@@ -34,7 +34,7 @@ FAST_VIEWS = "orders.fast_path.FAST_VIEWS"
 
 @pytest.fixture(autouse=True)
 def the_connection_of_the_test(monkeypatch):
-    """Stays open, as with Django's test client: its transaction is the test's."""
+    """Keeps the connection open, as Django's test client does: the test's transaction is on it."""
     monkeypatch.setattr("httpapi.fast_path.close_old_connections", lambda: None)
     for signal in (signals.request_started, signals.request_finished):
         signal.disconnect(close_old_connections)
@@ -114,7 +114,7 @@ def fast(behind: Any = nobody) -> FastPath:
 
 
 def ask_both(*args: Any, **environ: Any) -> tuple[Answered, Answered]:
-    """The answer of the fast path with Django behind it, and that of Django alone. Each finds no order."""
+    """The answers of the fast path with Django behind it, and of Django alone. Neither finds orders in the database."""
     Order.objects.all().delete()
     first = ask(fast(WSGIHandler()), *args, **environ)
     Order.objects.all().delete()

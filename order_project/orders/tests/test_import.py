@@ -148,7 +148,7 @@ def test_killed_between_a_commit_and_the_next_line_it_has_placed_whole_chunks_al
         check=False,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    # What PostgreSQL has begun for it may still be committed.
+    # PostgreSQL may still commit what it had begun for that process.
     eventually(lambda: not sessions_of_others())
     before = Order.objects.count()
     assert before in (1500, 2000, 2500)  # two chunks or all three, of which the last is half as long
@@ -273,7 +273,7 @@ def test_a_stop_ends_the_waiting_too(ndjson, monkeypatch):
 
     assert done.status == 130
     assert done.err.count("Waiting 10 s") == 1
-    assert ended == [True] * 3  # by the stop, not by the clock
+    assert ended == [True] * 3  # by the stop, not because their time was over
     assert len(asked) == 4, "nobody asks once more"
     assert_nothing_was_written()
 
@@ -341,7 +341,7 @@ def test_it_waits_before_shops_would_be_refused_because_of_it(ndjson, client, mo
     found = []
 
     class Relays(Event):
-        """They catch up while the import waits."""
+        """Relays that catch up while the import waits."""
 
         def wait(self, timeout: float | None = None) -> bool:
             found.append(client.post("/orders", body(), content_type="application/json").status_code)

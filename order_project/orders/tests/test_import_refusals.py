@@ -1,4 +1,4 @@
-"""What `manage.py import_orders` refuses: orders that do not hold, by their line, and files that are none."""
+"""What `manage.py import_orders` refuses: invalid orders, by their line, and files that hold no orders."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The order service's book, and how it mends its own."""
+"""The order service's book, and how the service mends its own rows."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def record_of(order_id: UUID, **changes: Any) -> dict[str, Any]:
-    """What the processor answers, as JSON reads it."""
+    """The processor's record of this order, as parsed from its JSON."""
     return {
         "order_id": str(order_id),
         "outcome": "completed",
@@ -45,7 +45,7 @@ def record_of(order_id: UUID, **changes: Any) -> dict[str, Any]:
 
 
 class Processor:
-    """What it answers, by path."""
+    """Answers from a table, by path."""
 
     def __init__(self, *records: dict[str, Any]) -> None:
         self._records = {f"/records/{record['order_id']}": record for record in records}

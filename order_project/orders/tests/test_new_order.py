@@ -1,4 +1,4 @@
-"""An order that is read in one go is read as the serializer reads it."""
+"""The fast reader reads an order just as the serializer does."""
 
 import json
 from decimal import Decimal
@@ -19,7 +19,7 @@ from orders.tests.test_post import UNREADABLE, WRONG_VALUES
 
 
 def as_the_serializer_reads(raw: bytes) -> NewOrder | None:
-    """None for what it refuses."""
+    """The order in the body; None if the serializer refuses it."""
     try:
         serializer = NewOrderSerializer(data=parse_json(raw))
     except Problem:
@@ -31,7 +31,7 @@ def as_the_serializer_reads(raw: bytes) -> NewOrder | None:
 
 
 def agrees(raw: bytes) -> bool:
-    """Whether the short way says nothing, or what the serializer says."""
+    """Whether the fast reader declines, or reads the same order as the serializer."""
     plain = read_plain(raw)
     return plain is None or repr(plain) == repr(as_the_serializer_reads(raw))
 

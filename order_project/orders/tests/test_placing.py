@@ -83,7 +83,7 @@ def test_nothing_is_kept_when_the_announcement_cannot_be_written():
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("lines", [1, 100])
 def test_it_takes_one_prepared_statement_however_many_items(lines):
-    services.place_order(NEW_ORDER)  # which prepares it
+    services.place_order(NEW_ORDER)  # prepares the statement
     with round_trips() as asked:
         services.place_order(NewOrder("customer-1", ONE_LINE * lines))
 

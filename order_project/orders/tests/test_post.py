@@ -140,7 +140,7 @@ def test_a_request_leaves_nothing_to_the_garbage_collector(method, path, sent, s
     path = path.format(make_order().id)
 
     def ask() -> int:
-        # Not the test client, which ties knots of its own; and a program has no cookies.
+        # Not the test client, which makes reference cycles of its own. No cookies either, as from a program.
         environ = RequestFactory().generic(method, path, json.dumps(sent), "application/json").environ
         del environ["HTTP_COOKIE"]
         answer = application(environ, lambda *_: len)

@@ -31,7 +31,7 @@ def ids(answer: Any) -> list[str]:
 @pytest.mark.django_db
 def test_one_order_is_read_with_its_items_in_one_round_trip(client):
     order = make_order(items=3, status="failed", error_message="The total is above the limit.")
-    client.get(f"/orders/{order.id}")  # the first of a connection prepares the statement
+    client.get(f"/orders/{order.id}")  # the first request of a connection prepares the statement
 
     with round_trips() as asked:
         answer = client.get(f"/orders/{order.id}")
@@ -49,7 +49,7 @@ def test_one_order_is_read_with_its_items_in_one_round_trip(client):
 def test_the_items_of_an_order_are_in_their_order_wherever_their_rows_lie(client):
     order = make_order(items=3)
     OrderItem.objects.filter(position=0).update(quantity=F("quantity"))  # its row is now behind the others
-    with connection.cursor() as cursor:  # an index might have them in order by chance
+    with connection.cursor() as cursor:  # by an index they might come in order by chance
         cursor.execute("DISCARD PLANS; SET LOCAL enable_indexscan = off; SET LOCAL enable_bitmapscan = off")
 
     for data in (client.get(f"/orders/{order.id}").json(), client.get("/orders").json()["results"][0]):

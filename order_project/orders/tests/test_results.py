@@ -172,7 +172,7 @@ def test_an_unknown_order_is_a_permanent_error_and_leaves_the_batch_undone():
 
 @pytest.mark.django_db
 def test_a_batch_takes_one_round_trip():
-    handle(verdict(make_order().id))  # which prepares the statement
+    handle(verdict(make_order().id))  # prepares the statement
     orders = [make_order() for _ in range(50)]
     messages = [verdict(order.id, "failed" if n % 3 else "completed") for n, order in enumerate(orders)]
 
@@ -197,7 +197,7 @@ def test_a_batch_with_duplicates_takes_two_round_trips():
 @pytest.mark.django_db
 def test_it_finds_the_orders_by_the_index_even_with_statistics_of_an_empty_table():
     with connection.cursor() as cursor:
-        cursor.execute("TRUNCATE orders_order CASCADE")  # what other tests have rolled back still takes room
+        cursor.execute("TRUNCATE orders_order CASCADE")  # rows that other tests have rolled back still take room
         cursor.execute("ANALYZE orders_order")
         cursor.execute(
             """INSERT INTO orders_order (id, customer_id, total_amount, status, created_at, updated_at, correlation_id)

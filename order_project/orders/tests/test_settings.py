@@ -24,7 +24,7 @@ WITHOUT_DOTENV = "import environ; environ.Env.read_env = staticmethod(lambda *a,
 
 
 def python(code: str, **environment: str | None) -> subprocess.CompletedProcess[str]:
-    """What a new process says that runs this code with the production's environment, changed."""
+    """Runs this code in a new process, in production's environment with these changes."""
     changed = {name: value for name, value in {**PRODUCTION, **environment}.items() if value is not None}
     return subprocess.run(
         [sys.executable, "-c", WITHOUT_DOTENV + code],

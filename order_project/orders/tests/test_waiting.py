@@ -25,7 +25,7 @@ def client() -> APIClient:
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What was asked for, each time; the order is completed when it is asked for the second time."""
+    """The ids of each call of `which_are_final`. At the second call the order becomes completed."""
     asked: list[Any] = []
 
     def which_are_final(ids):
@@ -40,7 +40,7 @@ def asked(monkeypatch):
 
 
 class Server:
-    """One that can park, and has so many parked already."""
+    """A server that can park requests, and has this many parked already."""
 
     leaving = False
 
@@ -94,7 +94,7 @@ def test_nobody_waits_who_does_not_want_to(client, asked, query):
 
 def test_a_final_order_is_not_waited_for(client, asked):
     order = make_order(status="failed")
-    client.get(f"/orders/{order.id}")  # the first of a connection prepares the statement
+    client.get(f"/orders/{order.id}")  # the first request of a connection prepares the statement
 
     with round_trips() as made:
         answer = client.get(f"/orders/{order.id}", HTTP_PREFER="wait=60")
@@ -236,7 +236,7 @@ def test_the_events_are_parked_after_the_first_and_go_on_with_the_last(client):
     assert (parked.key, parked.heartbeat) == (order.id, b":\n\n")
 
     def again() -> list[str]:
-        # Whatever the client says that it has seen: the first part was 200.
+        # Whatever the client says it has seen: the answer has begun with a 200 already.
         resumed = client.get(f"/orders/{order.id}/events", HTTP_LAST_EVENT_ID="completed", **{RESUMED: parked})
         assert PARKED not in resumed.wsgi_request.META
         return [event["id"] for event in events(resumed)]

@@ -8,7 +8,7 @@ from django.db import connection
 
 
 def in_thread[T](work: Callable[[], T]) -> T:
-    """To be called in a thread: what the work returns, with nothing left open."""
+    """Returns what the work returns, and leaves no connection open. To be called in a thread."""
     try:
         return work()
     finally:
@@ -22,7 +22,7 @@ def in_another_thread[T](work: Callable[[], T]) -> T:
 
 
 def at_once[T](count: int, work: Callable[[], T]) -> list[T]:
-    """The results of the same work done in many threads that start together."""
+    """The results of the same work, done in `count` threads that start together."""
     barrier = threading.Barrier(count)
 
     def one(_: int) -> T:

@@ -46,10 +46,10 @@ class _Summary:
     sha256: str
     dry_run: bool
     correlation_id: str
-    """Of all the orders that this run has placed."""
+    """That of all orders that this run places."""
     placed: int = 0
     placed_before: int = 0
-    """By an earlier run."""
+    """Orders that an earlier run placed."""
     valid: int = 0
     """Valid orders: placed now, placed before, or, in a dry run, to be placed."""
     refused: int = 0
@@ -112,7 +112,7 @@ class Command(BaseCommand):
             raise ImportFailed(f"{error} {_so_far(summary)}") from error
 
     def _read(self, file: OrderFile, summary: _Summary, errors: IO[str] | None) -> Iterator[Chunk]:
-        """The chunks of the file; names what is refused on the way."""
+        """The chunks of the file. Reports what is refused on the way."""
         listed = 0
         for chunk in file.chunks():
             refused = sum(isinstance(entry.order, Refused) for entry in chunk.entries)
