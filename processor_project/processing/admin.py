@@ -57,7 +57,7 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
 
     @admin.display(description="took")
     def took(self, record: ProcessingRecord) -> str:
-        """The steps alone, without the time in queues."""
+        """The time that the steps took, without the time in queues."""
         return f"{record.duration_ms:.3f} ms"
 
     @admin.display(description="placed at")
@@ -84,7 +84,7 @@ class ProcessingRecordAdmin(ReadOnlyAdmin):
         return IndexedDates(ProcessingRecord)
 
     def find(self, rows: QuerySet[ProcessingRecord], term: str) -> QuerySet[ProcessingRecord]:
-        # One question after the other, each answered by its index: an OR would leave the planner none.
+        # One query after the other, each on its own index: an OR could use none.
         questions: list[dict[str, Any]] = [{"customer_id": term}, {"correlation_id": term}]
         with suppress(ValueError):
             questions.insert(0, {"order_id": UUID(term)})

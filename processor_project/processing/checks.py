@@ -1,6 +1,6 @@
-"""What can be wrong with this service's own settings, told before anything starts: `manage.py check`.
+"""Finds what is wrong with this service's own settings before anything starts: `manage.py check`.
 
-`messaging` checks what is its own.
+`messaging` checks its own settings.
 """
 
 from decimal import Decimal
@@ -19,7 +19,7 @@ _STEPS_HINT = 'Dotted paths of functions that take an order, such as "processing
 
 @register("settings")
 def check_steps(**kwargs: Any) -> list[CheckMessage]:
-    """`PROCESSING_STEPS` names functions that can be imported, one at least."""
+    """`PROCESSING_STEPS` names at least one function, and all of them can be imported."""
     steps = settings.PROCESSING_STEPS
     if not isinstance(steps, list | tuple) or not all(isinstance(path, str) for path in steps):
         return [Error("PROCESSING_STEPS is not a list of dotted paths.", hint=_STEPS_HINT, id="processing.E001")]
@@ -35,7 +35,7 @@ def check_steps(**kwargs: Any) -> list[CheckMessage]:
 
 @register("settings")
 def check_limits(**kwargs: Any) -> list[CheckMessage]:
-    """The numbers that the shipped steps use lie where they make sense."""
+    """The numbers that the shipped steps use are in a range that makes sense."""
     errors: list[CheckMessage] = []
     limit: Any = settings.PROCESSING_MAX_ORDER_TOTAL
     if not isinstance(limit, Decimal) or not limit.is_finite() or not 0 <= limit < 10 ** (MONEY_DIGITS - MONEY_PLACES):

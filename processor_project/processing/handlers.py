@@ -1,4 +1,4 @@
-"""What this service does with each type of message: all it listens to, in one table."""
+"""One table of all messages this service listens to, and what it does with each type."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""This service's book for the ledger: its records, and how what is missing from them is mended."""
+"""This service's book for the ledger: its records, and how missing ones are restored."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,15 @@ _RECORDS = """
     FROM processing_processingrecord"""
 
 NO_MESSAGE = UUID(int=0)
-"""The message id of a restored record: no message has brought it."""
+"""The message id of a restored record, which no message has brought."""
 
 
 @transaction.atomic
 def announce_again(order_ids: Sequence[UUID]) -> int:
-    """Announces these decisions once more, with new message ids. Returns how many.
+    """Announces these decisions again, with new message ids. Returns how many.
 
-    If the first message comes after all, the order service takes the status once: the second says the same. A crash
-    announces all of them or none.
+    If the first message arrives after all, the order service takes the status only once, as both say the same. After a
+    crash either all of them are announced or none.
     """
     records = list(ProcessingRecord.objects.defer("order").filter(order_id__in=order_ids).order_by("order_id"))
     outbox.add([announcement(record) for record in records])
@@ -40,11 +40,12 @@ def announce_again(order_ids: Sequence[UUID]) -> int:
 
 
 def restore_records(order_ids: Sequence[UUID], fetch: Fetch) -> int:
-    """Writes records anew for orders that the order service knows to be final. Returns how many.
+    """Writes new records for orders that the order service knows to be final. Returns how many.
 
-    The outcome is the one that the order has. Nothing is processed again: the steps have taken effect already. When
-    and by which message it was decided is lost; `restored_at` says so. An order whose items do not add up to its total
-    gets no record: then its items are missing too, and nobody has them any more. A crash writes all of them or none.
+    The outcome is taken from the order. Nothing is processed again, since the steps have already taken effect. When and
+    by which message the order was decided is lost; `restored_at` says so. An order whose items do not add up to its
+    total gets no record: its items are missing too, and nobody has them any more. After a crash either all records are
+    written or none.
     """
     orders = [order for order_id in order_ids if (order := fetch(f"/orders/{order_id}"))]
     decisions = [_decision(order) for order in orders if order["status"] != "pending" and _is_whole(order)]

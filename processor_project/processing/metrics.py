@@ -1,4 +1,4 @@
-"""What this service counts of its business. What messaging counts is in `messaging.metrics`."""
+"""The business metrics of this service. Those of messaging are in `messaging.metrics`."""
 
 from prometheus_client import Counter, Histogram
 

@@ -45,8 +45,8 @@ class ProcessingRecord(models.Model):
 
     class Meta:
         ordering = ["-finished_at", "-order_id"]
-        # One index for every filter of the API and the admin. A list begins with the newest and walks it backwards:
-        # with these at its end an index fills its pages, and is little more than half as large as with them in front.
+        # One index for every filter of the API and the admin. They ascend, and lists (newest first) walk backwards:
+        # an index to whose end the newest rows go fills its pages, and takes little more than half the space.
         indexes = [
             models.Index(fields=["finished_at", "order_id"], name="record_recent"),
             models.Index(fields=["outcome", "finished_at", "order_id"], name="record_outcome"),

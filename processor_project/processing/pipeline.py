@@ -8,18 +8,18 @@ To put in a rule of your own, write a function that takes the order and name it 
 
     PROCESSING_STEPS = ["processing.steps.validate", "shop.rules.no_tobacco", …]
 
-A step that returns lets the order pass on; when all have returned, the order is completed. One that raises
-`BusinessRuleViolation` ends it: the order is failed, with the reason, and the shop is told so. Anything else that
-it raises is about the message, not about the order: `messaging.errors.TransientError` has the message tried again
-later, `PermanentError` puts it to the dead letters; in both cases the order stays undecided.
+A step that returns passes the order on; when all have returned, the order is completed. A step that raises
+`BusinessRuleViolation` ends it: the order is failed, with the reason, and the shop is told so. Anything else that a
+step raises is about the message, not about the order: after `messaging.errors.TransientError` the message is tried
+again later, after `PermanentError` it goes to the dead letters; in both cases the order stays undecided.
 
-A step runs inside the transaction that keeps the decision, together with the other orders of its batch, and may run
-more than once for the same order, when that transaction is rolled back. What it writes to the database is kept or
-undone with the decision. A step that calls the outside must therefore be safe to repeat, and wants
+A step runs inside the transaction that keeps the decision, which it shares with the other orders of the batch. What it
+writes to the database is kept or undone with the decision. When that transaction is rolled back, the step may run again
+for the same order. So a step that calls other systems must be safe to repeat, and should have
 `MESSAGING_BATCH_SIZE=1`, so that one slow or failing call holds up no other order.
 
-That an order is failed is a decision too, so what was written before the `BusinessRuleViolation`, by this step or an
-earlier one, is kept. A step that writes comes last, and looks at all of the order before it writes.
+To fail an order is a decision too, so what was written before the `BusinessRuleViolation`, by this step or an earlier
+one, is kept. A step that writes should come last, and check the whole order before it writes.
 """
 
 from collections.abc import Callable, Sequence
@@ -36,7 +36,7 @@ type Step = Callable[[OrderCreated], None]
 
 
 class BusinessRuleViolation(Exception):
-    """The order breaks a rule of the business, and the shop is told the reason. No error: nothing is retried."""
+    """The order breaks a rule of the business, and the shop is told the reason. Not an error: nothing is retried."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -46,7 +46,7 @@ class BusinessRuleViolation(Exception):
 def decide(order: OrderCreated, steps: Sequence[Step]) -> str:
     """Run the order through the steps. Returns the reason why it failed; empty when it is completed.
 
-    Passes on whatever else a step raises. Nothing has happened then, beyond what the step itself did.
+    Passes on whatever else a step raises. Nothing has happened then beyond what the steps themselves did.
     """
     for step in steps:
         try:
@@ -57,13 +57,13 @@ def decide(order: OrderCreated, steps: Sequence[Step]) -> str:
 
 
 def configured_steps() -> Sequence[Step]:
-    """The steps that `PROCESSING_STEPS` names now. To be asked once for a batch: a setting takes Django 1 µs."""
+    """The steps that `PROCESSING_STEPS` names now. To be called once a batch: reading a setting takes Django 1 µs."""
     return load_steps(tuple(settings.PROCESSING_STEPS))
 
 
 @cache
 def load_steps(paths: tuple[str, ...]) -> tuple[Step, ...]:
-    """The functions behind the dotted paths. Raises ImproperlyConfigured that names the path that leads to none."""
+    """The functions behind the dotted paths. Raises ImproperlyConfigured, with the path that leads to none."""
     steps = []
     for path in paths:
         try:

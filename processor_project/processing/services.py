@@ -1,4 +1,4 @@
-"""The business of this service: to decide orders, each once, and to say what was decided."""
+"""The business of this service: to decide each order once, and to announce what was decided."""
 
 import logging
 import time
@@ -31,7 +31,7 @@ _JSON = msgspec.json.Encoder(decimal_format="number")
 
 
 class Decision(NamedTuple):
-    """A record to be: its columns, as in `_COLUMNS`; a `ProcessingRecord` takes five times as long to make."""
+    """The columns of a new record, as in `_COLUMNS`. A `ProcessingRecord` would take five times as long to make."""
 
     order_id: UUID
     outcome: str
@@ -62,7 +62,7 @@ _COLUMNS = {
     "finished_at": "timestamptz",
     "restored_at": "timestamptz",
 }
-# The orders are one text, since in an array of texts each of their quotes would have to be escaped.
+# The orders come as one JSON text: in an array of texts each of their quotes would have to be escaped.
 _INSERT = f"""
     INSERT INTO {ProcessingRecord._meta.db_table} ({", ".join(_COLUMNS)}, "order")
     SELECT * FROM ROWS FROM (
@@ -72,10 +72,10 @@ _INSERT = f"""
     ON CONFLICT (order_id) DO NOTHING
     RETURNING order_id
 """
-# A record and its announcement in one round trip.
+# Records and their announcements in one round trip.
 _KEEP = f"WITH announced AS ({outbox.ADD_EACH}), kept AS ({_INSERT}) SELECT count(*) FROM kept"
-# Each looked up by itself, so that a plan made when the records were few finds them by their key for ever: for all of
-# them together, any index with the order's id in it will do, and is walked from end to end for each batch.
+# Looks up each order by itself, so that even a plan made when there were few records finds them by their key. For all
+# together the planner may choose any index that has the order's id in it, and walk it from end to end for each batch.
 _DECIDED = f"""
     SELECT (SELECT order_id FROM {ProcessingRecord._meta.db_table} WHERE order_id = given.id)
     FROM unnest(%s::uuid[]) AS given (id)"""
@@ -87,7 +87,7 @@ def process_orders(messages: Sequence[OrderMessage]) -> None:
 
     All of it is kept or undone together, with the caller's transaction if there is one. An order that has a record
     keeps it: it runs through no step and is not announced again. Raises TransientError when another consumer decides
-    one of the orders at this moment, and passes on what a step raises beyond a broken rule; nothing is kept then.
+    one of the orders at this moment, and whatever a step raises except BusinessRuleViolation; nothing is kept then.
 
     A crash before the commit leaves no trace, and the messages come again. After it, the outbox announces the
     decisions, and messages that come again have no effect.
@@ -108,7 +108,7 @@ def _first_of_each_undecided_order(
 ) -> tuple[list[OrderMessage], list[OrderMessage]]:
     """The messages to act on, and those to pass over.
 
-    This only spares decided orders the steps. Whether an order is new is for the unique key to say.
+    This only saves running the steps for decided orders. Whether an order is new, the unique key decides.
     """
     order_ids = array("uuid", [message.payload.order_id for message in messages])
     seen: set[UUID | None] = {order_id for (order_id,) in execute_prepared(_DECIDED, [order_ids])}
@@ -144,10 +144,10 @@ def _decide(message: OrderMessage, steps: Sequence[pipeline.Step]) -> Decision:
 
 
 def _keep(decisions: Sequence[Decision], announcements: Sequence[OutgoingMessage]) -> None:
-    """Write records and announcements. Raises TransientError when an order has got a record meanwhile.
+    """Write records and announcements. Raises TransientError when one of the orders has a record by now.
 
-    Another transaction that holds one of the orders makes this wait until it commits or rolls back. What the steps
-    have done for an order that it has decided must not be kept, so all is rolled back then.
+    Waits while another transaction holds one of the orders, until that commits or rolls back. If it commits, what the
+    steps have done here for its order must not be kept, so everything is rolled back.
     """
     ((kept,),) = execute_prepared(_KEEP, [*outbox.columns(announcements), *_columns(decisions)])
     if kept != len(decisions):
@@ -156,7 +156,7 @@ def _keep(decisions: Sequence[Decision], announcements: Sequence[OutgoingMessage
 
 
 def insert(decisions: Sequence[Decision]) -> set[UUID]:
-    """Write their records, but for orders that have one. Returns the orders that have got theirs.
+    """Write the records, except for orders that have one. Returns the orders whose records were written.
 
     One statement: a crash leaves all of them or none.
     """
@@ -172,7 +172,7 @@ def _columns(decisions: Sequence[Decision]) -> list[str]:
 
 
 def announcement(decided: Decision | ProcessingRecord, traceparent: str = "") -> OutgoingMessage:
-    """The `order.processed` of this decision, with a message id of its own; goes on with the trace, if there is one."""
+    """The `order.processed` of this decision, with a message id of its own; continues the trace, if there is one."""
     event = OrderProcessed(
         order_id=decided.order_id,
         status="failed" if decided.reason else "completed",

@@ -38,10 +38,10 @@ def limit_total(order: OrderCreated) -> None:
 
 
 def simulate(order: OrderCreated) -> None:
-    """Stands for work that takes time and sometimes fails: put your own business logic in its place.
+    """Stands in for work that takes time and sometimes fails: put your own business logic in its place.
 
     Sleeps `SIMULATED_LATENCY_MS` milliseconds, then fails in `SIMULATED_FAILURE_RATE` (0 to 1) of all cases with a
-    TransientError, so that the message is tried again later. Both are 0 by default, and then it costs nothing.
+    TransientError, so that the message is tried again later. Both are 0 by default, and then this step costs nothing.
     """
     if settings.SIMULATED_LATENCY_MS:
         time.sleep(settings.SIMULATED_LATENCY_MS / 1000)

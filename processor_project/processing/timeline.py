@@ -10,9 +10,9 @@ from timeline.waiting import consumer_is_missing
 
 
 def story(order_id: UUID, *, correlation_id: str = "", is_final: bool = False) -> Story | None:
-    """From when it came to when its result left; without events for an order that never came.
+    """The order from its arrival until its result was sent; without events for an order that never came.
 
-    `is_final`: the order service has the result, so that it is nowhere on its way. An order that has no record yet is
+    `is_final`: the order service has the result, so it cannot still be on its way. An order that has no record yet is
     also found by its `correlation_id`.
     """
     record = ProcessingRecord.objects.defer("order").filter(order_id=order_id).first()

@@ -33,7 +33,7 @@ DATABASES = {
     }
 }
 
-# --- Processing: the rules an order runs through, in this order; processing.pipeline says how to add one
+# --- Processing: the rules that an order runs through, one by one; processing.pipeline says how to add one
 PROCESSING_STEPS = env.list(
     "PROCESSING_STEPS",
     default=["processing.steps.validate", "processing.steps.limit_total", "processing.steps.simulate"],
@@ -57,7 +57,7 @@ MESSAGING = {
     "RELEASE": env.str("RELEASE", default="") or installed_release(),
 }
 
-# --- Web server: gunicorn.conf.py takes them from here, where a wrong one stops whatever process starts first
+# --- Web server: gunicorn.conf.py takes these from here, so that a wrong one stops whatever process starts first
 WEB_CONCURRENCY = env.between("WEB_CONCURRENCY", 1, 1000, default=2)
 WEB_THREADS = env.between("WEB_THREADS", 1, 1000, default=8)
 
@@ -87,7 +87,7 @@ DASHBOARD = {"PIPELINE": "processing.overview.PIPELINE"}
 # --- Links between the two services' admins
 ORDERS_ADMIN_URL = env.str("ORDERS_ADMIN_URL", default="http://localhost:8000/admin/")
 
-# --- Timelines: what this service tells of an order. It asks nobody: the order service puts both halves together
+# --- Timelines: this service's half of an order's story. The order service asks for it and joins both halves
 TIMELINE = {"STORY": "processing.timeline.story"}
 
 # --- The application
@@ -138,6 +138,6 @@ CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 # Only behind a proxy that sets or strips this header itself; anyone else could forge it.
 if env.bool("TRUST_X_FORWARDED_PROTO", default=False):
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
-# Cookies know no ports: with one name, logging in to one service on localhost would log out of the other.
+# Cookies ignore ports: under one name, logging in to one service on localhost would log you out of the other.
 SESSION_COOKIE_NAME = "processor_sessionid"
 CSRF_COOKIE_NAME = "processor_csrftoken"

@@ -1,4 +1,4 @@
-"""What the tests of the processor are made of."""
+"""Orders, messages and records for tests."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

@@ -179,7 +179,7 @@ def test_the_list_costs_the_same_however_many_rows_it_shows_and_counts_no_furthe
     admin_client: Client, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     make_record()
-    # Session, user; the count up to its cap, the page; the bounds of the dates, twice, and one probe for each year.
+    # Session, user; the count up to its cap, the page; the bounds of the dates, twice; one probe for each year.
     with django_assert_num_queries(7):
         page(admin_client, LIST)
     for _ in range(40):

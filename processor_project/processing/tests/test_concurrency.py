@@ -1,4 +1,4 @@
-"""Consumers with the same order at the same moment, on connections of their own."""
+"""Consumers that handle the same order at the same moment, on connections of their own."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -19,7 +19,7 @@ from processing.tests.factories import make_message
 pytestmark = pytest.mark.django_db(transaction=True)
 
 WAIT = 30
-"""Seconds until a test that hangs is given up. No test waits that long when all is well."""
+"""Seconds after which a hanging test gives up. No test waits that long when all is well."""
 
 
 def write_to_the_database(order: OrderCreated) -> None:
@@ -63,7 +63,7 @@ class Held:
 
 
 def wait_for_locks(number: int) -> None:
-    """Returns once so many connections to this database wait for another's transaction."""
+    """Returns once this many connections to this database wait for another's transaction."""
     query = """
         SELECT count(*) FROM pg_stat_activity
         WHERE datname = current_database() AND wait_event_type = 'Lock' AND wait_event = 'transactionid'"""
@@ -134,7 +134,7 @@ def test_consumers_with_the_same_orders_in_another_order_do_not_deadlock(consume
     holder.finish(commit=False)
 
     one.result(WAIT)
-    with pytest.raises(TransientError):  # a deadlock would be an OperationalError of either
+    with pytest.raises(TransientError):  # a deadlock would raise OperationalError in one of them
         two.result(WAIT)
     assert {record.message_id for record in ProcessingRecord.objects.all()} == {message.id for message in batch}
     assert OutboxMessage.objects.count() == 3

@@ -1,4 +1,4 @@
-"""The processor's book, and how it mends its own."""
+"""The processor's book, and how the service mends its own rows."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ def take_note(order: OrderCreated) -> None:
 
 
 def order_of(order_id: UUID, **changes: Any) -> dict[str, Any]:
-    """What the order service answers, as JSON reads it."""
+    """What the order service answers for this order, as parsed from its JSON."""
     return {
         "id": str(order_id),
         "customer_id": "customer-1",

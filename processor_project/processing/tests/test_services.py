@@ -1,4 +1,4 @@
-"""Orders are decided once, with one record and one announcement each, or nothing has happened."""
+"""Each order is decided once, with one record and one announcement, or nothing happens at all."""
 
 import itertools
 import json
@@ -127,12 +127,12 @@ def test_the_announcement_carries_the_correlation_id_and_goes_on_with_the_trace(
 
 def test_a_batch_is_decided_with_as_few_round_trips_as_one_order() -> None:
     messages = [make_message() for _ in range(150)] + [make_message(items=[]) for _ in range(50)]
-    process_orders([make_message()])  # which prepares the statements
+    process_orders([make_message()])  # prepares the statements
 
     with round_trips() as asked:
         process_orders(messages)
 
-    # Which are decided already; their records and announcements.
+    # One for those that are decided already; one for the records and announcements.
     assert asked == ["run", "run"]
     assert ProcessingRecord.objects.filter(outcome="completed").count() == 151
     assert ProcessingRecord.objects.filter(outcome="failed").count() == 50

@@ -23,7 +23,7 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "processor.example.com",
 }
 
-# As manage.py, but blind to a developer's .env.
+# Like manage.py, but ignores a developer's .env.
 MANAGE = """
 import environ, os, sys
 environ.Env.read_env = staticmethod(lambda *args, **kwargs: None)

@@ -1,4 +1,4 @@
-"""GET /records/{order_id}/timeline: what the processor knows of an order, for the order service to put into its own."""
+"""GET /records/{order_id}/timeline: what the processor knows of an order; the order service adds it to its own."""
 
 import json
 from datetime import UTC, datetime, timedelta
