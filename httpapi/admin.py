@@ -18,7 +18,7 @@ from desk.admin import DeskAdmin
 
 class _PeopleAdmin(DeskAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        # Two lists beside each other do not fit on a phone, and say little to a screen reader.
+        # Django's two lists side by side do not fit on a phone, and say little to a screen reader.
         kwargs.setdefault("widget", UnfoldAdminCheckboxSelectMultipleWidget())
         return super().formfield_for_manytomany(db_field, request, **kwargs)
 
@@ -33,7 +33,7 @@ class OperatorAdmin(UserAdmin, _PeopleAdmin):  # type: ignore[type-arg]  # not g
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     filter_horizontal = ()
-    # The application notes them; nobody makes them up.
+    # The application records these; nobody may make them up.
     readonly_fields = ("last_login", "date_joined")
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
@@ -44,7 +44,7 @@ class OperatorAdmin(UserAdmin, _PeopleAdmin):  # type: ignore[type-arg]  # not g
 
 
 def _what_keeps(users: Any) -> list[str]:
-    """Kinds of rows for which these users cannot be deleted. Django would fetch them all, a million of a shop's."""
+    """The kinds of rows that keep these users from being deleted. Django would fetch every row: a shop's million."""
     return [
         str(capfirst(relation.related_model._meta.verbose_name_plural))
         for relation in User._meta.related_objects
@@ -54,7 +54,7 @@ def _what_keeps(users: Any) -> list[str]:
 
 
 def _without_keys(shown: list[Any]) -> list[Any]:
-    """What goes with a user, but no key of a token: whoever may delete users need not be one who may see tokens."""
+    """What is deleted with a user, without token keys: not everybody who may delete users may see tokens."""
     return [
         _without_keys(one) if isinstance(one, list) else "Token" if one.startswith("Token: ") else one for one in shown
     ]

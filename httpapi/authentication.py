@@ -14,9 +14,9 @@ from database.statements import execute_prepared
 
 
 class TokenAuthentication(authentication.TokenAuthentication):
-    """`Authorization: Token <key>`. The database is asked each time: a token that is taken away opens nothing more.
+    """`Authorization: Token <key>`. The database is asked each time, so that a deleted token is useless at once.
 
-    REST framework asks by the ORM, which takes more CPU time than all else of a POST that places an order.
+    REST framework asks through the ORM, which takes more CPU time than all the rest of a POST that places an order.
     """
 
     def authenticate_credentials(self, key: str) -> tuple[AbstractBaseUser, Token]:

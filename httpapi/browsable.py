@@ -23,27 +23,27 @@ from desk.links import may_view
 from httpapi.service import Link
 
 type Cell = Callable[[Any, Mapping[str, Any]], str]
-"""Shows a value, given the object it stands in. What is not marked as safe is escaped."""
+"""Shows a value, given the object that it is in. What is not marked as safe is escaped."""
 
 MAX_SHOWN_ERRORS = 50
 MAX_SEARCHED = 200_000
-"""Characters of a body in which the lines of errors are looked for."""
+"""Characters that a body may have for the lines of its errors to be looked for."""
 MAX_MARKED = 200_000
-"""Characters of a JSON text whose parts are marked: a page of long orders has millions, which would take a minute."""
+"""How many characters of a JSON text are marked up: a page of long orders has millions, which would take a minute."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Page:
     """What a view tells its page, as `page`. All of it may be left out.
 
-    `verb` says what the form does. `examples` are bodies to choose from, by name; the first stands in the form and
+    `verb` says what the form does. `examples` are bodies to choose from, by name; the form begins with the first, which
     works when sent as it is. `headers` are those that the form offers, each with a sentence.
 
     `filters` is the serializer of the query parameters: its fields become controls above the list.
 
-    `columns` says for a list in the answer, by its key, which fields its table has; else all of them. `cells` says by
-    a field's name how it is shown. `links` says where who asked goes on from an answer. `unfinished` tells whether an
-    answer will soon be another one: the page then follows it.
+    `columns` says which fields the table of a list has, by the list's key in the answer; by default all of them.
+    `cells` says how a field is shown, by its name. `links` says where people can go on from an answer. `unfinished`
+    tells whether an answer will soon change: the page then follows it.
     """
 
     verb: str = "Send"
@@ -76,7 +76,7 @@ class Table:
     columns: list[Shown]
     rows: list[list[Shown]]
     wide: bool
-    """Too much for a narrow screen, which then shows each row as a card."""
+    """Whether it is too wide for a narrow screen, which then shows each row as a card."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Part:
 
 
 def part_of(data: Mapping[str, Any], page: Page, *, title: str = "") -> Part:
-    """An object of an answer, readable."""
+    """An object of an answer, made readable."""
     part = Part(title, [], [], [])
     for key, value in data.items():
         rows = _rows(value)
@@ -115,7 +115,7 @@ def table_of(key: str, rows: Sequence[Mapping[str, Any]], page: Page) -> Table:
 
 
 def _rows(value: Any) -> list[Mapping[str, Any]] | None:
-    """The objects of a list, or of an object of objects, whose keys become a column."""
+    """The rows of a list of objects, or of an object of objects, whose keys become a column; None for other values."""
     if isinstance(value, list) and value and all(isinstance(row, Mapping) for row in value):
         return value
     if isinstance(value, Mapping) and value and all(isinstance(row, Mapping) for row in value.values()):
@@ -136,7 +136,7 @@ def label(name: str) -> str:
 
 
 def plain(value: Any) -> str:
-    """A value that nobody has said anything about."""
+    """How a value is shown that has no cell of its own."""
     if value is None or value in ("", [], {}):
         return mark_safe('<span class="quiet">–</span>')
     match value:
@@ -161,7 +161,7 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d.*")
 
 
 def moment(value: Any) -> datetime | None:
-    """The time that a value is, in UTC; None when it is no time."""
+    """The value as a time in UTC; None when it is no time."""
     if isinstance(value, str) and _MOMENT.fullmatch(value):
         try:
             value = parse_datetime(value)
@@ -173,7 +173,7 @@ def moment(value: Any) -> datetime | None:
 
 
 def time(at: datetime) -> SafeString:
-    """A time to the second, with all of it where the pointer rests."""
+    """A time to the second; under the mouse pointer, in full."""
     return format_html('<time datetime="{0}" title="{0}">{1}</time>', at.isoformat(), f"{at:%Y-%m-%d %H:%M:%S}")
 
 
@@ -189,7 +189,7 @@ def errors_cell(value: Any, of: Mapping[str, Any]) -> str:
 
 
 def in_the_admin(request: Request, model: str, pk: Any) -> list[Link]:
-    """The link to a row's page in the admin, for who may see that and for who may yet log in as such."""
+    """The link to a row's page in the admin, for those who may see it, and for those who have not logged in yet."""
     if request.user.is_authenticated and not may_view(request, model):
         return []
     url = reverse(f"admin:{model.replace('.', '_')}_change", args=[pk])
@@ -201,7 +201,7 @@ def in_the_admin(request: Request, model: str, pk: Any) -> list[Link]:
 
 @dataclass(frozen=True, slots=True)
 class Reach:
-    """What a page of a list reaches from and to, and where its neighbours are."""
+    """From where to where a page of a list reaches, and where its neighbours are."""
 
     count: int
     first: str
@@ -214,7 +214,7 @@ class Reach:
 
 
 def reach_of(data: Mapping[str, Any], ordering: Sequence[str], request: Request) -> Reach:
-    """Of a page of CursorPagination, in a list of this ordering."""
+    """The reach of a page of CursorPagination, in a list with this ordering."""
     by = ordering[0].removeprefix("-") if ordering else ""
     results = data["results"]
     ends = [moment(results[at].get(by)) for at in (0, -1)] if results and isinstance(results[0], Mapping) else []
@@ -255,7 +255,7 @@ class Control:
 def controls(
     filters: type[serializers.Serializer[Any]], given: Mapping[str, str], errors: Mapping[str, str]
 ) -> list[Control]:
-    """One for each field, filled with what was given, with its error if it is wrong."""
+    """A control for each field, filled with what was given, with its error if that is wrong."""
     return [
         _control(name, one, given.get(name, ""), errors.get(f"?{name}", "")) for name, one in filters().fields.items()
     ]
@@ -272,9 +272,9 @@ def _control(name: str, one: Any, value: str, error: str) -> Control:
         case serializers.DateTimeField():
             at = moment(value)
             common["label"] += " (UTC)"
-            # How a program writes one is of no interest to whoever picks it from a calendar.
+            # Drops how a program writes a time: people pick it from a calendar.
             common["help"] = re.sub(r" \([^)]*\)", "", common["help"])
-            # What such a control cannot hold stays text: it would show as empty, and be lost.
+            # A value that such a control cannot hold stays text: otherwise it would show as empty, and be lost.
             if value and (at is None or at.microsecond or error):
                 return Control(**common, kind="text", value=value)
             shown = f"{at:%Y-%m-%dT%H:%M:%S}" if at else ""
@@ -300,7 +300,7 @@ class Mistake:
     path: str
     detail: str
     line: int | None
-    """In the body as it was sent, from 1."""
+    """The line in the body as it was sent, from 1."""
     parameter: str
     """The query parameter it is about, if it is about one."""
 
@@ -309,7 +309,7 @@ def mistakes(errors: Sequence[Mapping[str, str]], sent: str | None) -> list[Mist
     """The errors of a problem, each with its place; `sent` is the body they are about."""
     shown = errors[:MAX_SHOWN_ERRORS]
     pointers = [one["pointer"] for one in shown if not one["pointer"].startswith("?")]
-    # One into the body shows that it is JSON and not too deep. Going through anything else could take hours.
+    # A pointer into the body shows that it is JSON and not too deep. Going through anything else could take hours.
     lines = lines_of(sent, pointers) if sent and len(sent) <= MAX_SEARCHED and any(pointers) else {}
     return [
         Mistake(
@@ -324,7 +324,7 @@ def mistakes(errors: Sequence[Mapping[str, str]], sent: str | None) -> list[Mist
 
 
 def path(pointer: str) -> str:
-    """A pointer for people: `/items/0/quantity` is "items › 1st › quantity"."""
+    """A pointer for people: `/items/0/quantity` becomes "items › 1st › quantity"."""
     if not pointer:
         return "the body"
     if pointer.startswith("?"):
@@ -342,13 +342,13 @@ _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:\n]|[^\s{}\[\],:"]+')
 
 
 def lines_of(text: str, pointers: Iterable[str]) -> dict[str, int]:
-    """The line, from 1, on which each of these values of a JSON text begins. Of no use for what is no JSON."""
+    """The line, from 1, on which each of these values of a JSON text begins. Useless for other texts."""
     lines: dict[str, int] = {}
-    # Not a pointer for each value: a long key before each of many values would be copied for all.
+    # Does not make a pointer for each value: a long key above many values would be copied for each of them.
     wanted = {tuple(pointer.split("/")[1:]): pointer for pointer in pointers}
     deepest = max(map(len, wanted), default=0)
     line = 1
-    # For each object or list that is open: the key or index of the value that is next; None where a key is.
+    # For each open object or list: the key or index of the value that comes next; None where a key comes next.
     inside: list[str | int | None] = []
     for token in _TOKEN.findall(text):
         if token == "\n":
@@ -380,7 +380,7 @@ _JSON = re.compile(r'("(?:[^"\\]|\\.)*")(\s*:)?|(\b(?:true|false|null)\b)|(-?\d[
 def highlighted(text: str, *, own: str) -> SafeString:
     """A JSON text with its parts marked by class, and with links for the addresses that begin with `own`.
 
-    What comes after MAX_MARKED characters stands there as it is.
+    What comes after MAX_MARKED characters is left as it is.
     """
     return mark_safe("".join(_marked(text, own)))
 
@@ -404,7 +404,7 @@ def _marked(text: str, own: str) -> Iterator[str]:
 
 
 TOKEN = {"Authorization": "Token YOUR-TOKEN"}
-"""What a command needs beside what the page shows. The token itself is not ours to show."""
+"""What a command needs besides what the page shows. The token itself is not ours to show."""
 
 
 def curl(url: str, *, headers: Mapping[str, str], body: str | None = None) -> str:

@@ -31,7 +31,7 @@ def check_apps(**kwargs: Any) -> list[CheckMessage]:
 
 @register("settings")
 def check_middleware(**kwargs: Any) -> list[CheckMessage]:
-    """httpapi.E002: without the middleware chunked bodies are taken for empty and foreign charsets end as text/html."""
+    """httpapi.E002: without the middleware chunked bodies count as empty, and foreign charsets get text/html errors."""
     if MIDDLEWARE in settings.MIDDLEWARE:
         return []
     return [
@@ -41,13 +41,13 @@ def check_middleware(**kwargs: Any) -> list[CheckMessage]:
 
 @register(Tags.admin)
 def check_admin(app_configs: Sequence[AppConfig] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Django's own checks of all pages of the admin, which may have come before there were any."""
+    """Runs Django's own checks again for all pages of the admin: the first run may have come before there were any."""
     autodiscover()
     return check_admin_app(app_configs, **kwargs)
 
 
 def check_admin_url(name: str, *, id: str) -> list[CheckMessage]:
-    """For a service's own checks: the setting of this name, the address of another service's admin, can be one."""
+    """For a service's own checks: whether the setting of this name can be the address of another service's admin."""
     parts = urlsplit(getattr(settings, name))
     if parts.scheme in ("http", "https") and parts.netloc and parts.path.endswith("/"):
         return []

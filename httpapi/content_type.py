@@ -1,8 +1,8 @@
 """Content types that Django cannot take.
 
-Django believes the charset in a Content-Type header already while it makes the request, before any middleware, and
-decodes the query string with it: `charset=zlib` is an error there that nothing catches, and others change what was
-sent. So the header is looked at before, and `ProblemMiddleware` answers for what was found.
+Django trusts the charset of a Content-Type header as soon as it makes the request, before any middleware, and decodes
+the query string with it: `charset=zlib` is an error there that nothing catches, and others change what was sent.
+So the header is looked at before that, and `ProblemMiddleware` answers when it was refused.
 """
 
 from typing import Any
@@ -10,18 +10,18 @@ from typing import Any
 from django.utils.http import parse_header_parameters
 
 REFUSED = "httpapi.refused_content_type"
-"""In the WSGI environment: why the Content-Type is refused."""
+"""The key in the WSGI environment that says why the Content-Type is refused."""
 
 
 def check_content_type(*, environ: dict[str, Any], **kwargs: Any) -> None:
-    """Receives `request_started`. Takes a Content-Type out of the environment that names another charset than UTF-8."""
+    """Receives `request_started`. Takes a Content-Type that names another charset than UTF-8 out of the environment."""
     content_type = environ.get("CONTENT_TYPE") or ""
     if ";" not in content_type and len(content_type) < 1000:
         return
     try:
         media_type, parameters = parse_header_parameters(content_type)
         charsets = [value for name, value in parameters.items() if name.lower() == "charset"]
-    except Exception:  # Parameters may be encoded in any way that Python knows; each fails in its own.
+    except Exception:  # Parameters may have any encoding that Python knows, each with errors of its own.
         environ["CONTENT_TYPE"] = ""
         environ[REFUSED] = "The Content-Type cannot be read."
         return
@@ -29,4 +29,4 @@ def check_content_type(*, environ: dict[str, Any], **kwargs: Any) -> None:
         environ["CONTENT_TYPE"] = media_type
         environ[REFUSED] = f"The charset {charsets[0][:40]} is not taken; use utf-8."
     elif len(parameters) == len(charsets):
-        environ["CONTENT_TYPE"] = media_type  # nothing is lost, and Django need not parse it again
+        environ["CONTENT_TYPE"] = media_type  # without parameters, which Django then need not parse again

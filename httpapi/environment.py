@@ -43,9 +43,9 @@ def _is_empty(var: str) -> SystemExit:
 
 _CASTS = {bool: _boolean, int: _integer}
 
-# A server whose host has vanished answers nothing, not even that it is gone. Left to the operating system, who waits
-# for it waits a quarter of an hour, or two hours if the question had arrived. `tcp_user_timeout` in milliseconds, the
-# others in seconds.
+# A server whose host has vanished answers nothing, not even that it is gone. Left to the operating system, a client
+# would wait for it for a quarter of an hour, or for two hours if the question had arrived. `tcp_user_timeout` is in
+# milliseconds, the others are in seconds.
 _GIVE_UP_ON_A_SILENT_SERVER = {
     "connect_timeout": 5,
     "tcp_user_timeout": 20_000,
@@ -64,7 +64,7 @@ class Environment(environ.Env):
         cast = _CASTS.get(cast, cast)
         given = self.ENVIRON.get(var, "")
         try:
-            # django-environ takes such a value for the name of another variable. A secret may well begin like that.
+            # django-environ would take what follows the $ for the name of another variable. A secret may begin with $.
             if given.startswith("$"):
                 value = self.parse_value(given, cast)
             else:
@@ -85,7 +85,7 @@ class Environment(environ.Env):
         return value
 
     def list(self, var: str, cast: Any = None, default: Any = environ.Env.NOTSET) -> Any:
-        """What stands between the commas, without blanks around it and without what is empty."""
+        """The items between the commas, without blanks around them and without empty ones."""
         items = [item.strip() for item in super().list(var, cast, default) if item.strip()]
         if default is self.NOTSET and not items:
             raise _is_empty(var)
@@ -106,8 +106,8 @@ class Environment(environ.Env):
     def postgresql(self, var: str, *, prepare: bool) -> dict[str, Any]:
         """A `DATABASES` entry from a required postgresql:// URL. What the URL says after `?` goes to libpq.
 
-        Without `prepare` no statement is prepared and no cursor kept on the server, for a connection pooler whose next
-        transaction may go to another connection.
+        Without `prepare` no statement is prepared and no cursor kept on the server: behind a connection pooler the next
+        transaction may run on another connection.
         """
         url: str = self.str(var)
         try:

@@ -1,9 +1,9 @@
-"""The fast path: what programs ask for most, answered beside Django.
+"""The fast path: what programs ask for most, answered without Django.
 
 Of the CPU time of a plain `POST`, two thirds go into Django's handler, into middleware that looks for cookies, and into
 REST framework's negotiation, all to find that there is nothing special about it. So a request that has nothing special
-about it gets its answer here, by the same services and with the same headers, log line and metrics. Whatever
-else it is, Django answers it. That takes a third off a POST's CPU time, gunicorn's part included.
+about it gets its answer here, by the same services and with the same headers, log line and metrics. Django answers all
+others. That takes a third off a POST's CPU time, gunicorn's part included.
 """
 
 import re
@@ -47,11 +47,11 @@ type Application = Callable[[Environ, Any], Iterable[bytes]]
 
 _JSON = "application/json"
 _TOKEN = re.compile(r"Token ([!-~]+)")
-# What Django does differently for a request that has one of these.
+# A request that has one of these may get another answer from Django.
 _SPECIAL = (
     "HTTP_CONTENT_ENCODING", "HTTP_COOKIE", "HTTP_PREFER", "HTTP_TRANSFER_ENCODING", "QUERY_STRING", "SCRIPT_NAME",
 )  # fmt: skip
-# What would have Django do something that is not done here.
+# With other values Django would do something that is not done here.
 _EXPECTED_SETTINGS: dict[str, Any] = {
     "MIDDLEWARE": MIDDLEWARE,
     "DISALLOWED_USER_AGENTS": [],
@@ -73,7 +73,7 @@ class PlainRequest:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """JSON, with headers of its own."""
+    """An answer in JSON, with headers of its own."""
 
     status: int
     data: Any
@@ -87,15 +87,15 @@ class FastView:
     method: str
     path: re.Pattern[str]
     example: str
-    """A path that matches, by which the view it stands for is found."""
+    """A path that matches. By it the view that this one stands for is found."""
     answer: Callable[[PlainRequest], Answer | None]
-    """None, before anything has happened, leaves the request to Django. May raise whatever that view may raise."""
+    """Returns None, before anything has happened, to leave the request to Django. May raise what that view may."""
 
 
 class FastPath:
     """A WSGI application around Django's. `views` is the dotted path of a list of FastViews.
 
-    Steps aside for good where settings or views are others than it knows, as with a middleware of your own.
+    Leaves a view to Django for good if it or the settings differ from what this knows, as with middleware of your own.
     """
 
     def __init__(self, django: Application, views: str) -> None:
@@ -112,9 +112,9 @@ class FastPath:
         return [written.body]
 
     def answer(self, environ: Environ) -> Written | None:
-        """The whole answer to a plain request; None, before anything has happened, for one that is Django's.
+        """The whole answer to a plain request; None, before anything has happened, for one that Django has to answer.
 
-        The worker asks this by itself (`serving.plain_http`).
+        The worker also calls this directly (`serving.plain_http`).
         """
         started = perf_counter()
         standing = self._view_for(environ)
@@ -143,7 +143,7 @@ class FastPath:
         return Written(f"{answered.status} {responses[answered.status]}", headers, answered.body)
 
     def _view_for(self, environ: Environ) -> "_Standing | None":
-        """Who answers this request here; None when there is something special about it."""
+        """The view that answers this request here; None when there is something special about the request."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         for standing in self._views:
             if standing.view.method == method and standing.view.path.fullmatch(path):
@@ -179,7 +179,7 @@ class FastPath:
                 return None
             try:
                 body = environ["wsgi.input"].read(int(length))
-            except Exception:  # Each server has its own for a client that left.
+            except Exception:  # Each server has its own error for a client that left.
                 return _failed(environ, cut_off())
             if len(body) < int(length):
                 return _failed(environ, cut_off())
@@ -203,7 +203,7 @@ class _LeftToDjango(Exception):
 
 
 class _Answered(NamedTuple):
-    """An answer as it goes out, without the headers that all have."""
+    """An answer as it goes out, without the headers that all answers have."""
 
     status: int
     headers: Iterable[tuple[str, str]]
@@ -211,12 +211,12 @@ class _Answered(NamedTuple):
 
 
 class _Standing:
-    """A fast view with what is always so in the answers of the view that it stands for."""
+    """A fast view, with what is the same in all answers of the view that it stands for."""
 
     def __init__(self, view: FastView) -> None:
         match = resolve(view.example)
         stood_for = _view_class(view)()
-        stood_for.setup(HttpRequest())  # it then knows HEAD
+        stood_for.setup(HttpRequest())  # teaches it HEAD
         self.view = view
         self.route = f"/{match.route}"
         self.headers: Sequence[tuple[str, str]] = tuple(stood_for.default_response_headers.items())
@@ -258,7 +258,7 @@ def _is_secure(environ: Environ) -> bool:
 
 
 def _user_of(environ: Environ) -> "User | None":
-    """Whose token it is; None without credentials. Those that are no token, or no good one, are left to Django."""
+    """The user of the token; None without credentials. Leaves anything but a valid token to Django."""
     given = environ.get("HTTP_AUTHORIZATION")
     if given is None:
         return None

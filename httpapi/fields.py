@@ -1,4 +1,4 @@
-"""Serializer fields that take what they say and nothing that merely looks like it."""
+"""Serializer fields that take just the type they name, and nothing that merely looks like it."""
 
 from decimal import Decimal
 from typing import Any
@@ -7,11 +7,11 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 MAX_INTEGER = 2**31 - 1
-"""What PostgreSQL's integer column holds."""
+"""The largest value of an integer column in PostgreSQL."""
 
 
 class StrictIntegerField(serializers.IntegerField):
-    """A JSON integer: no string, no boolean. At most 2147483647 unless told otherwise.
+    """A JSON integer, not a string or a boolean. At most 2147483647 unless told otherwise.
 
     What counts is the value, as in JSON Schema: 1, 1.0 and 1e0 are the same.
     """
@@ -54,7 +54,7 @@ class MoneyField(serializers.DecimalField):
         super().__init__(max_digits=max_digits, decimal_places=decimal_places, **kwargs)
 
     def validate_empty_values(self, data: Any) -> tuple[bool, Any]:
-        # Not DecimalField's own, which takes "" for null.
+        # Not DecimalField's own method, which takes "" for null.
         return serializers.Field.validate_empty_values(self, data)
 
     def to_internal_value(self, data: Any) -> Decimal:
@@ -80,7 +80,7 @@ class MoneyField(serializers.DecimalField):
 
 
 class StrictCharField(serializers.CharField):
-    """A JSON string: no number and no boolean made into one. At most 255 characters unless told otherwise."""
+    """A JSON string: numbers and booleans are not turned into one. At most 255 characters unless told otherwise."""
 
     default_error_messages = {"invalid": "A JSON string is required."}
 
@@ -90,7 +90,7 @@ class StrictCharField(serializers.CharField):
         self._own_rules_only = not kwargs.keys() & {"min_length", "validators", "trim_whitespace"}
 
     def run_validation(self, data: Any = empty) -> Any:
-        # Most texts are plain. REST framework takes five times as long to find nothing wrong with them.
+        # Most texts are plain. REST framework would take five times as long to find nothing wrong with them.
         if (
             type(data) is str
             and 0 < len(data) <= self._most

@@ -6,11 +6,11 @@ from rest_framework.metadata import SimpleMetadata
 from rest_framework.request import Request
 
 if TYPE_CHECKING:
-    from rest_framework.views import APIView  # which imports this module
+    from rest_framework.views import APIView  # rest_framework.views imports this module
 
 
 class Metadata(SimpleMetadata):
-    """Its name, its description and its media types. What it takes is in the OpenAPI document, and nowhere else."""
+    """The endpoint's name, description and media types. What it takes is only in the OpenAPI document."""
 
     def determine_actions(self, request: Request, view: "APIView") -> dict[str, Any]:
         return {}

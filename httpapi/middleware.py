@@ -1,4 +1,4 @@
-"""What goes wrong before or beside REST framework's views, answered as they would."""
+"""Answers what goes wrong before or outside REST framework's views, in the way they would."""
 
 from collections.abc import Callable
 
@@ -14,8 +14,8 @@ type GetResponse = Callable[[HttpRequest], HttpResponseBase]
 
 
 class ProblemMiddleware:
-    """Refuses bodies in a foreign charset, compressed or with huge files, reads those without a length, and answers
-    for Django.
+    """Refuses bodies in a foreign charset, compressed or with huge files, reads bodies without a length, and turns
+    Django's own error answers into problems.
 
     A chunked body has no length, so Django would take it for empty: it is read here, up to API_MAX_BODY_BYTES.
     """
@@ -29,7 +29,7 @@ class ProblemMiddleware:
         if (request.META.get("HTTP_CONTENT_ENCODING") or "identity").lower() != "identity":
             return problem_response(request, Problem(415, "A compressed body is not taken; send it as it is."))
         limit = settings.DATA_UPLOAD_MAX_MEMORY_SIZE
-        # Django limits forms, but not the files in them, and writes these to the disk before it asks who sends them.
+        # Django limits forms, but not the files in them, and writes files to the disk before it asks who sends them.
         if request.content_type == "multipart/form-data" and int(request.META.get("CONTENT_LENGTH") or 0) > limit:
             return problem_response(request, too_large(limit))
         if "HTTP_TRANSFER_ENCODING" in request.META:
@@ -42,7 +42,7 @@ class ProblemMiddleware:
         return response
 
     def _as_problem(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
-        """What Django itself has to say about an unknown URL in development, or a wrong method, as a problem."""
+        """Django's own answer to a wrong method, or in development to an unknown URL, as a problem."""
         if isinstance(response, HttpResponseNotAllowed):
             problem = Problem(405, f'Method "{request.method}" not allowed.', headers={"Allow": response["Allow"]})
             return problem_response(request, problem)
@@ -51,7 +51,7 @@ class ProblemMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
-        """For the views that are not REST framework's: the admin's, mostly."""
+        """For views that are not REST framework's, mostly the admin's."""
         if is_service_unavailable(exception):
             problem = as_problem(exception)
             assert problem is not None
@@ -62,9 +62,9 @@ class ProblemMiddleware:
 def let_go_of_the_view(get_response: GetResponse) -> GetResponse:
     """Takes apart what REST framework has tied together, once the answer is written.
 
-    A view, its request and its response know each other: fifty objects for each request, which only the garbage
-    collector would find, 20,000 at a time, in a pause of ten milliseconds and more. Freed at once, their memory is
-    still in the CPU's caches for the next request. Together that is a twelfth of the CPU time of a POST.
+    A view, its request and its response refer to each other: fifty objects for each request, which only the garbage
+    collector would find, 20,000 at a time, in a pause of ten milliseconds or more. Freed at once, their memory is
+    still in the CPU's caches for the next request. Together that saves a twelfth of the CPU time of a POST.
     """
 
     def middleware(request: HttpRequest) -> HttpResponseBase:
@@ -85,7 +85,7 @@ def read_chunked(request: HttpRequest) -> Problem | None:
     limit = max_body_bytes()
     try:
         body = request.META["wsgi.input"].read(limit + 1)
-    except Exception:  # Each server has its own for a client that left and for chunks that are none.
+    except Exception:  # Each server has its own errors for a client that left and for malformed chunks.
         return cut_off()
     if len(body) > limit:
         return too_large()

@@ -33,7 +33,7 @@ _GROUPS = {
 
 
 def sidebar(request: HttpRequest, *, pipeline: list[str], elsewhere: dict[str, str]) -> list[dict[str, Any]]:
-    """The groups of links for unfold. What this service does not have, or this person may not see, is left out.
+    """The groups of links for unfold. Leaves out what this service does not have and what this person may not see.
 
     `pipeline` are the service's own models, `app.model`; `elsewhere` are titles and addresses of other services.
     """
@@ -45,7 +45,7 @@ def sidebar(request: HttpRequest, *, pipeline: list[str], elsewhere: dict[str, s
     found.append(
         {
             "title": "Elsewhere",
-            # Addresses may look alike: nothing here is ever the page that is shown.
+            # Never marked as the page that is shown, even if the addresses look alike.
             "items": [
                 {"title": title, "icon": icon, "link": url, "active": lambda request: False}
                 for title, icon, url in [
@@ -75,9 +75,9 @@ def _item(request: HttpRequest, name: str) -> dict[str, Any] | None:
 
 
 def find_by_id(request: HttpRequest, term: str) -> list[SearchResult]:
-    """Rows for the search of the sidebar: those that have exactly this id, by an index, a few of each model.
+    """Rows for the search of the sidebar: those with exactly this id, found by an index, a few of each model.
 
-    A model takes part when its admin names the fields in `found_by`.
+    A model takes part when its admin names the fields to search in `found_by`.
     """
     found: list[SearchResult] = []
     if "\x00" in term:

@@ -12,16 +12,16 @@ PLAIN_ACCEPT = frozenset({"", "*/*", "application/json", PROBLEM_JSON})
 
 
 class ContentNegotiation(DefaultContentNegotiation):
-    """As REST framework has it, but quick for programs: `*/*`, `application/json` and no header at all get JSON.
+    """As REST framework does it, but fast for programs: `*/*`, `application/json` and no header at all get JSON.
 
-    `application/problem+json` next to nothing else is a wish for JSON too: it is what our errors are.
+    `application/problem+json` on its own also asks for JSON: that is the type of our errors.
     """
 
     def select_renderer(
         self, request: Request, renderers: Iterable[BaseRenderer], format_suffix: str | None = None
     ) -> tuple[BaseRenderer, str]:
         first = next(iter(renderers))
-        # What ?format= names is looked for among all renderers.
+        # With ?format= the renderer is looked for among all of them.
         if first.format == "json" and not format_suffix and not request.query_params.get("format"):
             accept = request.META.get("HTTP_ACCEPT", "")
             if accept in PLAIN_ACCEPT:

@@ -26,7 +26,7 @@ class MoneyFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-u
 
 
 class StrictCharFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """Text has no NUL, and more than blanks where those around it are left out."""
+    """Text has no NUL. Where blanks around it are stripped, it has more than blanks."""
 
     target_class = StrictCharField
 
@@ -34,7 +34,7 @@ class StrictCharFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore
         field: StrictCharField = self.target
         schema: dict[str, Any] = auto_schema._map_serializer_field(field, direction, bypass_extensions=True)
         if direction == "request":
-            # Python strips a few characters more than a regular expression takes for blanks.
+            # Python strips a few characters that are no blanks in a regular expression.
             some = (
                 r"[^\u0000\u001c-\u001f\u0085\s][^\u0000]*" if field.trim_whitespace and not field.allow_blank else ""
             )
@@ -43,7 +43,7 @@ class StrictCharFieldExtension(OpenApiSerializerFieldExtension):  # type: ignore
 
 
 class ListExtension(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
-    """How many items a list of objects may have, which drf-spectacular leaves out."""
+    """Adds how many items a list of objects may have, which drf-spectacular leaves out."""
 
     target_class = "rest_framework.serializers.ListSerializer"
     match_subclasses = True
@@ -73,7 +73,7 @@ class ProblemSerializer(serializers.Serializer[Any]):
     title = serializers.CharField(help_text="The kind in words.")
     status = serializers.IntegerField(min_value=400, max_value=599, help_text="The HTTP status.")
     detail = serializers.CharField(help_text="What went wrong this time.")
-    errors = ProblemErrorSerializer(  # type: ignore[assignment]  # a field here, no attribute of the class
+    errors = ProblemErrorSerializer(  # type: ignore[assignment]  # a field here, not an attribute of the class
         many=True, help_text="Each single thing that is wrong; may be empty."
     )
 
@@ -101,7 +101,7 @@ _EXAMPLES: dict[int, tuple[str, str, list[dict[str, str]]]] = {
 
 
 def header(name: str, description: str, *, of: Any = False, required: bool = False, **schema: Any) -> OpenApiParameter:
-    """A text in a header: of the request, or `of` the answers with these statuses (True: of all)."""
+    """A text in a header of the request, or with `of`, of the answers with these statuses (True: of all answers)."""
     return OpenApiParameter(
         name,
         {"type": "string", **schema},
@@ -120,11 +120,11 @@ REQUEST_ID = [
     ),
     header("X-Request-ID", "The id under which the logs tell of this request.", of=True, required=True),
 ]
-"""For `extend_schema(parameters=…)` of every operation."""
+"""The correlation id, for `extend_schema(parameters=…)` of every operation."""
 
 
 def retry_after(*statuses: int) -> OpenApiParameter:
-    """The same, of operations that answer with these statuses."""
+    """`Retry-After`, for `extend_schema(parameters=…)` of operations that answer with these statuses."""
     return header("Retry-After", "Seconds to wait before trying again.", of=list(statuses), pattern="^[0-9]+$")
 
 
@@ -133,8 +133,8 @@ def problem_responses(
 ) -> dict[tuple[int, str], OpenApiResponse]:
     """For `extend_schema(responses={200: …, **problem_responses(404, 422)})`: each status with an example.
 
-    `details` and, for 422, `errors` replace the example's own where a view says something more exact. Raises KeyError
-    for a status that has no example here.
+    `details` and, for 422, `errors` replace those of the example where a view says something more exact. Raises
+    KeyError for a status that has no example here.
     """
     responses = {}
     for status in statuses:

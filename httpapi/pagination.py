@@ -1,4 +1,4 @@
-"""Pages that cost the same however far one reads: by cursor, no offset and no count."""
+"""Pages that cost the same however far one reads: by cursor, with no offset and no count."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Mapping, Sequence
@@ -19,23 +19,23 @@ from httpapi.problems import Problem, error, invalid
 from httpapi.query import asked_by_page
 
 NO_SUCH_PAGE = "This is no cursor of this list; take it from `next` or `previous`."
-"""What a 404 of a list says."""
+"""What the 404 for a bad cursor says."""
 
 
 class _Cursor(NamedTuple):
-    """Where a page begins: beyond these values of the ordering's fields, or at the end where there are none."""
+    """Where a page begins: beyond these values of the ordering's fields; without any, at an end of the list."""
 
     backwards: bool = False
     beyond: Sequence[str] = ()
 
 
 class CursorPagination(pagination.CursorPagination):
-    """`{"next", "previous", "results"}`. The view says the order as `ordering`: fields that are unique together, all of
-    them ascending or all descending, and best the end of an index.
+    """`{"next", "previous", "results"}`. The view names the fields to sort by in `ordering`: they must be unique
+    together, all ascending or all descending, and had best be the end of an index.
 
-    `?page_size=` from 1 to `max_page_size`. A bad page size is a Problem (422), and so is a bad cursor (404).
-    REST framework's own looks at the first of the fields alone and counts rows that have it in common: of a thousand
-    orders of one moment it would skip some and give out others twice.
+    `?page_size=` is from 1 to `max_page_size`. A bad page size is a Problem (422), and so is a bad cursor (404).
+    REST framework's own class looks at the first field only, and counts the rows that have the same value in it: of a
+    thousand orders of one moment it would skip some and return others twice.
     """
 
     page_size = 50
@@ -45,7 +45,7 @@ class CursorPagination(pagination.CursorPagination):
     cursor_query_description = "Where the page starts: take it from `next` and `previous`."
     ordering = "-id"
     order: tuple[str, ...]
-    """Of this list, once a page of it has been read."""
+    """The ordering of this list, once a page of it has been read."""
 
     def get_ordering(self, request: Request, queryset: QuerySet[Any], view: Any) -> tuple[str, ...]:
         ordering: str | tuple[str, ...] = getattr(view, "ordering", self.ordering)
@@ -55,7 +55,7 @@ class CursorPagination(pagination.CursorPagination):
         given = request.query_params.get(self.page_size_query_param)
         if given is None or (given == "" and asked_by_page(request)):
             return self.page_size
-        # Not int(): it also takes "1_0", " 7" and digits of other scripts.
+        # int() alone would also take "1_0", " 7" and digits of other scripts.
         if given.isascii() and given.isdecimal() and len(given) < 10 and 1 <= int(given) <= self.max_page_size:
             return int(given)
         raise invalid([error("?page_size", f"An integer from 1 to {self.max_page_size} is required.")])
@@ -82,7 +82,7 @@ class CursorPagination(pagination.CursorPagination):
         try:
             found = list(self._beyond(cursor, queryset)[: self.page_size + 1])
         except (ValidationError, ValueError, TypeError, OverflowError, DataError):
-            # The cursor's values go into the query as they are; what does not fit the columns shows only there.
+            # The cursor's values go into the query unchecked: only there does it show when they do not fit the columns.
             if given is None:
                 raise
             raise bad_cursor() from None
@@ -95,7 +95,7 @@ class CursorPagination(pagination.CursorPagination):
         return self._rows
 
     def _beyond(self, cursor: _Cursor, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """What follows the cursor in its direction, the nearest first."""
+        """The rows that follow the cursor in its direction, the nearest first."""
         descending = self.order[0].startswith("-")
         names = [name.removeprefix("-") for name in self.order]
         down = descending != cursor.backwards
@@ -104,7 +104,7 @@ class CursorPagination(pagination.CursorPagination):
             return queryset
         fields = [queryset.model._meta.get_field(name) for name in names]
         values = (Value(value, output_field=field) for value, field in zip(cursor.beyond, fields, strict=True))
-        # Compared as rows: one range of the index, however many have the first field in common.
+        # Compared as rows: one range of the index, however many rows have the same first field.
         compare = LessThan if down else GreaterThan
         return queryset.filter(compare(_Row(*map(F, names)), _Row(*values)))
 
@@ -115,7 +115,7 @@ class CursorPagination(pagination.CursorPagination):
         return self._link(self._rows[:1], backwards=True) if self.has_previous else None
 
     def _link(self, outermost: Sequence[Any], *, backwards: bool) -> str:
-        """What lies beyond the outermost row of this page; of an empty one, all that there is in that direction."""
+        """A link to what lies beyond the outermost row of this page; if it is empty, to all rows in that direction."""
         beyond = [str(getattr(row, name.removeprefix("-"))) for row in outermost for name in self.order]
         cursor = urlsafe_b64encode(orjson.dumps([backwards, beyond])).decode()
         return replace_query_param(self._url, self.cursor_query_param, cursor)
@@ -147,7 +147,7 @@ class CursorPagination(pagination.CursorPagination):
 
 
 def bad_cursor() -> Problem:
-    """404: this cursor is none that was given out, so there is no such page."""
+    """404: this cursor was never given out, so there is no such page."""
     return Problem(404, NO_SUCH_PAGE, errors=[error("?cursor", NO_SUCH_PAGE)])
 
 

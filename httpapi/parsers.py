@@ -13,10 +13,10 @@ from httpapi.problems import Problem, error, invalid
 from httpapi.renderers import JSONRenderer
 
 MAX_DEPTH = 64
-"""Levels of arrays and objects inside each other."""
+"""How many levels of arrays and objects may be nested."""
 
 MAX_EXPONENT = 400
-"""Numbers from 10**400 on, or as close to 0, are refused: no float could hold them, and `int()` of one can hang."""
+"""Numbers from 10**400 on, or as close to 0, are refused: no float can hold them, and `int()` of one can hang."""
 
 DEFAULT_MAX_BODY_BYTES = 1024 * 1024
 
@@ -27,7 +27,7 @@ def max_body_bytes() -> int:
 
 
 def is_plain_json(request: HttpRequest) -> bool:
-    """Whether the request says that its body is JSON, in UTF-8 as ever, and not larger than what is read."""
+    """Whether the request says that its body is JSON (in UTF-8, as always) and not larger than what is read."""
     length = request.META.get("CONTENT_LENGTH", "")
     return bool(
         request.META.get("CONTENT_TYPE") == "application/json"
@@ -49,9 +49,9 @@ def too_large(limit: int | None = None) -> Problem:
 class StrictJSONParser(BaseParser):
     """`application/json`, UTF-8. Numbers with a fraction or an exponent arrive as Decimal, exactly as written.
 
-    Raises Problem: 413 for a body over API_MAX_BODY_BYTES, before it is read; 400 for one that is no JSON, or has
-    duplicate keys, NaN, Infinity, too deep a nesting or numbers beyond all measure; 422 for lone
-    surrogates. NUL, which PostgreSQL does not keep either, is left to the fields: where none takes it, it does no harm.
+    Raises Problem: 413 for a body over API_MAX_BODY_BYTES, before it is read; 400 for one that is not JSON, is nested
+    too deeply, or has duplicate keys, NaN, Infinity or numbers out of range; 422 for lone surrogates. NUL, which
+    PostgreSQL cannot keep either, is left to the fields: if no field takes it, it does no harm.
     """
 
     media_type = "application/json"
@@ -68,7 +68,7 @@ class StrictJSONParser(BaseParser):
 
 
 def whole_body(request: HttpRequest) -> bytes:
-    """All of the body, which stays readable. Raises Problem 400 for one that is shorter than was announced."""
+    """The whole body, which stays readable. Raises Problem 400 for one that is shorter than announced."""
     body = request.body
     if len(body) < int(request.META.get("CONTENT_LENGTH") or 0):
         raise cut_off()
@@ -88,9 +88,9 @@ def parse_json(body: bytes) -> Any:
         raise Problem(400, f"The body is not JSON: {message}, at line {exc.lineno}, column {exc.colno}.") from None
     except RecursionError:
         raise _too_deep() from None
-    except ValueError:  # All that is left: Python refuses to read an integer of thousands of digits.
+    except ValueError:  # The only one left: Python refuses to read an integer of thousands of digits.
         raise Problem(400, "The body has an integer with too many digits.") from None
-    # Both checks walk the whole value, so they are done only where the text allows what they look for.
+    # Both checks walk the whole value, so they run only if the text can contain what they look for.
     if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
         _check_depth(value)
     if b"\\u" in body:
@@ -145,7 +145,7 @@ def _check_depth(value: Any) -> None:
 
 
 def _check_text(value: Any) -> None:
-    """Refuses lone surrogates, wherever they stand: they are no text, and no answer could quote them."""
+    """Refuses lone surrogates wherever they are: they are not text, and no answer could quote them."""
     steps = _to_half_a_pair(value)
     if steps is not None:
         pointer = "".join(f"/{str(step).replace('~', '~0').replace('/', '~1')}" for step in steps)
@@ -153,7 +153,7 @@ def _check_text(value: Any) -> None:
 
 
 def _to_half_a_pair(value: Any) -> list[Any] | None:
-    """The way to the first one. Made on the way back: a long key before each of many values would be copied for all."""
+    """The path to the first one. Made on the way back: else a long key above many values would be copied for each."""
     if isinstance(value, str):
         return [] if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value) else None
     items: Any = enumerate(value) if isinstance(value, list) else value.items() if isinstance(value, dict) else ()

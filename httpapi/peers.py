@@ -2,7 +2,7 @@
 
 
 def reason(error: Exception) -> str:
-    """Why it failed, in a few words. Takes what urllib3 raises, which wraps one error into another."""
+    """Why a request failed, in a few words. Takes what urllib3 raises, which wraps one error in another."""
     while isinstance(inner := getattr(error, "reason", None), Exception):
         error = inner
     return str(error).rpartition(": ")[2]

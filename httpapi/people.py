@@ -1,4 +1,4 @@
-"""Django's middleware for people: sessions, logins, messages. Programs, which send no cookies, pass by it.
+"""Django's middleware for people: sessions, logins, messages. Programs, which send no cookies, skip it.
 
 It has nothing to do for them, and doing nothing takes as long as all of REST framework does.
 """
@@ -16,7 +16,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 
 class _ForPeople(MiddlewareMixin):
-    """Passes requests on as they are that are for the API (API_RESOURCES), have no cookie and want no page."""
+    """Passes on untouched the requests that are for the API (API_RESOURCES), have no cookie and want no page."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         super().__init__(get_response)

@@ -1,8 +1,8 @@
-"""Every error this API answers: RFC 9457 problem details, `application/problem+json`.
+"""Every error of this API is answered as RFC 9457 problem details, `application/problem+json`.
 
 The body has `type`, `title`, `status`, `detail` and `errors`, a list of `{pointer, detail}`. A pointer into the body
 is a JSON Pointer (`/items/0/price`; "" is the body as a whole), one to a query parameter is `?name`.
-400 means it does not parse, 422 that it parses but does not hold.
+400 means that a request does not parse, 422 that it parses but is not valid.
 
 People see the same errors as pages: the browsable API renders them itself, `problem_response` renders the rest.
 """
@@ -30,7 +30,7 @@ PROBLEM_JSON = "application/problem+json"
 RETRY_AFTER = 5
 """Seconds after which a client may try again when the database is away."""
 
-# Where Python 3.12 still has the names of an older RFC.
+# Python 3.12 still has the names of an older RFC for these.
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
 
@@ -76,7 +76,7 @@ def error(pointer: str, detail: str) -> dict[str, str]:
 
 
 def invalid(errors: Sequence[Mapping[str, str]]) -> Problem:
-    """422: what was sent parses but does not hold. The detail quotes the first of the errors."""
+    """422: what was sent parses but is not valid. The detail quotes the first of the errors."""
     first = errors[0]
     detail = f"{first['pointer']}: {first['detail']}" if first["pointer"] else first["detail"]
     if len(errors) > 1:
@@ -85,7 +85,7 @@ def invalid(errors: Sequence[Mapping[str, str]]) -> Problem:
 
 
 def pointers(detail: Any, at: str = "") -> Iterable[dict[str, str]]:
-    """The errors of a serializer, however nested, each with the JSON Pointer of what it is about."""
+    """The errors of a serializer, however nested, each with the JSON Pointer to what it is about."""
     if isinstance(detail, Mapping):
         for key, inner in detail.items():
             if key == api_settings.NON_FIELD_ERRORS_KEY:
@@ -94,14 +94,14 @@ def pointers(detail: Any, at: str = "") -> Iterable[dict[str, str]]:
                 yield from pointers(inner, f"{at}/{str(key).replace('~', '~0').replace('/', '~1')}")
     elif isinstance(detail, (list, tuple)):
         for index, inner in enumerate(detail):
-            # A list of texts is about one thing; a list of anything else is one entry per item, {} where all is well.
+            # A list of texts is about one value; any other list has one entry per item, {} where all is well.
             yield from pointers(inner, at if isinstance(inner, str) else f"{at}/{index}")
     else:
         yield error(at, str(detail))
 
 
 def as_problem(exc: Exception) -> Problem | None:
-    """The problem that tells of this exception, or None when it is a fault of ours (500)."""
+    """The problem to answer this exception with, or None when it is a fault of ours (500)."""
     match exc:
         case Problem():
             return exc
@@ -130,9 +130,9 @@ def as_problem(exc: Exception) -> Problem | None:
 
 
 def is_service_unavailable(error: Exception) -> bool:
-    """Whether it says nothing of the request: the database cannot be asked, or takes no writes, as a standby.
+    """Whether the error is not about the request: the database cannot be asked, or takes no writes, like a standby.
 
-    A table that is missing is a mistake here, while a consumer waits for it (`messaging.database`).
+    Here a missing table counts as a fault of ours, while a consumer waits for it (`messaging.database`).
     """
     is_read_only = isinstance(error, DatabaseError) and sqlstate(error) == "25006"
     return is_read_only or isinstance(error, OperationalError | InterfaceError)
@@ -165,7 +165,7 @@ class ProblemResponse(Response):
 
 
 def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | None:
-    """REST framework's EXCEPTION_HANDLER. None, for what is a fault of ours, lets Django log it and answer 500."""
+    """REST framework's EXCEPTION_HANDLER. Returns None for a fault of ours: Django then logs it and answers 500."""
     # Not at the top: this module is imported while rest_framework.views is, which imports our parsers.
     from rest_framework.views import set_rollback
 
@@ -177,12 +177,12 @@ def exception_handler(exc: Exception, context: Mapping[str, Any]) -> Response | 
 
 
 def wants_html(request: HttpRequest) -> bool:
-    """Whether a person with a browser asks. `*/*`, as curl and most libraries send it, is no browser."""
+    """Whether a person with a browser asks. `*/*`, which curl and most libraries send, means no browser."""
     return "text/html" in request.META.get("HTTP_ACCEPT", "")
 
 
 def problem_response(request: HttpRequest, problem: Problem) -> HttpResponse:
-    """A problem from outside of REST framework's views: a page for people, problem+json for everybody else."""
+    """A problem from outside REST framework's views: a page for people, problem+json for everybody else."""
     if wants_html(request):
         response = render(request, "httpapi/problem.html", {"problem": problem}, status=problem.status_code)
     else:
@@ -199,12 +199,12 @@ def handler400(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler403(request: HttpRequest, exception: Exception) -> HttpResponse:
-    """What a person may not do who is logged in."""
+    """Something that a person who is logged in may not do."""
     return problem_response(request, Problem(403, "You do not have permission to perform this action."))
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
-    """A form that was not made for whoever sends it, as far as its token tells. Django logs the reason."""
+    """A form that, by its token, was not made for whoever sends it. Django logs the reason."""
     return problem_response(
         request,
         Problem(
@@ -221,7 +221,7 @@ def handler404(request: HttpRequest, exception: Exception) -> HttpResponse:
 
 
 def handler500(request: HttpRequest) -> HttpResponse:
-    """A fault of ours. Says nothing about it but where to look: the logs have it under the request's id."""
+    """A fault of ours. Only says where to look: the logs have it under the request's id."""
     return problem_response(
         request, Problem(500, "The service failed. Its logs tell more under the id in the X-Request-ID header.")
     )

@@ -9,10 +9,10 @@ from httpapi.problems import error, invalid, pointers
 
 
 def parse_query(serializer: type[serializers.Serializer[Any]], request: Request) -> dict[str, Any]:
-    """The validated query parameters. Raises Problem 422 whose pointers name them: `?status`.
+    """The validated query parameters. Raises Problem 422 with pointers that name them: `?status`.
 
-    Of a parameter that is given twice the last one counts. Unknown parameters are let through. On a page an empty one
-    counts as not given: a browser sends those of a form that nobody filled in.
+    If a parameter is given twice, the last one counts. Unknown parameters are ignored. For a page an empty parameter
+    counts as not given: browsers also send the fields of a form that nobody filled in.
     """
     # A plain dict: a QueryDict would be taken for an HTML form, where "" stands for nothing.
     given = request.query_params.dict()

@@ -12,7 +12,7 @@ from httpapi.browsable import Page
 from httpapi.problems import PROBLEM_JSON, ProblemResponse
 
 _fallback = JSONEncoder().default
-# Dates as REST framework's fields write them (`…Z`), also where a view answers with a bare one.
+# Dates as REST framework's fields write them (`…Z`), even where a view answers with a bare datetime.
 _OPTIONS = orjson.OPT_NON_STR_KEYS | orjson.OPT_PASSTHROUGH_DATETIME
 
 
@@ -34,7 +34,7 @@ class JSONRenderer(renderers.JSONRenderer):
 
 
 class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
-    """The API for people: what came as facts and tables, filters as controls, and a form that is filled in.
+    """The API for people: the answer as facts and tables, filters as controls, and a form that is filled in.
 
     A view says more about itself as `page`, a `Page`. After a POST the form holds what was sent.
     """
@@ -61,7 +61,7 @@ class BrowsableAPIRenderer(renderers.BrowsableAPIRenderer):
 
     def get_raw_data_form(self, data: Any, view: Any, method: str, request: Any) -> Any:
         form: Any = super().get_raw_data_form(data, view, method, request)
-        if not form:  # this method is not for this person
+        if not form:  # this person may not use this method
             return form
         content = _sent(request) if request.method == method else None
         examples = getattr(view, "page", _NO_HINTS).examples
@@ -76,7 +76,7 @@ _NO_HINTS = Page()
 
 
 def _told(response: Any, problem: Mapping[str, Any], sent: str | None, context: Mapping[str, Any]) -> dict[str, Any]:
-    """What went wrong. That a page which only takes a form was asked for by GET is nothing wrong."""
+    """What went wrong. Opening a page by GET that only takes POST counts as nothing wrong."""
     if response.status_code == 405 and context["request"].method == "GET" and context["raw_data_post_form"]:
         return {"only_takes": True}
     errors = problem["errors"]
@@ -88,7 +88,7 @@ def _told(response: Any, problem: Mapping[str, Any], sent: str | None, context: 
 
 
 def _readable(response: Any, data: Any, page: Page, view: Any, request: Any) -> dict[str, Any]:
-    """What came, and where one goes on from it."""
+    """The answer, and where one can go on from it."""
     if not isinstance(data, Mapping):
         return {}
     location = response.headers.get("Location")
@@ -115,7 +115,7 @@ def _filters(filters: Any, view: Any, request: Any, errors: Mapping[str, str]) -
     return {
         "controls": controls,
         "filtered": [control for control in controls if control.name in known and control.value],
-        # What chose this page rather than JSON must also choose the next one.
+        # What chose this page instead of JSON must also choose the next one.
         "kept": {name: given[name] for name in ("format",) if name in given},
     }
 
@@ -130,7 +130,7 @@ def _form(page: Page, form: Any, request: Any, response: Any, data: Any) -> dict
         "offered_headers": [
             {"name": name, "help": text, "value": headers[name]} for name, text in page.headers.items()
         ],
-        # Where there is nothing to read, sending something is what one has come for.
+        # Where there is nothing to read, people have come to send something.
         "form_open": request.method == "POST" or response.status_code == 405 or empty,
         "post_command": browsable.curl(
             request.build_absolute_uri(request.path), headers={**_credentials(request), **sent_headers}, body=content
@@ -147,12 +147,12 @@ def _as_text(body: Any) -> str:
 
 
 def _sent(request: Any) -> str | None:
-    """The body of the request, as far as it is text and was read."""
+    """The body of the request as text; None if it is empty or was not read."""
     body = getattr(request._request, "_body", b"")
     return body.decode(errors="replace") if body else None
 
 
 class EventStreamRenderer(JSONRenderer):
-    """For views that answer with server-sent events themselves: this writes their errors, which are JSON."""
+    """For views that write server-sent events themselves. This renders their errors only, which are JSON."""
 
     media_type = "text/event-stream"

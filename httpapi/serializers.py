@@ -23,6 +23,6 @@ class Serializer(serializers.Serializer[Any]):
             return super().fields
         cls = type(self)
         if "_shared_fields" not in cls.__dict__:  # not inherited: a subclass has fields of its own
-            # Two threads may both come here first; either's fields will do.
+            # If two threads come here at once, the fields of either will do.
             cls._shared_fields = super(Serializer, cls()).fields
         return cls._shared_fields

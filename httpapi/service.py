@@ -17,7 +17,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """Name and description as SERVICE_NAME and SERVICE_DESCRIPTION have them, and all the doors.
+    """Name and description from SERVICE_NAME and SERVICE_DESCRIPTION, and links to all its doors.
 
     The description may be Markdown, for the schema; here its backticks are left out.
 

@@ -1,4 +1,4 @@
-"""The parts of a service's settings that belong to its HTTP face, so that both services have the same one."""
+"""The settings of the HTTP face, shared so that it is the same in both services."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,11 +6,11 @@ from typing import Any
 from django.http import HttpRequest
 
 APPS = [
-    # Before the apps whose templates it replaces: the admin and REST framework.
+    # Before the apps whose templates httpapi replaces: the admin and REST framework.
     "httpapi",
     "desk",
     "unfold",
-    # Loads no pages by itself: the URLs do, and relays and consumers have none.
+    # Loads no pages by itself: the URLs do that, and relays and consumers load no URLs.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -69,13 +69,13 @@ AUTH_PASSWORD_VALIDATORS = [
 def rest_framework_settings(auth_required: bool) -> dict[str, Any]:
     """The setting REST_FRAMEWORK: strict JSON in, JSON or the browsable API out, problems for errors.
 
-    Only for those who have signed in, or for everybody.
+    With `auth_required` only for those who have signed in, else for everybody.
     """
     return {
         "DEFAULT_RENDERER_CLASSES": ["httpapi.renderers.JSONRenderer", "httpapi.renderers.BrowsableAPIRenderer"],
         "DEFAULT_PARSER_CLASSES": ["httpapi.parsers.StrictJSONParser"],
         "DEFAULT_CONTENT_NEGOTIATION_CLASS": "httpapi.negotiation.ContentNegotiation",
-        # The first one is what a 401 asks for in WWW-Authenticate.
+        # A 401 asks for the first one in WWW-Authenticate.
         "DEFAULT_AUTHENTICATION_CLASSES": [
             "httpapi.authentication.TokenAuthentication",
             "rest_framework.authentication.SessionAuthentication",
@@ -92,7 +92,7 @@ def rest_framework_settings(auth_required: bool) -> dict[str, Any]:
 
 
 def spectacular_settings(title: str, description: str, version: str) -> dict[str, Any]:
-    """The setting SPECTACULAR_SETTINGS: OpenAPI 3.1, its pages from local files alone."""
+    """The setting SPECTACULAR_SETTINGS: OpenAPI 3.1, with its pages from local files only."""
     return {
         "TITLE": title,
         "DESCRIPTION": description,
@@ -106,7 +106,7 @@ def spectacular_settings(title: str, description: str, version: str) -> dict[str
         "SWAGGER_UI_DIST": "SIDECAR",
         "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
         "REDOC_DIST": "SIDECAR",
-        # Without `validatorUrl` Swagger UI would show the schema to a server on the internet.
+        # Without `validatorUrl` Swagger UI would send the schema to a server on the internet.
         "SWAGGER_UI_SETTINGS": {
             "deepLinking": True,
             "displayRequestDuration": True,
@@ -123,7 +123,7 @@ def unfold_settings(
 
     `pipeline` names the service's own models (`app.model`) for the sidebar; `elsewhere` are titles and addresses of
     other services' admins; `pages` are further views of the admin: path, name, class. Nothing is fetched from another
-    host, and nothing is looked for in rows but by exact id.
+    host, and rows are searched by exact id only.
     """
 
     def style(request: HttpRequest) -> str:
@@ -169,7 +169,7 @@ def unfold_settings(
                 "900": "oklch(32% .085 253)",
                 "950": "oklch(24% .06 253)",
             },
-            # A step darker than unfold's own, which is too pale on its greys.
+            # A shade darker than unfold's own, which is too pale on its greys.
             "font": {
                 "subtle-light": "var(--color-base-600)",
                 "subtle-dark": "var(--color-base-300)",

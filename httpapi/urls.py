@@ -12,7 +12,7 @@ redoc = SpectacularRedocView.as_view(template_name="httpapi/redoc.html", http_me
 
 urlpatterns = [
     path("", home, name="home"),
-    # Before that of observability, which it asks: there it is for programs alone.
+    # Before observability's own, which it calls and which is for programs only.
     path("health", health, name="health"),
     path("schema", SchemaView.as_view(), name="schema"),
     path("docs", swagger, name="docs"),

@@ -56,7 +56,7 @@ def health(request: HttpRequest) -> HttpResponse:
 
 
 def _words(found: dict[str, Any]) -> str:
-    """What a check says beside its status: its sentence, its figures, its processes."""
+    """What a check says besides its status: its sentence, its figures, its processes."""
     said = []
     for name, value in found.items():
         if name == "status" or value in (None, "", []):

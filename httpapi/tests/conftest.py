@@ -14,13 +14,13 @@ def service(settings):
 
 @pytest.fixture
 def client():
-    # What fails in a view is answered with 500, as a server would.
+    # A view that fails is answered with 500, as by a server.
     return Client(raise_request_exception=False)
 
 
 @pytest.fixture
 def post(client):
-    """Posts a body as it stands."""
+    """Posts a body as it is."""
 
     def send(path, body, content_type="application/json", **headers):
         return client.generic("POST", path, body, content_type=content_type, headers=headers)

@@ -1,4 +1,4 @@
-"""Bodies as only a real server brings them: chunked, endless, broken off."""
+"""Bodies that only a real server can bring: chunked, endless, broken off."""
 
 import socket
 from http.client import HTTPResponse
@@ -60,7 +60,7 @@ def test_a_huge_body_is_refused_while_none_of_it_has_come(server):
 
 
 def test_a_chunked_body_is_refused_before_its_end_has_come(server):
-    # The last chunk never comes: whoever reads to the end would wait for it.
+    # The last chunk never comes: a server that reads to the end would wait for it.
     status, media_type, _ = send(server, b"Transfer-Encoding: chunked\r\n\r\n", b"7d0\r\n", b" " * 2000)
     assert (status, media_type) == (413, "application/problem+json")
 

@@ -39,7 +39,7 @@ def test_money_is_a_number_with_its_limits(schema, request_of):
         "exclusiveMaximum": 10**10,
     }
     assert request_of("Thing")["discount"]["exclusiveMinimum"] == -(10**10)
-    # Divided by 0.01 as a float, many an amount is no whole number: whoever checks our answers would object.
+    # Many amounts, divided by 0.01 as a float, are not whole: checking our answers by the schema would fail.
     assert schema["components"]["schemas"]["Part"]["properties"]["price"] == {"type": "number"}
 
 

@@ -49,7 +49,7 @@ def test_what_is_added_meanwhile_does_not_shift_the_pages(client, users):
 
 @pytest.fixture
 def one_moment(users):
-    """All of them at once, as the orders of a batch are."""
+    """All users with the same time, like the orders of a batch."""
     User.objects.update(date_joined=timezone.now() - datetime.timedelta(days=1))
 
 

@@ -149,7 +149,7 @@ def test_a_body_of_exactly_the_limit_is_read_and_one_byte_more_is_not(post, prob
 
 
 def send(body: BytesIO, **environ: Any) -> Any:
-    """Posts from a stream, as a server would hand it over."""
+    """Posts a body that comes as a stream, as a server would hand it over."""
     headers = {"REQUEST_METHOD": "POST", "PATH_INFO": "/echo", "CONTENT_TYPE": "application/json"}
     return Client().request(**{**headers, "wsgi.input": body, **environ})
 
@@ -182,7 +182,7 @@ def test_djangos_own_limit_is_a_413_too(post, problem, settings):
 
 
 class Endless(BytesIO):
-    """A body without an end, which knows how much of it was taken."""
+    """A body without an end, which counts how much of it was read."""
 
     taken = 0
 

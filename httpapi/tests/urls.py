@@ -157,7 +157,7 @@ class Private(View):
 
 
 def plain(request: HttpRequest, how: str) -> HttpResponse:
-    """The same without REST framework."""
+    """The same as `Failing`, without REST framework."""
     match how:
         case "404":
             raise Http404
