@@ -1,8 +1,8 @@
 """The book of a service: all that it knows of each order, as entries that the other service can compare with its own.
 
-An entry says at which place a service has an order: `order` or `record` (what it keeps of it), `outbox` or
-`dead_letter` (a message about it that waits), `discarded` (a dead letter about it that somebody has discarded). One
-place per entry; an order may have several entries.
+An entry says in which place a service has an order: `order` or `record` (what it keeps of the order), `outbox` or
+`dead_letter` (a message about it that waits), `discarded` (a dead letter about it that somebody has discarded). Each
+entry has one place; an order may have several entries.
 """
 
 import re
@@ -24,11 +24,11 @@ MAX_PAGE = 5000
 DEAD_LETTER, DISCARDED = "dead_letter", "discarded"
 
 CREATED, PROCESSED = "created", "processed"
-"""The two ways of a message: from the order service to the processor, and back."""
+"""The two ways that messages go: from the order service to the processor, and back."""
 
 
 class Wrong(StrEnum):
-    """What can be wrong with an order. The order is named in the report, with one of these."""
+    """What can be wrong with an order. The report names the order with one of these."""
 
     CREATED = "order.created lost"
     PROCESSED = "order.processed lost"
@@ -39,15 +39,15 @@ class Wrong(StrEnum):
 
 
 class Entry(NamedTuple):
-    """That this order is, or its message waits, at this place."""
+    """Says that this order is, or a message about it waits, in this place."""
 
     order_id: UUID
     place: str
     state: str
-    """Of an order or record: its status. Of a message: `created` or `processed`."""
+    """The status of an order or record; `created` or `processed` for a message."""
     since: datetime
     lines: int | None
-    """How many items an order has; of a message None."""
+    """How many items the order or record has; None for a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,9 @@ class Source:
 
     place: str
     select: str
-    """Gives key, order_id, state, since, lines. Rows without an order_id are no entries."""
+    """A query for key, order_id, state, since, lines. Rows without an order_id are not entries."""
     key: type[UUID] | type[int]
-    """The key is unique and indexed: pages are cut by it."""
+    """The type of the key, which is unique and indexed: it tells where a page ends."""
 
 
 type Fetch = Callable[[str], dict[str, Any] | None]
@@ -76,7 +76,7 @@ type Fetch = Callable[[str], dict[str, Any] | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Book:
-    """What a service gives to the ledger: where its entries are, and how it mends what is its own."""
+    """What a service gives to the ledger: where its entries are, and how it mends its own rows."""
 
     service: str
     peer: str
@@ -85,9 +85,9 @@ class Book:
     source: Source
     """The orders, or the records."""
     announce: Mapping[Wrong, Callable[[Sequence[UUID]], int]]
-    """Mends what this service can mend by itself. Takes ids in chunks, returns how many it has mended."""
+    """Functions that mend what this service can mend by itself: each takes some ids and returns how many it mended."""
     restore: Mapping[Wrong, Callable[[Sequence[UUID], Fetch], int]] = field(default_factory=dict)
-    """Mends with what the other service tells of each order."""
+    """Functions that mend with what the other service tells of each order."""
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -103,10 +103,10 @@ class Book:
         return wrong in self.announce or wrong in self.restore
 
     def page(self, *, after: str | None = None, limit: int = MAX_PAGE) -> Page:
-        """The entries that follow `after`, up to `limit` of them, in an order that stays.
+        """Up to `limit` entries that follow `after`, in an order that never changes.
 
-        Raises ValueError for an `after` that no page has given out. Costs the same at the beginning and at the end.
-        What changes while somebody turns the pages may be seen at its old place, its new place, both or neither.
+        Raises ValueError for an `after` that is not the `next` of a page. Costs the same at the beginning and the end.
+        What moves while the pages are read may show up in its old place, its new place, both or neither.
         """
         sources, key = self._from(after)
         entries: list[Entry] = []
@@ -142,7 +142,7 @@ _KEYS: Mapping[type, str] = {UUID: "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", 
 
 
 def book() -> Book:
-    """This service's."""
+    """This service's book."""
     found: Book = import_string(settings.LEDGER["BOOK"])
     return found
 
@@ -164,8 +164,8 @@ def _rows(source: Source, after: UUID | int | None, limit: int) -> list[tuple[An
     return rows
 
 
-# The body of a dead letter may be anything. Whatever names an order in the way of our events is about that order, even
-# if the rest of it cannot be read. `encode` takes any bytes; the hyphens are those that PostgreSQL's uuid lets out.
+# The body of a dead letter may be anything. If it names an order as our events do, it is about that order, even if the
+# rest cannot be read. `encode` takes any bytes; the hyphens are optional where PostgreSQL's uuid may leave them out.
 _ORDER_ID = r"""substring(
     encode(body, 'escape')
     FROM '"order_id"\s*:\s*"([0-9A-Fa-f]{8}-?[0-9A-Fa-f]{4}-?[0-9A-Fa-f]{4}-?[0-9A-Fa-f]{4}-?[0-9A-Fa-f]{12})"'
@@ -173,7 +173,7 @@ _ORDER_ID = r"""substring(
 
 
 def _outbox(hears: str) -> Source:
-    """Announcements, and dead letters that are being replayed, whose type may be empty."""
+    """Announcements, and dead letters that are being replayed: the type of these may be empty."""
     select = f"""
         SELECT id AS key, {_ORDER_ID} AS order_id, {_way(hears)} AS state, created_at AS since, NULL::int AS lines
         FROM messaging_outboxmessage WHERE {_OURS}"""
@@ -188,7 +188,7 @@ def _dead_letters(hears: str) -> Source:
 
 
 def _discarded(hears: str) -> Source:
-    """Told by what operators did, which no purge removes; unless the dead letter came again and was settled anew."""
+    """From the actions of operators, which no purge removes. Not if the dead letter came again and was settled anew."""
     select = f"""
         SELECT id AS key, substring(subject FROM '^({_KEYS[UUID]})$')::uuid AS order_id, '{hears}' AS state,
             at AS since, NULL::int AS lines

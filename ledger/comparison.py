@@ -1,4 +1,4 @@
-"""The comparison of the two books. PostgreSQL does it, in temporary tables of the connection; Python only counts."""
+"""Compares the two books. PostgreSQL does the work, in temporary tables of the connection; Python only counts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,8 +14,8 @@ from ledger.book import Book, Entry, Wrong, entries_sql
 STUCK = ("outbox", "broker", "dead_letter", "result_outbox", "result_broker", "result_dead_letter")
 DISCARDED = ("discarded", "result_discarded")
 PLACES = (*STUCK, *DISCARDED, "final")
-"""Where an order can be: on its way, from first to last, or at one of its ends. `result_…`: it is decided, and the
-result is meant."""
+"""Where an order can be: on its way, from first to last, or at one of its ends. `result_…` is where the result of a
+decided order is."""
 
 _THEIRS = "order_id uuid, place text, state text, since timestamptz, lines integer"
 
@@ -31,7 +31,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How many orders are at one place, with the same thing wrong with them or nothing."""
+    """How many orders are in one place, all with the same thing wrong, or with nothing wrong."""
 
     place: str
     wrong: Wrong | None
@@ -40,7 +40,7 @@ class Count:
 
 
 def load(pages: Iterable[Sequence[Entry]], on_page: Callable[[int], object]) -> None:
-    """Copies the other book into a temporary table, one transaction a page, so that none waits for the network."""
+    """Copies the other book into a temporary table, one transaction a page: no transaction waits for the network."""
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE TEMPORARY TABLE IF NOT EXISTS ledger_theirs ({_THEIRS})")
         cursor.execute("TRUNCATE ledger_theirs")
@@ -52,8 +52,8 @@ def load(pages: Iterable[Sequence[Entry]], on_page: Callable[[int], object]) -> 
         cursor.execute("ANALYZE ledger_theirs")
 
 
-# One row of what is known of each order, then one judgement. What is final and right is only counted: its rows have no
-# order_id, so that a book of a million orders leaves one row.
+# Gathers what is known of each order in one row, then judges it. Final orders with nothing wrong are only counted: they
+# get no order_id, so that a million of them leave one row.
 _JUDGE = """
     CREATE TEMPORARY TABLE ledger_verdict AS
     WITH known AS (
@@ -104,7 +104,7 @@ _JUDGE = """
     FROM judged
     GROUP BY 1, 2, 3, 4"""
 
-# On the broker is what no book explains. If its queues hold fewer messages than that, some of it is nowhere.
+# Orders that no book explains must be on the broker. If its queues hold fewer messages than that, some are nowhere.
 _LOST = """
     UPDATE ledger_verdict SET wrong = %(wrong)s
     WHERE place = %(place)s AND due AND wrong IS NULL
@@ -114,8 +114,8 @@ _LOST = """
 def judge(book: Book, *, due_before: datetime, created_queued: int | None, processed_queued: int | None) -> None:
     """Fills ledger_verdict. What has moved after `due_before` is on its way and never wrong.
 
-    The counts are the messages in the queues of the processor and of the order service. Where one is None, nothing is
-    called lost on that way.
+    `created_queued` and `processed_queued` count the messages in the queues of the processor and of the order service.
+    Where one is None, nothing is called lost on that way.
     """
     with connection.cursor() as cursor:
         cursor.execute("DROP TABLE IF EXISTS ledger_verdict")
@@ -140,7 +140,7 @@ def suspect() -> None:
 
 
 def confirm() -> None:
-    """Takes back what was not wrong in the same way at the first look: things move while one looks."""
+    """Clears what was not already wrong in the same way at the first look: orders move during a look."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE ledger_verdict AS v SET wrong = NULL WHERE wrong IS NOT NULL AND NOT EXISTS ("
@@ -156,18 +156,18 @@ def counts() -> list[Count]:
 
 
 def wrong(kinds: Sequence[Wrong], *, limit: int) -> Iterator[Finding]:
-    """Those orders with which one of these is wrong, oldest first; with a limit of 0 all."""
+    """The orders with one of these things wrong, oldest first; all of them with a limit of 0."""
     return _findings("SELECT order_id, wrong, since FROM ledger_verdict WHERE wrong = ANY (%s)", [list(kinds)], limit)
 
 
 def staying(places: Sequence[str], *, limit: int) -> Iterator[Finding]:
-    """The orders that are in one of these places and have not moved for too long; with a limit of 0 all."""
+    """The orders that have been in one of these places for too long; all of them with a limit of 0."""
     where = "place = ANY (%s) AND due AND wrong IS NULL"
     return _findings(f"SELECT order_id, place, since FROM ledger_verdict WHERE {where}", [list(places)], limit)
 
 
 def chunks(kind: Wrong, *, size: int = 100) -> Iterator[list[UUID]]:
-    """The ids of all orders with which this is wrong."""
+    """The ids of all orders that have this wrong, `size` at a time."""
     with _streaming("SELECT order_id FROM ledger_verdict WHERE wrong = %s ORDER BY order_id", [kind]) as cursor:
         while rows := cursor.fetchmany(size):
             yield [order_id for (order_id,) in rows]
@@ -181,7 +181,7 @@ def _findings(query: str, parameters: list[Any], limit: int) -> Iterator[Finding
 
 @contextmanager
 def _streaming(query: str, parameters: list[Any]) -> Iterator[Any]:
-    """A cursor whose rows stay with PostgreSQL until they are fetched, also across transactions."""
+    """A cursor whose rows stay in PostgreSQL until they are fetched, even across transactions."""
     with connection.chunked_cursor() as cursor:
         cursor.execute(query, parameters)
         yield cursor

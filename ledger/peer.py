@@ -19,7 +19,7 @@ from messaging.conf import config
 from messaging.database import database_time
 from messaging.depth import messages_on_the_broker
 
-# Its retries need no lines of their own: what comes of them is said in one sentence.
+# urllib3's retries need no log lines: PeerError says in one sentence what came of them.
 logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 _RETRIES = urllib3.Retry(
@@ -34,13 +34,13 @@ class PeerError(Exception):
 
 
 class Peer(Protocol):
-    """The other service, as far as its book tells."""
+    """The other service, as far as its book shows it."""
 
     queued: int | None
-    """How many messages are in its queues; None while the book is not read to its end, or when it does not know."""
+    """How many messages are in its queues; None until the book is read to its end, or if that service does not know."""
 
     def begin(self) -> datetime:
-        """From when its book is, by a clock of PostgreSQL. Raises PeerError."""
+        """The time of its book, by a clock of PostgreSQL. Raises PeerError."""
 
     def entries(self) -> Iterator[list[Entry]]:
         """The whole book, in chunks. Raises PeerError."""
@@ -80,7 +80,7 @@ class HttpPeer:
                 raise PeerError(f"{self._url}/ledger answers with no page of a book ({error!r}).") from None
 
     def fetch(self, path: str) -> dict[str, Any] | None:
-        """Reads a path of its API; None for what it does not have. Raises PeerError."""
+        """Reads a path of the other service's API; None for what it does not have. Raises PeerError."""
         try:
             answer = self._pool.request("GET", self._url + path)
         except urllib3.exceptions.HTTPError as error:
@@ -108,7 +108,7 @@ class HttpPeer:
 
 
 class FilePeer:
-    """Reads what `export` has written over there."""
+    """Reads what `export` has written in the other service."""
 
     def __init__(self, book: Book, name: str, file: IO[str]) -> None:
         self.queued: int | None = None
@@ -152,7 +152,7 @@ class FilePeer:
 def export(book: Book, file: IO[str]) -> int:
     """Writes this service's book for `FilePeer`: one JSON object a line. Returns how many entries it has.
 
-    The last line says how many there are, which shows that the file is whole.
+    The last line repeats that number, which shows that the file is whole.
     """
     count = 0
     head = {"service": book.service, "made_at": timestamp(database_time()), "version": _EXPORT_VERSION}

@@ -1,4 +1,4 @@
-"""The two books, compared: where each order is, what is missing, double or stuck; and the mending of it."""
+"""Compares the two books: where each order is, and what is missing, double or stuck. And mends what it can."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -19,15 +19,15 @@ DOUBLE = (Wrong.CONTRADICTION,)
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the last look has found. The lists can be read until the next one."""
+    """What the last look has found. The lists can be read until the next look."""
 
     counts: list[Count]
     queued: dict[str, int | None]
-    """The messages in the queues of each service; None when that is not known."""
+    """How many messages each service has in its queues; None where that is not known."""
 
     @property
     def balanced(self) -> bool:
-        """Nothing is missing, nothing is double, and no order may be on a broker that cannot be asked."""
+        """Whether nothing is missing or double, and no order may be on a broker that could not be asked."""
         return not self.orders(*MISSING, *DOUBLE) and not self.unknown
 
     @property
@@ -36,14 +36,14 @@ class Result:
 
     @property
     def places(self) -> dict[str, int]:
-        """The orders in each place, without those that are missing or double."""
+        """How many orders are in each place, without those that are missing or double."""
         return {
             place: sum(count.orders for count in self.counts if count.place == place and count.wrong is None)
             for place in PLACES
         }
 
     def staying(self, *places: str) -> int:
-        """Orders that are at one of these places and have not moved for too long."""
+        """How many orders have been in one of these places for too long."""
         due = [count for count in self.counts if count.due and count.wrong is None]
         return sum(count.orders for count in due if count.place in places)
 
@@ -53,22 +53,22 @@ class Result:
 
     @property
     def discarded_count(self) -> int:
-        """Orders that nothing happens to any more, because somebody has discarded the message."""
+        """How many orders wait for ever because somebody has discarded their message."""
         return self.staying(*DISCARDED)
 
     @property
     def moved(self) -> int:
-        """Orders that have moved so lately that nobody can say yet whether something is wrong with them."""
+        """How many orders have moved too recently to say whether something is wrong with them."""
         return sum(count.orders for count in self.counts if not count.due)
 
     @property
     def unknown(self) -> int:
-        """Orders that are nowhere but, perhaps, on a broker that did not say how many messages it has."""
+        """How many orders can only be on a broker that did not say how many messages it has, if they are anywhere."""
         ways = {"broker": "processor", "result_broker": "orders"}
         return sum(self.staying(place) for place, service in ways.items() if self.queued[service] is None)
 
     def orders(self, *kinds: Wrong) -> int:
-        """Orders with which one of these is wrong."""
+        """How many orders have one of these wrong."""
         return sum(count.orders for count in self.counts if count.wrong in kinds)
 
     def wrong(self, *kinds: Wrong, limit: int) -> Iterator[Finding]:
@@ -89,10 +89,11 @@ def look(
     again_after: timedelta,
     on_page: Callable[[int], object] = lambda _: None,
 ) -> Result:
-    """Compares the books. What has moved less than `older_than` ago is on its way, and in order.
+    """Compares the books. What has moved less than `older_than` ago counts as on its way, with nothing wrong.
 
-    Orders move while one looks. So what seems wrong is looked at again after `again_after`, and is only wrong when it
-    still is, in the same way. Raises PeerError when the other book cannot be read. Changes nothing.
+    Orders move during a look. So if something seems wrong, the books are compared again after `again_after`, and it is
+    reported only if it is still wrong in the same way. Raises PeerError when the other book cannot be read. Changes
+    nothing.
     """
     look_once = partial(_look_once, book, peer, older_than=older_than, on_page=on_page)
     result = look_once()
@@ -108,10 +109,10 @@ def look(
 def repair(book: Book, fetch: Fetch | None) -> int:
     """Mends what the last `look` has found and this service can mend. Returns the number of orders mended.
 
-    Without `fetch` only that for which the other service need not be asked.
+    Without `fetch` it mends only what it can without asking the other service.
 
-    Each chunk is a transaction of its own: a crash leaves some mended. Two at once do no harm, since each repair looks
-    under a lock, or at a unique key, whether there is something to mend. Raises PeerError when the other service does
+    Each chunk is a transaction of its own: a crash leaves some mended. Two repairs at once do no harm: each checks,
+    under a lock or by a unique key, whether there is something to mend. Raises PeerError when the other service does
     not tell what is needed; what was mended before that stays.
     """
     mended = 0
@@ -124,7 +125,7 @@ def repair(book: Book, fetch: Fetch | None) -> int:
 
 
 def _look_once(book: Book, peer: Peer, *, older_than: timedelta, on_page: Callable[[int], object]) -> Result:
-    # The other book is older than ours when they are compared. What has moved since it was begun is on its way.
+    # When they are compared, the other book is older than ours. What has moved since it was begun is on its way.
     due_before = peer.begin() - older_than
     comparison.load(peer.entries(), on_page)
     queued = {book.service: messages_on_the_broker(config()), book.peer: peer.queued}

@@ -61,7 +61,7 @@ def as_json(result: Result, book: Book, *, limit: int, repaired: int) -> Iterato
 
 
 def as_text(result: Result, book: Book, *, older_than: str, limit: int, repaired: int | None) -> Iterator[str]:
-    """Lines: what is where, what is wrong, and what to do about it. `repaired` is None when nobody has tried."""
+    """Lines: what is where, what is wrong, and what to do about it. `repaired` is None when no repair was tried."""
     if repaired is not None:
         yield f"Mended {number_of(repaired, 'order')}."
         yield ""

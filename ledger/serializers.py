@@ -1,4 +1,4 @@
-"""The page of a book as JSON, and what may be asked for."""
+"""A page of a book as JSON, and the parameters to ask for it."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -61,8 +61,8 @@ class LedgerParameters(serializers.Serializer[Any]):
 
 
 def as_json(entry: Entry) -> dict[str, Any]:
-    """The entry as the other service reads it. To a release that does not know `discarded` it is a dead letter that
-    waits, so that it neither calls the order lost nor announces it again."""
+    """The entry as the other service reads it. A release that does not know `discarded` reads a dead letter that waits,
+    so that it neither calls the order lost nor announces it again."""
     is_discarded = entry.place == DISCARDED
     return entry._asdict() | {
         "order_id": str(entry.order_id),
@@ -73,9 +73,9 @@ def as_json(entry: Entry) -> dict[str, Any]:
 
 
 def from_json(found: Mapping[str, Any]) -> Entry:
-    """The entry that `as_json` has made, here or in a release that knew no `discarded`.
+    """The entry in the JSON of `as_json`, also of a release that does not know `discarded`.
 
-    Raises KeyError, TypeError or ValueError for what is none.
+    Raises KeyError, TypeError or ValueError for anything else.
     """
     place = DISCARDED if found.get("discarded") else found["place"]
     return Entry(UUID(found["order_id"]), place, found["state"], datetime.fromisoformat(found["since"]), found["lines"])

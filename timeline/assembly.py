@@ -1,4 +1,4 @@
-"""A whole timeline: this service's half, the other's, and the time between the steps."""
+"""Puts a timeline together: this service's half, the other's half, and the time between the steps."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ from timeline.waiting import consumer_is_missing
 
 MAX_EVENTS = 500
 _FIRST = 50
-"""Of a timeline that is too long, so many events from its beginning are kept; the rest from its end."""
+"""How many events of a timeline that is too long are kept from its beginning; the others are from its end."""
 
 type Tell = Callable[..., Story | None]
 
@@ -30,7 +30,7 @@ class Step:
 
     event: Event
     seconds: float | None
-    """Since the step before; None for the first."""
+    """Seconds since the step before; None for the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,7 +39,7 @@ class Timeline:
 
     order_id: UUID
     service: str
-    """Which service tells it."""
+    """The service that tells it."""
     status: str
     correlation_id: str
     summary: str
@@ -55,9 +55,9 @@ class Timeline:
 def timeline_of(order_id: UUID, *, correlation_id: str = "", is_final: bool = False) -> Timeline | None:
     """The timeline of an order; None for one that this service does not know.
 
-    With a PEER in the settings the other service is asked for its half, which costs up to `peer.DEADLINE` seconds when
-    it is away; then a note says so. The service without one never asks back. `correlation_id` and `is_final` are what
-    the asking service knows better.
+    With a PEER in the settings the other service is asked for its half. When that is away, this costs up to
+    `peer.DEADLINE` seconds, and a note says so. A service without PEER never asks back. `correlation_id` and `is_final`
+    come from the asking service, which knows them better.
     """
     tell: Tell = import_string(settings.TIMELINE["STORY"])
     own = tell(order_id, correlation_id=correlation_id, is_final=is_final)
@@ -101,7 +101,7 @@ def timeline_of(order_id: UUID, *, correlation_id: str = "", is_final: bool = Fa
 
 
 def as_json(timeline: Timeline) -> dict[str, Any]:
-    """As the API answers it, and `trace --json`."""
+    """The timeline as the API and `trace --json` show it."""
     waits_for = timeline.waits_for
     return {
         "order_id": str(timeline.order_id),
@@ -129,7 +129,7 @@ def as_json(timeline: Timeline) -> dict[str, Any]:
 
 
 def _on_its_way(own: Story, half: peer.Half | None, *, asks: bool) -> str:
-    """Where an order is that waits in neither service."""
+    """Where an order is when it waits in neither service."""
     if not asks:
         return f"The {SERVICES[config().service]} has not received it, or is just working on it."
     name = SERVICES[settings.TIMELINE["PEER"]]
@@ -160,16 +160,16 @@ def _steps(events: Sequence[Event]) -> list[Step]:
 
 
 def _is_restored(events: Sequence[Event]) -> bool:
-    """Whether the order has its times from the record, and not the record from the order.
+    """Whether the order was restored from the record, and not the record from the order.
 
-    A result that came by message is never taken in the microsecond in which it was decided.
+    A result that comes by message is never taken in the very microsecond in which it was decided.
     """
     at = {event.kind: event.at for event in events}
     return "final" in at and at["final"] == at.get("decided") and "restored" not in at
 
 
 def _clocks_differ(events: Sequence[Event]) -> str:
-    """By how much at least, when something has come to one service before it has left the other; else empty."""
+    """By how much the clocks differ at least, if an effect is dated before its cause; else empty."""
     at: dict[str, datetime] = {}
     for event in events:
         at.setdefault(event.kind, event.at)

@@ -12,7 +12,7 @@ KINDS = (
     "accepted", "sent_again", "outbox", "refused", "published", "received", "tried", "dead_letter", "settled",
     "action", "replay", "decided", "restored", "final",
 )  # fmt: skip
-"""What can happen to an order. Of what happened at the same moment, the earlier one here came first."""
+"""What can happen to an order. Of two events at the same moment, the one listed earlier here came first."""
 
 type Severity = Literal["info", "good", "warning", "error"]
 type Detail = Mapping[str, str | int | float | bool | None]
@@ -31,7 +31,7 @@ class Event:
     severity: Severity = "info"
     detail: Detail = field(default_factory=dict)
     link: str = ""
-    """The page about it, below the admin of its service; empty when there is none."""
+    """The address of the page about it, relative to the admin of its service; empty when there is none."""
 
     @property
     def order(self) -> tuple[datetime, int]:
@@ -46,7 +46,7 @@ class Waiting:
     text: str
     """A sentence."""
     link: str = ""
-    """As in an event."""
+    """As in an Event."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class Story:
     """How it ended, in a sentence; empty while it is pending."""
     events: Sequence[Event] = ()
     waits_for: Waiting | None = None
-    """What it waits for in this service; None where it is not here."""
+    """What the order waits for in this service; None when it does not wait here."""
     notes: Sequence[str] = ()
     """What is missing from this story, a sentence each."""
 
@@ -71,10 +71,10 @@ def letter_page(pk: int) -> str:
 
 
 def outbox_page(pk: int) -> str:
-    """That of a message in the outbox."""
+    """The `link` of a message in the outbox."""
     return f"messaging/outboxmessage/{pk}/change/"
 
 
 def replay_page(pk: int) -> str:
-    """That of a replay."""
+    """The `link` of a replay."""
     return f"messaging/replay/{pk}/change/"

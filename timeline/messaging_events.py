@@ -1,8 +1,8 @@
 """What messaging's tables tell of one order, the same in both services.
 
-Everything is found by an index, but for the outbox: it has none on what it could be searched by, since each row would
-pay for it, and rows rarely stay for a second. So it is searched only while the order waits for something, and no longer
-than OUTBOX_MS.
+Everything is found by an index, except in the outbox: it has no index for this search, since each row would pay for it
+and rows rarely stay for a second. So it is searched only while the order waits for something, and for no longer than
+OUTBOX_MS.
 """
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -33,10 +33,10 @@ from timeline import waiting
 from timeline.event import SERVICES, Event, Severity, Waiting, letter_page, outbox_page, replay_page
 
 MOST = 100
-"""Of each table so many rows are told of, the newest."""
+"""How many rows of each table are told of, the newest."""
 OUTBOX_MS = 1000
 _SAME_REQUEST = 1000
-"""A request may have brought a thousand orders, so among so many rows of its correlation id this order's are sought."""
+"""How many rows with the correlation id are searched for this order's: one request may have brought 1000 orders."""
 _LONGEST_ERROR = 1000
 _SAME_FAILURE = timedelta(minutes=1)
 _BY_REQUEST = "its correlation id alone: it may be about another order of the same request"
@@ -61,11 +61,11 @@ def collect(
     may_wait_in_outbox: bool,
     not_before: datetime | None = None,
 ) -> Found:
-    """All that is known of the order's messages in this service, in no order.
+    """All that is known of the order's messages in this service, unsorted.
 
     `subject` is the order's id, `sender` the service that its messages come from, `message_ids` those that are known
-    to be about it. With `is_handled` nothing that failed is waited for any more. What stands in the outbox is told as
-    not earlier than `not_before`. Tables that cannot be searched in time become notes.
+    to be about it. With `is_handled` the order no longer waits for what has failed. What is in the outbox is dated
+    `not_before` at the earliest. Tables that cannot be searched in time become notes.
     """
     found = Found()
     rows = _query(found, subject, correlation_id, message_ids)
@@ -86,7 +86,7 @@ class _Rows:
 
     attempts: Sequence[FailedAttempt]
     tries: Sequence[FailedAttempt]
-    """Those of the attempts that were to handle it, not to publish it."""
+    """The attempts to handle a message, without those to publish it."""
     letters: Sequence[DeadLetter]
     actions: Sequence[OperatorAction]
     replayed: Sequence[ReplayedMessage]
@@ -111,7 +111,7 @@ def _query(found: Found, subject: str, correlation_id: str, message_ids: Collect
 
 
 def _rows[M: Model](found: Found, rows: QuerySet[M], subject: str, correlation_id: str, *, by: str) -> list[M]:
-    """Those about the subject; and of those about no subject, which nothing else can find, the ones of its request."""
+    """The rows about the subject, and those of its request that name no subject: nothing else could find these."""
     about = _newest(found, rows.filter(subject=subject), by=by)
     if correlation_id:
         same_request = rows.filter(correlation_id=correlation_id).order_by().values("pk")[:_SAME_REQUEST]
@@ -138,7 +138,7 @@ def _actions(found: Found, subject: str, letter_ids: Sequence[int]) -> list[Oper
 def _events(rows: _Rows, subject: str, sender: str) -> Iterable[Event]:
     yield from _attempts(rows.attempts, subject)
     yield from _letters(rows.letters, rows.actions, _given_up(rows.tries), subject)
-    # What a replay has sent is told by the replay, with who asked for it.
+    # For what a replay has sent, the event of the replay is enough: it also says who asked for it.
     sent = {(row.replay_id, row.dead_letter_id) for row in rows.replayed if row.sent_at}
     yield from _done([action for action in rows.actions if (action.replay_id, action.dead_letter_id) not in sent])
     yield from _replays(rows.replayed)
@@ -172,7 +172,7 @@ def _attempts(attempts: Sequence[FailedAttempt], subject: str) -> Iterable[Event
 
 
 def _given_up(tries: Sequence[FailedAttempt]) -> Mapping[UUID, datetime]:
-    """When the newest try of each message failed that was the last."""
+    """For each message that was given up, when its last try failed; the newest if it was given up more than once."""
     return {attempt.message_id: attempt.at for attempt in reversed(tries) if not attempt.retry_in}
 
 
@@ -182,11 +182,11 @@ def _letters(
     given_up: Mapping[UUID, datetime],
     subject: str,
 ) -> Iterable[Event]:
-    # Who settled it is told by the action; letters from before actions were recorded tell it themselves.
+    # The action says who settled a letter; letters from before actions were recorded say it themselves.
     told = {action.dead_letter_id for action in actions}
     for letter in letters:
         waits = letter.status == DeadLetter.Status.WAITING
-        # Its time is from just before the try was written down, whose end it is.
+        # A letter ends its last try, but is dated just before that try was recorded.
         last_try = given_up.get(letter.message_id, letter.last_failed_at)
         is_its_end = abs(last_try - letter.last_failed_at) < _SAME_FAILURE
         yield _event(
@@ -244,7 +244,7 @@ def _replays(replayed: Sequence[ReplayedMessage]) -> Iterable[Event]:
 
 
 def _arrivals(rows: _Rows, sender: str) -> Iterable[Event]:
-    """When each message was sent and came, as it says itself."""
+    """When each message was sent, as it says itself, and when it was received."""
     first_failures: dict[UUID, datetime] = {}
     failures = [(row.message_id, row.at) for row in rows.tries]
     failures += [(row.message_id, row.first_failed_at) for row in rows.letters]
@@ -262,7 +262,7 @@ def _arrivals(rows: _Rows, sender: str) -> Iterable[Event]:
 
 
 def _published(row: InboxMessage | DeadLetter, at: datetime, sender: str, first_failed_at: datetime | None) -> Event:
-    # Once it has failed here, it was this service's own relay that sent it again.
+    # After a failure here it was this service's own relay that sent it again.
     is_replay = first_failed_at is not None and first_failed_at < at
     return Event(
         at=at,
@@ -280,7 +280,7 @@ def _received(row: InboxMessage) -> Event:
 
 
 def _sent_at(letter: DeadLetter) -> datetime | None:
-    """When a relay last sent it, as its headers say; None when they do not, or anything."""
+    """When a relay last sent it, by its headers; None when these do not say it, or say anything else."""
     sent: object = getattr(letter, "sent", None)
     try:
         return datetime.fromtimestamp(int(str(sent)) / 1000, UTC)

@@ -20,7 +20,7 @@ from timeline.assembly import Timeline, timeline_of
 from timeline.event import SERVICES, Event
 
 LONG = 10
-"""A time between two steps (seconds) that the page points at."""
+"""Seconds between two steps from which on the page points out the gap."""
 _FIRST_LINE = ("error", "reason", "why", "last_error")
 _PAGES = {
     "order": "The order",
@@ -36,7 +36,7 @@ _WORDS = {"info": "", "good": "", "warning": "Warning", "error": "Error"}
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Where the page leads from an event."""
+    """A link of the page from an event to more about it."""
 
     text: str
     url: str
@@ -47,25 +47,25 @@ class Row:
     """A step as the page shows it."""
 
     id: str
-    """The same whenever the page is loaded."""
+    """Stays the same whenever the page is loaded."""
     event: Event
     service: str
-    """In words."""
+    """Its name for people."""
     day: str
-    """When it is another one than that of the step before."""
+    """The date, if it is not that of the step before; else empty."""
     clock: str
     gap: str
     is_long: bool
     word: str
     """The severity, where it matters."""
     line: str
-    """What of the detail one wants to see first."""
+    """The part of the detail that people want to see first."""
     detail: list[tuple[str, str]]
     link: Link | None
 
 
 class TimelineAdmin(ReadOnlyAdmin):
-    """For the admin of what timelines are about: a page at `<id>/timeline/`, named `<app>_<model>_timeline`.
+    """Adds to the admin of a model that has timelines a page at `<id>/timeline/`, named `<app>_<model>_timeline`.
 
     Whoever may see the row may see it. Costs what `timeline_of` costs.
     """
@@ -76,7 +76,7 @@ class TimelineAdmin(ReadOnlyAdmin):
         return [path("<path:object_id>/timeline/", view, name=name), *super().get_urls()]
 
     def timeline_page(self, pk: Any) -> str:
-        """Where the page of this row is."""
+        """The address of the timeline of this row."""
         name = f"admin:{self.opts.app_label}_{self.opts.model_name}_timeline"
         return reverse(name, args=[pk], current_app=self.admin_site.name)
 
@@ -96,7 +96,7 @@ class TimelineAdmin(ReadOnlyAdmin):
 
 
 def shown(timeline: Timeline, request: HttpRequest) -> dict[str, Any]:
-    """What the template needs of it."""
+    """What the template needs of the timeline."""
     now = timezone.now()
     is_pending = timeline.status == "pending"
     since = (now - timeline.steps[-1].event.at).total_seconds() if timeline.steps else 0.0
@@ -142,7 +142,7 @@ def _rows(timeline: Timeline, request: HttpRequest) -> Iterator[Row]:
 
 
 def _link(request: HttpRequest, service: str, below: str) -> Link | None:
-    """A page of the other admin, or of this one if this person may see it; `below` is its address in there."""
+    """A page of the other admin, or of this one if this person may see it; `below` is its address within that admin."""
     if not below:
         return None
     is_own = service == config().service

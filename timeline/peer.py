@@ -97,7 +97,7 @@ def _event(found: _Event) -> Event:
 
 @cache
 def _pool() -> urllib3.PoolManager:
-    # Kept, so that most questions need no new connection; the web server's threads share it.
+    # The pool is kept, so that most requests need no new connection; the web server's threads share it.
     return urllib3.PoolManager(maxsize=8, retries=False, timeout=urllib3.Timeout(connect=1, total=DEADLINE))
 
 
@@ -130,7 +130,7 @@ def _headers() -> Mapping[str, str]:
 
 
 def _body(answer: Any, deadline: float) -> bytes:
-    """All of it. One that is too long, or drips, is not worth waiting for."""
+    """The whole body. Raises ValueError for one that is too long or comes too slowly to be worth waiting for."""
     body = b""
     while chunk := answer.read1(65536):
         body += chunk

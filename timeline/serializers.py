@@ -1,4 +1,4 @@
-"""The timeline as JSON, and what may be asked for."""
+"""The timeline as JSON, and the parameters to ask for it."""
 
 from typing import Any
 

@@ -26,7 +26,7 @@ class TimelineView(APIView):
         return "Timeline"
 
     def answer(self, order_id: str, *, correlation_id: str = "", is_final: bool = False) -> Response:
-        """Raises Problem 404 for what is no id, or that of no order."""
+        """Raises Problem 404 for what is no id, or not the id of an order."""
         try:
             timeline = timeline_of(UUID(order_id), correlation_id=correlation_id, is_final=is_final)
         except ValueError:

@@ -18,7 +18,7 @@ def consumer_is_missing() -> bool:
 
 
 def in_outbox(row: OutboxMessage, now: datetime) -> Waiting:
-    """A message of it stands in the outbox."""
+    """For an order that has this message in the outbox."""
     waits = duration((now - row.created_at).total_seconds())
     return _here(f"It waits in the {_name()}'s outbox for {waits}: {_why(row, now)}", outbox_page(row.pk))
 
@@ -29,10 +29,10 @@ def after_failure(
     replayed: Sequence[ReplayedMessage],
     actions: Sequence[OperatorAction],
 ) -> Waiting | None:
-    """What a message that failed here waits for, from the newest that is known of it; None when nothing failed.
+    """What a message that failed here waits for, by the newest that is known of it; None when nothing failed.
 
-    `letters` and `tries` are those of messages that have not taken effect, all but `tries` newest first. The actions
-    tell of a dead letter that was discarded also when it is purged.
+    `letters` and `tries` are those of messages that have not taken effect. All but `tries` come newest first. The
+    actions tell of a discarded dead letter even after it is purged.
     """
     if waiting := [letter for letter in letters if letter.status == DeadLetter.Status.WAITING]:
         return _for_replay(waiting, replayed) or _for_somebody(waiting[0])
@@ -86,7 +86,7 @@ def _next(last: FailedAttempt, now: datetime) -> str:
         return " and given it up: it is on its way to the dead letters."
     try:
         due = last.at + timedelta(seconds=delay_seconds(last.retry_in))
-    except ConfigurationError:  # from a release that wrote delays otherwise
+    except ConfigurationError:  # written by a release with another format of delays
         return f", the next try comes after {last.retry_in}."
     if due > now:
         return f", next try in {duration((due - now).total_seconds())}."

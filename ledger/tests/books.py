@@ -1,4 +1,4 @@
-"""A book for tests, whose orders are in a table that a test fills."""
+"""A book for tests. A test fills the table with its orders."""
 
 from uuid import UUID
 

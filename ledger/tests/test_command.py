@@ -1,4 +1,4 @@
-"""`manage.py reconcile` for what the tests of the system do not ask."""
+"""`manage.py reconcile`, where the tests of the whole system do not cover it."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.django_db
 def reconcile(
     keep: Callable[..., UUID], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> Callable[..., tuple[object, str]]:
-    """Runs the command on a file in which the processor has these entries; what it ends with, and what it says."""
+    """Runs the command on a file in which the processor has these entries. Returns the exit status and the output."""
 
     def run(*options: str, entries: Sequence[Entry] = ()) -> tuple[object, str]:
         lines = (

@@ -1,4 +1,4 @@
-"""One verdict for each order, from what both books say of it."""
+"""Each order gets one verdict, from what both books say of it."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -134,7 +134,7 @@ def test_an_order_is_where_its_message_is(keep: Keep) -> None:
         result_dead_letter: "result_dead_letter",
     }
     assert result.places == {
-        "outbox": 2,  # the one that is announced just now is not stuck
+        "outbox": 2,  # the one that has just been announced is not stuck
         "broker": 0,
         "dead_letter": 1,
         "result_outbox": 1,

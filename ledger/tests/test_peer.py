@@ -1,4 +1,4 @@
-"""The other service's book, read over HTTP or from a file; and what is said when it cannot be."""
+"""The other service's book, read over HTTP or from a file, and the errors when it cannot be read."""
 
 import json
 import threading
@@ -151,7 +151,7 @@ def test_what_the_other_does_not_have_is_none(other: Other) -> None:
 
 @pytest.fixture
 def exported(keep: Callable[..., UUID], tmp_path: Path) -> tuple[Path, UUID]:
-    """An export, in the name of the other service."""
+    """A file as the other service would export it, and the id of the order in it."""
     order_id = keep("failed", lines=3)
     path = tmp_path / "book.jsonl"
     with path.open("w") as file:

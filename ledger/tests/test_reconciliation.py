@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db
 
 
 class Other:
-    """The other service, whose book is empty. While it is read, something happens: at each look something else."""
+    """The other service, with an empty book. While it is read, something happens, something else at each look."""
 
     queued: int | None = 0
 

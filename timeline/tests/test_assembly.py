@@ -1,4 +1,4 @@
-"""Two halves put together, whatever becomes of the other one."""
+"""Two halves are put together, whatever happens to the other one."""
 
 import socket
 import threading
@@ -110,7 +110,7 @@ def test_it_is_written_for_programs_without_losing_anything(other: Half) -> None
 
 
 class Dripping:
-    """A server that answers one byte at a time, for as long as it is asked to."""
+    """A server that sends one byte at a time, until it is stopped."""
 
     def __init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))

@@ -38,7 +38,7 @@ class Command(DatabaseCommand):
         parser.add_argument(
             "--again-after",
             type=_duration,
-            default="6s",  # longer than the broker's statistics lag, and than messages are usually under way
+            default="6s",  # longer than the broker's statistics lag behind, and than messages usually take
             metavar="6s",
             help="what seems wrong is looked at again after this time, because orders move while one looks (6s)",
         )

@@ -12,7 +12,7 @@ from timeline.assembly import Step, Timeline, as_json, timeline_of
 from timeline.event import SERVICES
 
 _SHOWN = ("error", "place", "reason", "why", "last_error", "next_try_at", "took_ms", "lines", "found_by")
-"""What a line shows of an event's detail; all of it is in the JSON."""
+"""What a line shows of an event's detail; the JSON has all of it."""
 
 
 class Command(DatabaseCommand):
@@ -31,7 +31,7 @@ class Command(DatabaseCommand):
             timeline = timeline_of(UUID(options["order_id"]))
         except ValueError:
             raise CommandError(f"{printable(options['order_id'])} is no order id.", returncode=1) from None
-        # The processor answers for any id; one that it knows nothing of is no order to it.
+        # The processor has a timeline for any id: one without steps is of no order.
         if timeline is None or not timeline.steps:
             raise CommandError(f"This service knows no order {options['order_id']}.", returncode=1)
         if options["json"]:
