@@ -1,7 +1,7 @@
 """What RabbitMQ says, asked so that no page waits long for a broker that does not answer.
 
-A thread asks; whoever wants to know takes its last answer when that is young, and waits for the next for at most a
-second. One thread asks at a time, however many look.
+A thread asks. Pages take its last answer if that is recent, else they wait for the next one, for a second at most. Only
+one thread asks at a time, however many pages are looked at.
 """
 
 import logging
@@ -24,19 +24,19 @@ PATIENCE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Depths:
-    """This service's queues, or why there are none."""
+    """This service's queues, or the reason why they are unknown."""
 
     queues: tuple[QueueDepth, ...] = ()
     error: str = ""
 
 
 class Asker[T]:
-    """Keeps the last answer to a question. Safe to be used by many threads."""
+    """Keeps the last answer to a question. Safe for use by many threads."""
 
     def __init__(self, question: Callable[[], T], *, otherwise: T, max_age: float) -> None:
-        """An answer is good enough for `max_age` seconds; `otherwise` stands for one that does not come in time.
+        """An answer is good enough for `max_age` seconds; `otherwise` is the answer when none comes in time.
 
-        The question says as an answer what goes wrong with it, and raises nothing.
+        The question must raise nothing, but return as its answer what went wrong.
         """
         self._question = question
         self._otherwise = otherwise
@@ -47,16 +47,16 @@ class Asker[T]:
         self._answered_at: float | None = None
 
     def ask(self) -> None:
-        """Begins to ask when that is due, and returns at once."""
+        """Begins to ask if the last answer is too old. Returns at once."""
         with self._changed:
             if self._is_asking or self._is_young():
                 return
             self._is_asking = True
-        # A daemon: a broker that hangs must not keep the process from leaving.
+        # A daemon: a broker that hangs must not keep the process from ending.
         threading.Thread(target=self._work, name="ask the broker", daemon=True).start()
 
     def answer(self) -> T:
-        """The last answer if it is young; else what comes within `PATIENCE`."""
+        """The last answer if it is recent; else the one that comes within `PATIENCE`, or `otherwise`."""
         self.ask()
         with self._changed:
             self._changed.wait_for(lambda: not self._is_asking, timeout=PATIENCE)
@@ -83,7 +83,7 @@ def _depths() -> Depths:
 
 
 def _dangers() -> tuple[Difference, ...]:
-    """Only the management API knows them. That it cannot be asked endangers no message, and is left to the log."""
+    """Only the management API knows them. If it cannot be asked, no message is in danger, so only the log says so."""
     if not config().management_url:
         return ()
     try:
@@ -96,4 +96,4 @@ def _dangers() -> tuple[Difference, ...]:
 depths = Asker(_depths, otherwise=Depths(error=f"RabbitMQ has not answered within {PATIENCE:g} s."), max_age=5.0)
 """How long this service's queues are."""
 dangers: Asker[tuple[Difference, ...]] = Asker(_dangers, otherwise=(), max_age=30.0)
-"""What is set on the broker that loses messages of this service."""
+"""Settings on the broker that make this service lose messages."""

@@ -1,6 +1,6 @@
-"""Times as a histogram that can be added up: each bucket is 5 % wider than the one before.
+"""Times as histograms that can be added up: each bucket is 5 % wider than the one before.
 
-So p50 and p95 of an hour come from what was counted for each of its parts, and are right within 2.5 %.
+So p50 and p95 of an hour can be had from the counts of its parts, and are right within 2.5 %.
 """
 
 import math
@@ -12,18 +12,18 @@ from itertools import accumulate
 _WIDTH = 1.05
 _SHORTEST = 0.001  # milliseconds
 
-# PostgreSQL's `greatest` passes over a null.
+# CASE, since PostgreSQL's `greatest` ignores a null.
 BUCKET_SQL = f"""
     CASE WHEN took IS NOT NULL THEN
         floor(ln(greatest(date_part('epoch', took) * 1000, {_SHORTEST})) / {math.log(_WIDTH)!r}::float8)::integer
     END"""
-"""The bucket of the interval `took`; null for none."""
+"""The bucket of the interval `took`; null if that is null."""
 
 type Histogram = Counter[int]
 
 
 def percentile(histogram: Mapping[int, int], share: float) -> float | None:
-    """The time, in milliseconds, within which this share of them is; None when there is none at all."""
+    """The time in milliseconds that this share of the times does not exceed; None when there are no times."""
     total = sum(histogram.values())
     if not total:
         return None

@@ -1,10 +1,10 @@
-"""What the overview has already counted, so that no look at it counts the same rows again."""
+"""What has been counted for the overview, so that no look at it counts the same rows again."""
 
 from django.db import models
 
 
 class PipelineSlot(models.Model):
-    """Ten seconds of the pipeline: what began in them, and what has become of it. Only a copy: it can be deleted.
+    """Ten seconds of the pipeline: what began in them, and what became of that. Only a copy: it can be deleted.
 
     `dashboard.rollup` writes it when somebody looks at the overview.
     """

@@ -1,6 +1,7 @@
-"""The overview as a page: its figures, with a link to the rows behind each that this person may see.
+"""The overview as a page: its figures, each with a link to the rows behind it if this person may see these.
 
-Whoever may enter the admin sees the figures. What a row says, such as errors and names, is for those who may see it.
+Whoever may enter the admin sees the figures. What a row says, such as errors and names, only those see who may see the
+row.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +33,7 @@ class Figure:
     value: str
     url: str = ""
     kind: str = ""
-    """`good`, `waiting` or `bad` where it has a colour."""
+    """`good`, `waiting` or `bad`, which gives it a colour; empty for none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Card:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of a table that has the same content as the plots."""
+    """One line of the table that says the same as the plots."""
 
     time: str
     cells: tuple[Figure, ...]
@@ -100,7 +101,7 @@ class _Links:
         return page_of(self._request, model, id)
 
     def of_problem(self, problem: Problem) -> tuple[str, str]:
-        """The address, and the remedy as far as it is for this person."""
+        """The address, and the remedy as far as this person may see it."""
         if not problem.model:
             return "", problem.remedy
         url = self.row(problem.model, problem.row) if problem.row else self.rows(problem.model, problem.filters)
@@ -220,7 +221,7 @@ def _process_figures(snapshot: Snapshot, links: _Links) -> list[Figure]:
 
 
 def _queues(snapshot: Snapshot) -> list[tuple[str, str, str, str]]:
-    """What it is for, its name, how many messages, how many consumers."""
+    """For each queue: what it is for, its name, how many messages, how many consumers."""
     queues = snapshot.broker.queues
     if not queues:
         return []

@@ -1,6 +1,6 @@
 """What a service tells the overview about its pipeline, named in the setting DASHBOARD.
 
-Everything is asked in SQL, and every question must be answered by an index: the tables have millions of rows.
+All queries are SQL, and an index must answer each of them: the tables have millions of rows.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +16,7 @@ type Kind = Literal["good", "bad", "waiting"]
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One that a row can have, and how it is shown."""
+    """A status that a row can have, and how it is shown."""
 
     name: str
     label: str
@@ -30,9 +30,9 @@ class Empty:
 
     sentence: str
     command: str = ""
-    """Something to type that makes the first one."""
+    """A command to type that makes the first row."""
     link: str = ""
-    """Where to go instead; with `link_text`."""
+    """Where to go instead; needs a `link_text`."""
     link_text: str = ""
 
 
@@ -42,14 +42,14 @@ class Pipeline:
 
     one: str
     many: str
-    """What the rows are called: `order`, `orders`."""
+    """What one row and many rows are called: `order`, `orders`."""
     happened: str
-    """What is counted at `at`: `accepted`."""
+    """What happens to a row at the time `at`: `accepted`."""
     model: str
     """`app.model`, whose admin lists the rows."""
     at: str
     status: str
-    """Its fields, for the filters of that list."""
+    """The fields `at` and `status` of the model, for the filters of that list."""
     statuses: tuple[Status, ...]
     """In the order in which they are shown."""
     rows: str
@@ -57,21 +57,21 @@ class Pipeline:
     took: str
     """What `took` is, as a heading."""
     waits: str = ""
-    """Query of `at` and `took` for a second time, if there is one."""
+    """Query of `at` and `took` for a second kind of time, if there is one."""
     waited: str = ""
-    """What that is, as a heading."""
+    """What that second time is, as a heading."""
     exists: str
     """Query that says whether there is any row."""
     oldest_open: str = ""
     """Query of `id` and `at` of the oldest row that is not final; at most one."""
     count_open: str = ""
-    """Query of how many are not final, up to %(cap)s."""
+    """Query of how many rows are not final, up to %(cap)s."""
     open_label: str = ""
-    """The status of those, for the list's filter."""
+    """The status of rows that are not final, for the list's filter."""
     open_max_age: float = 60.0
-    """Seconds after which one that is not final counts as stuck."""
+    """Seconds after which a row that is not final counts as stuck."""
     open_remedy: str = ""
-    """Sentences that say what to do about one that is stuck."""
+    """Sentences that say what to do about a row that is stuck."""
     empty: Callable[[HttpRequest | None], Empty]
 
     @property
@@ -80,7 +80,7 @@ class Pipeline:
 
 
 def pipeline() -> Pipeline | None:
-    """This service's; None when it has none to show."""
+    """This service's pipeline; None when it has none to show."""
     configured: Mapping[str, str] = getattr(settings, "DASHBOARD", {})
     if not configured:
         return None

@@ -16,7 +16,7 @@ _GAP = 1.5
 _LEAST = 1.0  # one failed order among thousands must still be seen
 
 type Link = Callable[[Minute, str], str]
-"""The address of the rows of a minute, of one status or (with an empty one) of all."""
+"""The address of the rows of a minute with this status; with an empty one, of all its rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One of the grid, at so many percent of the height from below."""
+    """A line of the grid, at this many percent of the height from below."""
 
     percent: float
     label: str
@@ -61,7 +61,7 @@ class Plot:
 
 
 def bars(minutes: list[Minute], pipeline: Pipeline, link: Link) -> Plot:
-    """How many a minute, stacked by status."""
+    """How many rows there were each minute, stacked by status."""
     highest = max((minute.total for minute in minutes), default=0)
     top = _round_up(highest)
     columns = []
@@ -131,7 +131,7 @@ def _clock(moment: datetime) -> str:
 
 
 def _round_up(number: int) -> int:
-    """The next of 2, 4, 10, 20, 40, 100 …, whose halves are whole numbers."""
+    """The next of 2, 4, 10, 20, 40, 100 …: their halves are whole numbers."""
     if number <= 2:
         return 2
     power: int = 10 ** math.floor(math.log10(number))

@@ -1,10 +1,10 @@
-"""Orders per minute without counting them each time: ten seconds at a time, each counted when somebody looks.
+"""Orders per minute without counting them all each time: slots of ten seconds are counted when somebody looks.
 
-Whoever looks counts a little: what is new, then what may have changed, within a budget of time. So nobody adds work to
-the way of an order, and after days without a look the last hour is there again after a few refreshes. Several may
-count at once; the slots say the same whoever counts last.
+Each look counts a little, within a budget of time: what is new, then what may have changed. So orders themselves get no
+extra work, and after days without a look the last hour is complete again after a few refreshes. Several may count at
+once; the slots say the same whoever counts last.
 
-What that costs is measured in docs/performance.md.
+docs/performance.md says what that costs.
 """
 
 import time
@@ -25,14 +25,14 @@ from dashboard.pipeline import Pipeline
 SLOT = timedelta(seconds=10)
 MINUTES = 60
 BUDGET = 0.02
-"""Seconds that one look may spend on counting, beside the slots that are under way."""
+"""Seconds that one look may spend on counting, in addition to the slots under way."""
 TIMEOUT_MS = 1000
-"""What the database may take for one question."""
+"""Milliseconds that the database may take for one question."""
 
-_FRESH = timedelta(seconds=2)  # what was counted so short ago is not counted again
+_FRESH = timedelta(seconds=2)  # what was counted this recently is not counted again
 _FIRST_CHUNK = 2
 _MOST_CHUNKS = 8
-_SETTLED = timedelta(minutes=10)  # no row comes in later than this after its own time
+_SETTLED = timedelta(minutes=10)  # no row is committed later than this after its own time
 _KEPT = timedelta(days=1)
 _LOCK = 7_305_514_261  # any number that nothing else in this database locks
 _ORIGIN = "timestamptz '2000-01-01 00:00:00+00'"
@@ -40,7 +40,7 @@ _ORIGIN = "timestamptz '2000-01-01 00:00:00+00'"
 
 @dataclass(slots=True)
 class Minute:
-    """What began within a minute."""
+    """The rows that began within a minute."""
 
     start: datetime
     counts: Counter[str] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ class Hour:
 
     minutes: list[Minute]
     oldest_count_at: datetime | None
-    """When the stalest of the slots was counted that have rows without a final status."""
+    """Of the slots that have rows without a final status, when the stalest was counted."""
 
     @property
     def is_counted(self) -> bool:
@@ -75,7 +75,7 @@ class _Known:
 
 @contextmanager
 def question() -> Iterator[Any]:
-    """A transaction in which no statement takes longer than `TIMEOUT_MS`; gives a cursor."""
+    """A cursor in a transaction in which no statement may take longer than `TIMEOUT_MS`."""
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(TIMEOUT_MS)])
         yield cursor
@@ -84,13 +84,13 @@ def question() -> Iterator[Any]:
 def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> bool:
     """Counts what is most worth counting, within the budget; at least some of what is missing.
 
-    Says whether that leaves something to count. Leaves it to others when others are counting just now, and says that
-    there is nothing. A crash loses at most what was not counted yet.
+    Returns whether something is left to count. While others are counting it leaves the work to them and returns False.
+    A crash loses at most what was not counted yet.
     """
     now = now or timezone.now()
     window = _window(now)
     with question():
-        # What a clock that was ahead has counted would seem fresh until that time has come.
+        # Leaves out counts dated in the future by a clock that was ahead: until then they would seem fresh.
         counted = PipelineSlot.objects.filter(start__gte=window[0], computed_at__lt=now + _FRESH)
         slots = counted.values_list("start", "is_open", "computed_at")
         known = {start: _Known(is_open, computed_at) for start, is_open, computed_at in slots}
@@ -105,7 +105,7 @@ def refresh(pipeline: Pipeline, *, now: datetime | None = None) -> bool:
         if spent is None:
             return False
         left -= spent
-        # Twice as many as long as that fits: an idle hour takes a few statements, a busy one never takes too long.
+        # Doubles while that fits the budget: an idle hour takes few statements, and a busy one never takes too long.
         size = max(1, min(2 * size, int(left / (spent / len(chunk)))))
     with question():
         PipelineSlot.objects.filter(start__lt=now - _KEPT).delete()
@@ -144,7 +144,7 @@ def _window(now: datetime) -> list[datetime]:
 def _due(
     window: Sequence[datetime], known: dict[datetime, _Known], now: datetime
 ) -> tuple[list[datetime], list[datetime]]:
-    """The slots under way, in order, and the others to be counted, the most wanted first."""
+    """The slots under way, in order, and the other slots to be counted, the most wanted first."""
     under_way, missing, stale = [], [], []
     for start in reversed(window):
         age, slot = now - (start + SLOT), known.get(start)
@@ -160,10 +160,10 @@ def _due(
 
 
 def _is_settled(start: datetime, slot: _Known, age: timedelta) -> bool:
-    """Nothing in it can have changed, or not enough time has passed to look again.
+    """Whether nothing in the slot can have changed, or not enough time has passed to count it again.
 
-    While rows are not final, that is after a sixtieth of its age. A row has its time before it is committed, so that
-    any slot is counted again after 10, 20, 40 … seconds, for rows that came late.
+    A slot with rows that are not final is counted again after a sixtieth of its age. Any other is counted again after
+    10, 20, 40 … seconds, for rows that came late: a row gets its time before it is committed.
     """
     age_when_counted = slot.computed_at - (start + SLOT)
     if slot.is_open:
@@ -172,7 +172,7 @@ def _is_settled(start: datetime, slot: _Known, age: timedelta) -> bool:
 
 
 def _first_run(slots: Sequence[datetime], size: int) -> tuple[list[datetime], list[datetime]]:
-    """The first slots, as far as they follow each other in time one way or the other; and what remains."""
+    """The first slots, as long as each is next to the one before, in either direction of time; and the rest."""
     end = 1
     while end < min(size, len(slots)) and abs(slots[end] - slots[end - 1]) == SLOT:
         end += 1
@@ -180,9 +180,9 @@ def _first_run(slots: Sequence[datetime], size: int) -> tuple[list[datetime], li
 
 
 def _count(pipeline: Pipeline, slots: Sequence[datetime], now: datetime) -> float | None:
-    """Counts these slots, which follow each other, and says how many seconds the questions took.
+    """Counts these slots, which follow each other. Returns how many seconds the queries took.
 
-    None when somebody else is counting: then nothing is done.
+    Does nothing and returns None when somebody else is counting.
     """
     counts: dict[datetime, Counter[str]] = defaultdict(Counter)
     took: dict[datetime, Histogram] = defaultdict(Counter)

@@ -1,7 +1,7 @@
 """All that the overview knows at one moment, as plain values. The page, the command and the verdict read it.
 
 Every question is answered by an index or stops at a limit, so that it costs the same with a million rows. A question
-that the database does not answer in time is said to be unanswered, and holds back no other.
+that the database does not answer in time is reported as unanswered, and does not hold up the others.
 """
 
 import logging
@@ -30,7 +30,7 @@ from observability.errors import in_one_line
 logger = logging.getLogger(__name__)
 
 CAP = 10_000
-"""What is more than this is not counted further, and shown as `10,000+`."""
+"""Nothing is counted beyond this; more is shown as `10,000+`."""
 GROUP_CAP = 1_000
 """The same within one failure group."""
 
@@ -45,7 +45,7 @@ _MESSAGING = """
             FROM messaging_outboxmessage ORDER BY id LIMIT 1),
            (SELECT count(*) FROM (
                SELECT FROM messaging_deadletter WHERE status = %(waiting)s LIMIT %(cap)s) AS waiting)"""
-# No EXISTS: the planner would join all that wait, which takes minutes when its statistics are old.
+# No EXISTS: the planner would join all letters that wait, which takes minutes when its statistics are old.
 _GROUPS = """
     SELECT seen.id, seen.error_type, seen.place, seen.type, seen.state, seen.owner, letters.waiting,
            (SELECT type FROM messaging_deadletter WHERE group_id = seen.id AND status = %(waiting)s
@@ -58,7 +58,7 @@ _GROUPS = """
             SELECT FROM messaging_deadletter
             WHERE group_id = seen.id AND status = %(waiting)s LIMIT %(cap)s) AS waiting) AS letters
     ORDER BY letters.waiting DESC, seen.last_seen_at DESC LIMIT %(shown)s"""
-# They are sent in the order of their position: the first that waits says how many were sent.
+# Messages are sent by position, so the position of the first that waits is how many were sent.
 _REPLAYS = """
     SELECT replay.id, replay.state, replay.state_reason, replay.total, replay.created_by,
            coalesce((SELECT position FROM messaging_replayedmessage
@@ -70,18 +70,18 @@ _REPLAYS = """
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A failure group, also a resolved one, and how many of its dead letters wait."""
+    """A failure group, which may be a resolved one, and how many of its dead letters wait."""
 
     id: int
     error_type: str
     place: str
     type: str
-    """What it is counted by; may be empty."""
+    """The type by which the group is counted; may be empty."""
     state: str
     owner: str
     waiting: int
     newest_type: str
-    """Of the newest message; may be empty."""
+    """The type of its newest message; may be empty."""
 
     @property
     def shown_type(self) -> str:
@@ -90,7 +90,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class RunningReplay:
-    """One that is not done yet."""
+    """A replay that is not done yet."""
 
     id: int
     state: str
@@ -103,33 +103,33 @@ class RunningReplay:
 
 @dataclass(slots=True)
 class Snapshot:
-    """None where nobody has asked, or the database has not answered; `unanswered` then says why."""
+    """A value is None if nobody has asked, or if the database has not answered; `unanswered` then says why."""
 
     at: datetime
     pipeline: Pipeline | None
     hour: rollup.Hour | None = None
     is_empty: bool = False
-    """There is no row at all."""
+    """Whether the pipeline has no row at all."""
     open_count: int | None = None
     oldest_open: tuple[Any, float] | None = None
     """Its id and its age in seconds."""
     outbox_count: int | None = None
     outbox_age: float | None = None
-    """Of the oldest message, in seconds; None when there is none."""
+    """The age of the oldest message in seconds; None when there is none."""
     dead_letters: int | None = None
     groups: list[Group] = field(default_factory=list)
     replays: list[RunningReplay] = field(default_factory=list)
     processes: dict[str, list[dict[str, Any]]] | None = None
-    """Those alive, by role, as messaging.health tells them."""
+    """The processes that are alive, by role, as messaging.health tells them."""
     broker: Depths = field(default_factory=Depths)
     dangers: tuple[Difference, ...] = ()
-    """What is set on the broker that loses messages of this service."""
+    """Settings on the broker that make this service lose messages."""
     unanswered: dict[str, str] = field(default_factory=dict)
     """What could not be asked, and why."""
 
     @property
     def stale(self) -> float | None:
-        """For how many seconds the stalest minute with rows that are not final was not counted, if that is long."""
+        """Seconds since the stalest rows that are not final were counted, if that is long ago; else None."""
         if self.hour is None or self.hour.oldest_count_at is None:
             return None
         seconds = (self.at - self.hour.oldest_count_at).total_seconds()
@@ -142,29 +142,29 @@ class Snapshot:
 
     @property
     def counts(self) -> Counter[str]:
-        """Of the last hour, by status."""
+        """How many rows the last hour has, by status."""
         return sum((minute.counts for minute in self.hour.minutes), Counter()) if self.hour else Counter()
 
     def took(self, share: float, *, minutes: int = rollup.MINUTES) -> float | None:
-        """Milliseconds within which this share of the rows of the last minutes came to their end."""
+        """Milliseconds within which this share of the rows of the last minutes ended."""
         if self.hour is None:
             return None
         return percentile(sum((minute.took for minute in self.hour.minutes[-minutes:]), Counter()), share)
 
     def waited(self, share: float, *, minutes: int = rollup.MINUTES) -> float | None:
-        """The same of the second time that the pipeline knows."""
+        """The same for the second kind of time that the pipeline knows."""
         if self.hour is None:
             return None
         return percentile(sum((minute.waited for minute in self.hour.minutes[-minutes:]), Counter()), share)
 
 
 def take(pipeline: Pipeline | None, *, now: datetime | None = None, patience: float = 0.0) -> Snapshot:
-    """Asks everything. Waits about a second for a broker that is away. Raises nothing that a part can say instead.
+    """Asks everything. Waits about a second for a broker that is away. What fails in a part is said there, not raised.
 
-    Counts a little of what is not counted yet, or for up to `patience` seconds all of it.
+    Counts a little of what is not counted yet; with `patience`, all of it if that takes no longer than so many seconds.
     """
     snapshot = Snapshot(at=now or timezone.now(), pipeline=pipeline)
-    broker.depths.ask()  # it answers while the database is asked
+    broker.depths.ask()  # it can answer while the database is asked
     broker.dangers.ask()
     parts: dict[str, Callable[[Snapshot], None]] = {
         "outbox, dead letters and replays": _ask_messaging,
@@ -185,9 +185,9 @@ def take(pipeline: Pipeline | None, *, now: datetime | None = None, patience: fl
             snapshot.unanswered[what] = _reason(error)
             logger.warning("overview: a question was not answered", extra={"what": what, "error": str(error)})
             if not connection.is_usable():
-                break  # each further question would wait for the same
+                break  # every further question would wait just as long
     snapshot.broker = broker.depths.answer()
-    if not snapshot.broker.error:  # or a page would wait for the same broker once more
+    if not snapshot.broker.error:  # else a page would wait a second time for the same broker
         snapshot.dangers = broker.dangers.answer()
     return snapshot
 

@@ -15,7 +15,7 @@ _ROLES = {"relay": "relays", "consume": "consumers"}
 
 
 def as_json(snapshot: Snapshot, verdict: Verdict) -> dict[str, Any]:
-    """One object. A figure that is not known is null; a count above its limit is the limit plus one."""
+    """One JSON object. Unknown figures are null; a count above its limit is the limit plus one."""
     pipeline, hour = snapshot.pipeline, snapshot.hour
     return {
         "at": snapshot.at.isoformat(),

@@ -21,17 +21,17 @@ _SECTIONS = {"relay": "The outbox grows", "consume": "Orders stay pending"}
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that wants a person."""
+    """Something that a person has to look at."""
 
     level: Literal["bad", "waiting"]
     what: str
-    """A sentence."""
+    """What is wrong, in a sentence."""
     remedy: str
     """Sentences that say what to do."""
     section: str = ""
-    """Of docs/operations.md."""
+    """The section of docs/operations.md about it."""
     model: str = ""
-    """`app.model`, whose admin lists the rows behind it; with `filters`, or the `row` itself."""
+    """`app.model`: its admin shows the rows behind the problem, limited by `filters`, or just the `row`."""
     filters: Mapping[str, str] = field(default_factory=dict)
     row: str = ""
     discreet: str = ""
@@ -40,7 +40,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The problems, the causes before what follows from them."""
+    """The problems; causes come before what follows from them."""
 
     problems: tuple[Problem, ...]
 
@@ -50,7 +50,7 @@ class Verdict:
 
     @property
     def line(self) -> str:
-        """One line."""
+        """The verdict in one line."""
         if not self.problems:
             return "All is well."
         first, *others = self.problems
@@ -159,11 +159,11 @@ def _dangers(snapshot: Snapshot) -> Iterator[Problem]:
 
 def _strangers(snapshot: Snapshot) -> Iterator[Problem]:
     known = len((snapshot.processes or {}).get("consume", ()))
-    if not known:  # said already, with what is connected
+    if not known:  # `_processes` has said so, with what is connected
         return
     last = len(snapshot.broker.queues) - 1
     for number, queue in enumerate(snapshot.broker.queues):
-        ours = known if number in (0, last) else 0  # nobody takes from a rung: messages leave it by themselves
+        ours = known if number in (0, last) else 0  # nobody takes from a retry queue: messages leave it by themselves
         if queue.consumers > ours:
             yield Problem(
                 "bad",
@@ -241,5 +241,5 @@ def _replays(snapshot: Snapshot) -> Iterator[Problem]:
                 section="Dead letters",
                 model="messaging.replay",
                 row=str(replay.id),
-                discreet=remedy,  # the reason quotes what was said of a message
+                discreet=remedy,  # the reason may quote the error of a message
             )

@@ -10,13 +10,13 @@ from dashboard.page import context
 
 
 class FragmentView(View):
-    """For whoever may enter the admin; the admin's site sees to that."""
+    """Open to whoever may enter the admin; the admin site checks that."""
 
     http_method_names = ["get", "head"]
     admin_site: Any = None
 
     def get(self, request: HttpRequest) -> HttpResponse:
         response = TemplateResponse(request, "dashboard/overview.html", context(request))
-        # So the script knows it from a page that asks for a login.
+        # By this the script can tell it from a page that asks for a login.
         response["X-Overview"] = "1"
         return response

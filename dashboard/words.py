@@ -4,7 +4,7 @@ from desk.display import duration
 
 
 def duration_ms(milliseconds: float | None) -> str:
-    """As `duration` has it; a dash for none."""
+    """The text of `duration`; a dash for None."""
     return "–" if milliseconds is None else duration(milliseconds / 1000)
 
 

@@ -1,1 +1,1 @@
-"""What the admin's pages and the commands of all packages are made of."""
+"""What the admin pages and the commands of all packages are built from."""

@@ -1,4 +1,4 @@
-"""What the admin of tables with a million rows needs: pages without counting, filters and dates without reading all."""
+"""An admin for tables with a million rows: pages without counting, filters and dates without reading all rows."""
 
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any, ClassVar
@@ -21,7 +21,7 @@ _LONGEST = {"year": timedelta(days=366), "month": timedelta(days=31), "day": tim
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when it runs
-    """Counts up to `cap` rows and no further: whoever looks for one row among more filters or searches."""
+    """Counts up to `cap` rows and no further: to find a row among more than that, people filter or search."""
 
     cap = 10_000
     template_name = "admin/desk/pages.html"
@@ -46,7 +46,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # not generic when 
 
 
 class DeskChangeList(ChangeList):
-    """Of an address that asks for what cannot be asked, as a year 99999 or a NUL, Django says so: no server error."""
+    """For an address that asks the impossible, such as the year 99999 or a NUL, Django says so: no server error."""
 
     def __init__(self, request: HttpRequest, *args: Any, **kwargs: Any) -> None:
         try:
@@ -74,7 +74,7 @@ class LightChangeList(DeskChangeList):
 
 
 class DeskAdmin(ModelAdmin):
-    """unfold's, for today's Django."""
+    """unfold's ModelAdmin, made to work with today's Django."""
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[ChangeList]:
         return DeskChangeList
@@ -85,16 +85,16 @@ class DeskAdmin(ModelAdmin):
         default_choices: Any = None,
         action_location: ActionLocation = ActionLocation.CHANGE_LIST,
     ) -> list[tuple[str, str]]:
-        # Past unfold's own, which does not know of locations, and which Django therefore warns about.
+        # Skips unfold's own method: it does not know the argument for the location, so Django warns about it.
         blank = default_choices or [("", "Select action")]
         choices: list[tuple[str, str]] = super(ModelAdmin, self).get_action_choices(request, blank, action_location)
         return choices
 
 
 class ReadOnlyAdmin(DeskAdmin):
-    """Rows are looked at, and changed by nothing but the actions a subclass adds.
+    """Rows can be looked at, and changed only by the actions that a subclass adds.
 
-    Django does not tell what shows a row who looks at it: the row does, as `seen_by`, a request.
+    Django does not tell the methods that show a row who is looking: so the row has the request as `seen_by`.
     """
 
     change_list_template = "admin/desk/change_list.html"
@@ -104,15 +104,15 @@ class ReadOnlyAdmin(DeskAdmin):
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     list_title: ClassVar[str]
-    """Heading of the list."""
+    """The heading of the list."""
     empty_list: ClassVar[str]
-    """What it means when there is no row at all."""
+    """What the list says when there is no row at all."""
     not_listed: ClassVar[tuple[str, ...]] = ()
-    """Fields too large to fetch for the list."""
+    """Fields that are too large to be fetched for the list."""
     newest_first: ClassVar[tuple[str, ...]]
     """An ordering with an index."""
     found_by: tuple[str, ...] = ()
-    """Indexed fields by whose exact value the search of the sidebar finds a row."""
+    """Indexed fields: the search of the sidebar finds a row by the exact value of one of them."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -147,11 +147,11 @@ class ReadOnlyAdmin(DeskAdmin):
         return (self.find(queryset, term) if term and self.search_fields else queryset), False
 
     def find(self, rows: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """Those of the rows that are searched for with this term, by an index. Only for who has `search_fields`."""
+        """The rows that this search term means, by an index. A subclass with `search_fields` must have it."""
         raise NotImplementedError
 
     def row_of_page(self, request: HttpRequest, object_id: str) -> Any:
-        """The row that a page of its own is about. Raises PermissionDenied and Http404."""
+        """The row for an additional page about it. Raises PermissionDenied and Http404."""
         row = self.get_object(request, unquote(object_id))
         if not self.has_view_permission(request, row):
             raise PermissionDenied
@@ -161,7 +161,7 @@ class ReadOnlyAdmin(DeskAdmin):
 
 
 class RecentValuesFilter(admin.SimpleListFilter):
-    """Offers the values that `parameter_name` has in the newest rows. Reading all rows for it would take seconds."""
+    """Offers the values of `parameter_name` in the newest rows. To read all rows for that would take seconds."""
 
     recent = 1000
 
@@ -183,14 +183,14 @@ class RecentValuesFilter(admin.SimpleListFilter):
 
 
 class IndexedDates(QuerySet[Any]):
-    """Rows whose date drill-down reads no more than a few of them, given an index on the date.
+    """Rows whose date drill-down reads only a few of them, if the date has an index.
 
     Django's own `datetimes` truncates the date of every row to see which periods there are; with a million rows that
     takes seconds on each visit.
     """
 
     def datetimes(self, field_name: str, kind: str, order: str = "ASC", tzinfo: tzinfo | None = None) -> Any:
-        """The periods (`year`, `month` or `day`) that have rows, ascending, in UTC. One index probe for each."""
+        """The periods (`year`, `month` or `day`) that have rows, ascending, in UTC. Takes one index probe for each."""
         bounds = self.aggregate(first=Min(field_name), last=Max(field_name))
         if bounds["first"] is None:
             return []
@@ -199,7 +199,7 @@ class IndexedDates(QuerySet[Any]):
         while start <= bounds["last"]:
             end = _start(start + _LONGEST[kind], kind)
             inside = self.filter(**{f"{field_name}__gte": start, f"{field_name}__lt": end})
-            # Ordered, so that the planner takes the index and does not go through the table for a first row.
+            # Ordered, so that the planner uses the index instead of going through the table for a first row.
             probes.append(inside.order_by(field_name).values_list(field_name, flat=True)[:1])
             start = end
         found = probes[0].union(*probes[1:], all=True).order_by() if len(probes) > 1 else probes[0]

@@ -13,25 +13,25 @@ from observability.errors import in_one_line
 
 
 class HelpFormatter(DjangoHelpFormatter, RawDescriptionHelpFormatter):
-    """A command's own options first, and its description as it is written."""
+    """Shows a command's own options first, and its description as it is written."""
 
 
 class PrintingCommand(BaseCommand):
-    """Ends with 1, and without a word, when nobody reads its output any more, as behind `| head`."""
+    """Ends with 1, silently, when nobody reads its output any more, as with `| head`."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:
             try:
                 return super().execute(*args, **options)
             finally:
-                sys.stdout.flush()  # here, and not at the end of Python, which could only complain
+                sys.stdout.flush()  # here: at its exit, Python could only complain
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write goes nowhere
             raise SystemExit(1) from None
 
 
 class DatabaseCommand(PrintingCommand):
-    """Ends with 2 and a sentence when this service's database cannot be asked, with 130 and one when it is stopped."""
+    """Ends with 2 when this service's database cannot be asked, with 130 when it is stopped; a sentence says so."""
 
     def execute(self, *args: Any, **options: Any) -> str | None:
         try:

@@ -7,8 +7,8 @@ from datetime import datetime
 
 from django.utils import timezone
 
-# Everything that moves the cursor, rings, hides or reorders: C0 and C1 controls but tab and newline, and the marks
-# that turn the direction of text.
+# All that moves the cursor, rings the bell, or hides or reorders text: C0 and C1 controls except tab and newline, and
+# the marks that change the direction of text.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
@@ -71,6 +71,6 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def facts(values: Mapping[str, object]) -> list[str]:
-    """Lines of names and what they are, printable."""
+    """Lines of names and their values, made printable."""
     width = max(map(len, values)) + 2
     return [f"{printable(name):<{width}}{printable(str(value))}" for name, value in values.items()]

@@ -18,6 +18,6 @@ def overview(context: Any) -> dict[str, Any]:
 
 @register.filter
 def commands(text: str) -> SafeString:
-    """What stands between backticks as code; all of it escaped."""
+    """The text, escaped, with what is between backticks as code."""
     parts = escape(text).split("`")
     return mark_safe("".join(f"<code>{part}</code>" if number % 2 else part for number, part in enumerate(parts)))

@@ -1,4 +1,4 @@
-"""Rows for the test pipeline, and a broker that says what a test wants."""
+"""Rows for the test pipeline, and a stand-in for the broker."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -44,7 +44,7 @@ def make(db: None) -> Callable[..., None]:
 
 
 class Said[T]:
-    """In place of a `dashboard.broker.Asker`."""
+    """Stands in for a `dashboard.broker.Asker`."""
 
     def __init__(self, answer: T) -> None:
         self.its_answer = answer
@@ -57,7 +57,7 @@ class Said[T]:
 
 
 class Broker:
-    """What the pages are told of it."""
+    """What the pages are told about the broker."""
 
     def __init__(self) -> None:
         self.depths = Said(Depths())
@@ -86,7 +86,7 @@ def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
 
 @pytest.fixture
 def processes(db: None) -> None:
-    """A relay and a consumer that live."""
+    """A relay and a consumer that are alive."""
     from messaging.models import Process  # not before Django is set up
 
     for role in ("relay", "consume"):

@@ -1,4 +1,4 @@
-"""A pipeline for tests, whose rows are in a table that a test fills."""
+"""A pipeline for tests. A test fills the table with its rows."""
 
 from django.http import HttpRequest
 

@@ -17,13 +17,13 @@ DEPTHS = [QueueDepth("things.events.v1", 3, 1)]
 
 
 def depths() -> Asker[Depths]:
-    """As the page's own, with no answer so far."""
+    """An asker like the page's own, with no answer so far."""
     return Asker(broker._depths, otherwise=Depths(error="has not answered"), max_age=5.0)
 
 
 @pytest.fixture
 def asked(monkeypatch):
-    """How often the broker was asked; it answers at once."""
+    """One item for each time that the broker was asked; it answers at once."""
     calls = []
 
     def queue_depths(config, *, timeout):

@@ -68,7 +68,7 @@ def test_groups_that_differ_only_in_the_type_are_told_apart(broker, processes):
 
     for type_ in ("thing.happened", "other, not taken by this service"):
         assert re.search(rf"open +{type_} +KeyError in things\.handle\n", said)
-    # It is counted with all others that no handler takes.
+    # The type "other" is counted together with all types that no handler takes.
     assert {group["type"] for group in json.loads(found)["dead_letters"]["groups"]} == {"thing.happened", "unknown"}
 
 

@@ -29,7 +29,7 @@ def look_until_counted(now: datetime = NOW) -> rollup.Hour:
 
 
 def look_often(now: datetime) -> rollup.Hour:
-    """As a page that stands open: what is due is counted after some looks."""
+    """Looks like a page that stays open: after some looks all that is due is counted."""
     for _ in range(20):
         hour = look(now)
     return hour
@@ -37,7 +37,7 @@ def look_often(now: datetime) -> rollup.Hour:
 
 @pytest.fixture
 def patient(monkeypatch):
-    """No look ends because this machine is slow."""
+    """Keeps a look from ending early because this machine is slow."""
     monkeypatch.setattr(rollup, "BUDGET", 1000.0)
 
 

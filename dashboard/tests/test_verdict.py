@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def well(make, broker, processes):
-    """A service with one thing, that is done."""
+    """A service in which all is well, with one thing, which is done."""
     make()
     return make
 
@@ -242,7 +242,7 @@ def test_a_database_that_takes_too_long_is_told_and_the_rest_is_still_shown(well
 @pytest.mark.django_db(transaction=True)
 def test_slots_that_somebody_holds_locked_are_told_and_the_rest_is_still_shown(well, monkeypatch):
     with connection.cursor() as cursor:
-        cursor.execute("SET lock_timeout = '30s'")  # for who asks without a limit
+        cursor.execute("SET lock_timeout = '30s'")  # for queries without a time limit of their own
     parameters = connection.get_connection_params()
     for django_only in ("cursor_factory", "context"):
         parameters.pop(django_only, None)

@@ -19,18 +19,18 @@ class TimeWindow:
 
     words: str
     clear: str
-    """The address of the same list at all times."""
+    """The address of the same list without this limit."""
 
 
 @register.simple_tag(takes_context=True)
 def row_link(context: Any, model: str, pk: Any, text: Any = "") -> SafeString | str:
-    """`{% row_link "messaging.replay" 5 %}`: a link to this row, for who may see it."""
+    """`{% row_link "messaging.replay" 5 %}`: a link to this row, for those who may see it."""
     return links.row_link(context["request"], model, pk, str(text))
 
 
 @register.simple_tag
 def time_window(cl: Any) -> TimeWindow | None:
-    """What `<field>__gte` and `<field>__lt` of its address say, which belong to no filter; None without them."""
+    """What `<field>__gte` and `<field>__lt` in the list's address say, which no filter shows; None without them."""
     for field in (field.name for field in cl.opts.get_fields() if isinstance(field, DateTimeField)):
         names = {"from": f"{field}__gte", "to": f"{field}__lt"}
         said = [f"{word} {_moment(cl.params[name])}" for word, name in names.items() if name in cl.params]

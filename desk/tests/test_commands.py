@@ -1,4 +1,4 @@
-"""What a command says whose database is away, and what one does when nobody reads what it says."""
+"""What a command says when its database is away, and what it does when nobody reads its output."""
 
 import os
 import signal

@@ -15,7 +15,7 @@ EVERY = 5.0
 """Seconds between two looks of --watch."""
 
 PATIENCE = 1.0
-"""Seconds that the only look may spend on counting; those of --watch count a little each, as those of the page do."""
+"""Seconds that a single look may spend on counting. Each look of --watch counts only a little, as the page does."""
 
 _CLEAR = "\x1b[H\x1b[2J\x1b[3J"
 
