@@ -1,1 +1,1 @@
-"""What `make` runs: set-up, private servers, the development system, the tests. Nothing of it ships."""
+"""What `make` runs: set-up, private servers, the development system, the tests. None of it ships."""

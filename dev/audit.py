@@ -1,7 +1,7 @@
 """Asks about known vulnerabilities of every locked package: `python -m dev.audit`. Installs nothing.
 
 Needs the internet: the answers come from the public database of advisories on Python packages. Fails when there is a
-vulnerability, and when a single package could not be asked about: pip-audit by itself would call that a success.
+vulnerability, and when even one package could not be asked about: pip-audit alone would call that a success.
 """
 
 import json
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def verdict(dependencies: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What is wrong, by what pip-audit tells of each package, one sentence each."""
+    """What is wrong, one sentence each, from what pip-audit says about each package."""
     wrong = [
         f"{package['name']} {package['version']}: {found['id']}, mended in {', '.join(found['fix_versions']) or 'none'}"
         for package in dependencies

@@ -40,14 +40,14 @@ def _make() -> None:
     print("installing the locked Python packages …", flush=True)
     pip: list[str | Path] = [VENV / "bin" / "python", "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     _run(*pip, "--require-hashes", "-r", LOCK)
-    # Puts the project's root on the path, nothing else: what it needs stands above, setuptools included.
+    # Only puts the project's root on the path: what it needs is installed above, setuptools included.
     _run(*pip, "--no-deps", "--no-build-isolation", "--config-settings", "editable_mode=compat", "--editable", ROOT)
     STAMP.write_text(_ingredients())
     print(f"made .venv ({time.monotonic() - started:.0f} s)", flush=True)
 
 
 def _run(*command: str | Path) -> None:
-    # Somebody else's PYTHONPATH or active environment has no say in what is installed here.
+    # The caller's PYTHONPATH or active environment must not affect what is installed here.
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     if code:

@@ -10,7 +10,7 @@ COLOURED = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 def say(text: str = "", *, end: str = "\n") -> None:
-    """Print `text` now. A terminal that is gone stops nothing: what runs still has to be ended in order."""
+    """Print `text` at once. Does not fail when the terminal is gone: what runs still has to be ended in order."""
     with suppress(OSError):
         print(text, end=end, flush=True)
 

@@ -1,4 +1,4 @@
-"""Where `make run` keeps its data. `python -m dev.data --remove` (`make clean-data`) forgets it."""
+"""Where `make run` keeps its data. `python -m dev.data --remove` (`make clean-data`) deletes it."""
 
 import fcntl
 import hashlib
@@ -16,14 +16,14 @@ FOLDER = ROOT / ".data"
 
 
 class InUseError(Exception):
-    """Another process works on the data, or it is another user's; says so."""
+    """Another process works on the data, or the data is another user's; the message says which."""
 
 
 @contextmanager
 def locked() -> Iterator[None]:
-    """Nobody else works on the data meanwhile. Raises InUseError. However its holder ends, the lock ends with it."""
+    """Nobody else works on the data during the block. Raises InUseError. The lock ends with its holder, in any case."""
     FOLDER.mkdir(exist_ok=True)
-    if FOLDER.stat().st_uid != os.getuid():  # root, too, would leave files to them that they cannot use
+    if FOLDER.stat().st_uid != os.getuid():  # even root: it would leave files there that this user cannot use
         raise InUseError(f"{FOLDER} is another user's, who has run this before: do it as that user.")
     FOLDER.chmod(0o755)  # the servers' user has to get to its folders in it
     with (FOLDER / "run.lock").open("a+") as lock:
@@ -39,10 +39,10 @@ def locked() -> Iterator[None]:
 
 
 def servers_folder() -> Path:
-    """For the servers' folders: in `.data`, unless their user cannot get there.
+    """The folder for the servers' folders: in `.data`, unless the servers' user cannot get there.
 
-    Under root that user is not root (see `dev.servers`), and a project in root's own home is closed to it. Then the
-    folder is in /var/tmp, and `.data/servers` leads to it.
+    Under root that user is not root (see `dev.servers`), and cannot enter a project in root's own home. Then the folder
+    is in /var/tmp, and `.data/servers` is a link to it.
     """
     FOLDER.mkdir(exist_ok=True)
     inside = FOLDER / "servers"

@@ -1,4 +1,4 @@
-"""The project's places, its two services, and the environment they get on a developer's machine."""
+"""The project's folders, its two services, and the environment these get on a developer's machine."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ BIN = ROOT / ".venv" / "bin"
 class Service:
     name: str
     package: str
-    """Where its settings are; also the name of its folder."""
+    """The package with its settings; also the name of its folder."""
     default_port: int
 
     @property
@@ -40,4 +40,4 @@ PLAIN_HTTP = {
 """Production's defaults want HTTPS; without it no login would keep its cookie."""
 
 OPEN_API = {"API_AUTH_REQUIRED": "false"}
-"""Nobody needs a token to try the API. The admin still asks who one is."""
+"""Nobody needs a token to try the API. The admin still asks for a login."""

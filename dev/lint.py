@@ -16,7 +16,7 @@ PACKAGES = [
 ]  # fmt: skip
 SHARED = [*PACKAGES, "conftest.py"]
 
-# A production's settings, for checks that connect to nothing.
+# Settings as in production, for checks that connect to nothing.
 PRODUCTION = {
     "DATABASE_URL": "postgres://user:password@database.invalid/name",
     "RABBITMQ_URL": "amqps://user:password@broker.invalid/",
@@ -60,7 +60,7 @@ def main() -> None:
 
 def _mypy(name: str, what: list[str], folder: Path, settings: str) -> Check:
     options: list[str | Path] = ["--config-file", ROOT / "pyproject.toml", "--no-error-summary"]
-    # A cache of its own: with other settings the same module has other types.
+    # A cache for each, since with other settings the same module has other types.
     command = [BIN / "mypy", *options, "--cache-dir", ROOT / ".mypy_cache" / name, *what]
     return Check(f"mypy {name}", command, folder, {"DJANGO_SETTINGS_MODULE": settings, "MYPYPATH": str(ROOT)})
 

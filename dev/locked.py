@@ -1,12 +1,12 @@
-"""Whether the locked requirements are what they should be, as far as that shows without the internet.
+"""Checks that the locked requirements are what they should be, as far as that can be seen without the internet.
 
     python -m dev.locked
 
-- Each is one exact version with its hashes, and no line says where to get it: that is for each machine to say.
-- Each that `requirements/*.in` asks for is locked, in a version that it allows; nothing is locked that nobody asks for.
+- Each is one exact version with its hashes, and no line says where to get it: that is up to each machine.
+- All that `requirements/*.in` ask for is locked, in a version that they allow; nothing is locked that nobody asks for.
 - What is installed in `.venv` is what is locked: no other version, nothing missing, nothing more.
 
-That the versions are the newest, only `make lock` knows; that they are safe, `make audit`.
+Whether the versions are the newest, only `make lock` can tell; whether they are safe, `make audit`.
 """
 
 import re
@@ -24,7 +24,7 @@ from dev.environment import ROOT
 FOLDER = ROOT / "requirements"
 SETS = ("base", "dev", "bench")
 NOT_LOCKED = {"pip", "order-processing"}
-"""What `.venv` has besides: what installs, and this project itself."""
+"""What else `.venv` has: the installer, and this project itself."""
 
 _PLACES = re.compile(r"^\s*(-i|-f|--\S*(index|find-links)\S*)|://|\s@\s", re.MULTILINE)
 
@@ -34,11 +34,11 @@ class Locked:
     requirement: Requirement
     hashes: int
     asked_by: frozenset[str]
-    """The `.in` files and the packages that want it, as uv has noted them."""
+    """The `.in` files and the packages that ask for it, as noted by uv."""
 
     @property
     def version(self) -> str:
-        """The one that is locked; "" when it is none, or more than one."""
+        """The locked version; "" when none or more than one is allowed."""
         pinned = re.fullmatch(r"==([^*,]+)", str(self.requirement.specifier))
         return pinned[1] if pinned else ""
 
@@ -90,7 +90,7 @@ def not_as_installed(packages: Mapping[str, Locked], present: Mapping[str, str])
 
 
 def locked(file: Path) -> dict[str, Locked]:
-    """A file that uv has compiled, by package. Raises ValueError for a line that is no requirement."""
+    """The packages of a file that uv has compiled. Raises ValueError for a line that is no requirement."""
     packages: dict[str, Locked] = {}
     for entry in re.split(r"\n(?=\S)", file.read_text().strip()):
         first, *rest = entry.split("\n")
@@ -103,7 +103,7 @@ def locked(file: Path) -> dict[str, Locked]:
 
 
 def wanted(file: Path) -> dict[str, Requirement]:
-    """What an `.in` file asks for itself, by package."""
+    """What an `.in` file itself asks for, by package."""
     lines = [line.strip() for line in _without_comments(file).splitlines()]
     requirements = [Requirement(line) for line in lines if line and not line.startswith("-")]
     return {canonicalize_name(requirement.name): requirement for requirement in requirements}

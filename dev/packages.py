@@ -1,7 +1,7 @@
 """Installs the Debian packages that running and testing need: `python -m dev.packages servers browser`.
 
-Standard library only. What is there already is left alone. What is missing is installed through apt, and no system
-server is left behind: the project starts its own, and one that the system starts would only hold their ports.
+Standard library only. What is already there is left alone. What is missing is installed through apt, without leaving
+system servers running: the project starts its own, and the system's would only hold their ports.
 """
 
 import os
@@ -17,14 +17,14 @@ from pathlib import Path
 
 from dev import programs
 
-# What each group needs: how to see that it is there, and the Debian package that brings it.
+# What each group needs: a function that finds it, and the Debian package that brings it.
 GROUPS: dict[str, tuple[tuple[Callable[[], object], str], ...]] = {
     "venv": ((programs.find_ensurepip, f"python{sys.version_info[0]}.{sys.version_info[1]}-venv"),),
     "servers": ((programs.find_postgresql, "postgresql"), (programs.find_rabbitmq, "rabbitmq-server")),
     "browser": ((programs.find_chromium, "chromium"), (programs.find_chromedriver, "chromium-driver")),
     "faketime": ((programs.find_faketime, "faketime"),),
 }
-# What those packages would have the system start, now and at every boot.
+# The services that the system would start because of these packages, at once and at every boot.
 SYSTEM_SERVICES = {"postgresql": ["postgresql"], "rabbitmq-server": ["rabbitmq-server", "epmd"]}
 
 
@@ -39,7 +39,7 @@ def main(groups: list[str]) -> None:
     if os.getuid() != 0:
         if not _can_sudo():
             sys.exit(f"Run `sudo apt-get install {' '.join(packages)}` first{_instead(groups)}.")
-        # `make` goes on after this, so it must come back.
+        # Not exec: `make` goes on after this, so this process must return.
         code = subprocess.run(["sudo", "-n", sys.executable, "-m", "dev.packages", *groups], check=False).returncode
         if code:
             sys.exit(code)
@@ -67,12 +67,12 @@ def _can_sudo() -> bool:
 
 @contextmanager
 def _no_servers_started() -> Iterator[None]:
-    """Keeps packages from starting their servers, and PostgreSQL's from making a cluster that it starts at boot."""
+    """Keeps packages from starting their servers, and PostgreSQL's from making a cluster that would start at boot."""
     forbid = {
         Path("/usr/sbin/policy-rc.d"): "#!/bin/sh\nexit 101\n",
         Path("/etc/postgresql-common/createcluster.d/project.conf"): "create_main_cluster = false\n",
     }
-    # Somebody's own policy stays as it is: containers and images usually have this very one.
+    # A policy that exists already stays as it is: containers and images usually have this very one.
     ours = [path for path in forbid if not path.exists()]
     try:
         for path in ours:
@@ -87,7 +87,7 @@ def _no_servers_started() -> Iterator[None]:
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C and the like count when the block is done: amid an installation they leave apt unable to go on, ever."""
+    """Ctrl-C and the like wait for the end of the block: amid an installation they would break apt for good."""
     caught: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.signal(number, lambda number, _: caught.append(number)) for number in numbers}
@@ -102,7 +102,7 @@ def _uninterrupted() -> Iterator[None]:
 
 def _apt(*arguments: str) -> None:
     command = ["apt-get", "-q", *arguments]
-    # A file, not a pipe: a daemon that a package leaves behind would hold a pipe open for ever.
+    # A file, not a pipe: a daemon that a package starts would hold a pipe open for ever.
     with tempfile.TemporaryFile("w+") as log:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         done = subprocess.run(
@@ -112,7 +112,7 @@ def _apt(*arguments: str) -> None:
             stdout=log,
             stderr=log,
             check=False,
-            start_new_session=True,  # a terminal's Ctrl-C is for us
+            start_new_session=True,  # so that a terminal's Ctrl-C reaches only us
         )
         if done.returncode:
             log.seek(0)

@@ -1,9 +1,9 @@
 """Brings one service's database and queues up to date, in the service's folder: `python -m dev.prepare`.
 
-The service's processes would declare the queues too, but leave new ones unbound for two seconds, and the first order
-would wait for that. A broker that is away is left to them.
+The service's processes would declare the queues too, but they leave new ones unbound for two seconds, for which the
+first order would have to wait. If the broker is away, the queues are left to them.
 
-Also makes the user admin with the password admin, in a database where nobody could log in to the admin otherwise.
+Also makes the user admin with the password admin, if nobody could log in to the admin otherwise.
 """
 
 from contextlib import suppress

@@ -1,4 +1,4 @@
-"""Child processes that never outlive the project's own, and the ports they listen on. Standard library only."""
+"""Child processes that never outlive their parent, and the ports they listen on. Standard library only."""
 
 import ctypes
 import errno
@@ -16,7 +16,7 @@ from typing import IO
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
-# Looked up here because the child, between fork and exec, should do as little as possible.
+# Loaded here because the child should do as little as possible between fork and exec.
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
@@ -31,15 +31,15 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start `command` in a process group of its own, so that Ctrl-C reaches it only through us.
 
-    On Linux it gets `orphan_signal` when the calling thread ends for whatever reason, kill -9 included: call it from a
-    thread that lives as long as the child should. `user` needs root.
+    On Linux the child gets `orphan_signal` when the calling thread ends, for any reason, kill -9 included: call this
+    from a thread that lives as long as the child should. `user` needs root.
     """
     parent = os.getpid()
 
     def die_with_parent() -> None:
         if _libc is not None:
             _libc.prctl(_PR_SET_PDEATHSIG, int(orphan_signal))
-            if os.getppid() != parent:  # it died before the line above
+            if os.getppid() != parent:  # the parent died before the line above
                 os._exit(1)
 
     return subprocess.Popen(
@@ -58,7 +58,7 @@ def spawn(
 
 
 def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM, within: float = 10.0) -> bool:
-    """End `process` and all that it has started. True when it left by itself `within` seconds."""
+    """End `process` and all that it has started. Returns whether `by` ended it `within` seconds, without SIGKILL."""
     family = _descendants(process.pid) if process.poll() is None else {}
     with suppress(ProcessLookupError):
         process.send_signal(by)
@@ -71,7 +71,7 @@ def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM
         process.kill()
         process.wait()
     kill_rest_of_group(process.pid)
-    # A group of their own, as Erlang's helpers have, saves nobody.
+    # Also ends descendants in groups of their own, such as Erlang's helpers.
     deadline = time.monotonic() + 1
     while time.monotonic() < deadline:
         alive = [pid for pid, started in family.items() if _started(pid) == started]
@@ -87,7 +87,7 @@ def end(process: subprocess.Popen[bytes], *, by: signal.Signals = signal.SIGTERM
 def kill_rest_of_group(leader: int) -> None:
     """End what is left of a group whose leader, a child of ours, has ended and was waited for.
 
-    As long as one of a group lives no other process gets its number. Later one may, and is spared.
+    While a process of the group lives, no new process gets the group's number. Afterwards one may: it is spared.
     """
     if not Path(f"/proc/{leader}").exists():
         with suppress(ProcessLookupError, PermissionError):
@@ -96,9 +96,9 @@ def kill_rest_of_group(leader: int) -> None:
 
 @contextmanager
 def leaving_nothing_behind() -> Iterator[None]:
-    """At the end of the block no process is left that this one or any below it has started, not even a zombie.
+    """At the end of the block no process is left that this one or any of its descendants started, not even a zombie.
 
-    On Linux orphans come to us instead of to process 1, which in a container may not care for them.
+    On Linux orphans become our children instead of those of process 1, which in a container may not reap them.
     """
     if _libc is not None:
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -114,11 +114,11 @@ def leaving_nothing_behind() -> Iterator[None]:
 
 
 def raise_on_termination() -> None:
-    """Treat SIGTERM and SIGHUP as Ctrl-C, so that whoever runs this cleans up in the same way after each of them.
+    """Treat SIGTERM and SIGHUP like Ctrl-C, so that the caller cleans up in the same way after each of them.
 
-    Ctrl-C itself is named too: a shell that runs a command in its background makes it ignore SIGINT.
+    SIGINT itself is set too: a command that a shell runs in the background ignores it otherwise.
 
-    Under make also follow it into its death: nobody would be left to stop us.
+    Under make, also end when make dies: nobody would be left to stop us.
     """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.default_int_handler)
@@ -131,11 +131,11 @@ def is_taken(port: int) -> bool:
     for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
         try:
             with socket.socket(family) as probe:
-                # As servers do it: a connection that is only waiting to be forgotten does not hold the port.
+                # As servers do, so that a connection that is closed but still remembered does not hold the port.
                 probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 probe.bind((host, port))
         except OSError as error:
-            # Without IPv6 nobody can listen on it either.
+            # On a machine without IPv6 nobody can listen on ::1 either.
             if family == socket.AF_INET or error.errno == errno.EADDRINUSE:
                 return True
     return False
@@ -145,9 +145,9 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port nobody listens on. Below the range that outgoing connections take theirs from, so it stays free.
+    """A port nobody listens on, below the range from which outgoing connections take theirs, so that it stays free.
 
-    Another one at each call: who stops its server for a while finds the port free when it starts it again.
+    Another port at each call: a server that is stopped for a while finds its port free when it is started again.
     """
     while (port := random.randrange(20000, 32000)) in _given or is_taken(port):
         pass
@@ -156,12 +156,12 @@ def free_port() -> int:
 
 
 def is_alive(pid: int) -> bool:
-    """Whether there is such a process (on Linux), other than one that has ended and waits for its parent to notice."""
+    """Whether there is such a process (on Linux). Not if it has ended and waits for its parent to notice."""
     return bool(_started(pid))
 
 
 def children(pid: int) -> list[int]:
-    """Those that the process has forked and that live (on Linux); none of one that is gone."""
+    """The living processes that this one has forked (on Linux); none if it is gone."""
     try:
         return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
     except OSError:
@@ -169,7 +169,7 @@ def children(pid: int) -> list[int]:
 
 
 def peak_bytes(pid: int) -> int:
-    """The most that the process has had resident so far (on Linux); 0 of one that is gone."""
+    """The most memory, in bytes, that the process has had resident so far (on Linux); 0 if it is gone."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
@@ -178,7 +178,7 @@ def peak_bytes(pid: int) -> int:
 
 
 def _descendants(ancestor: int) -> dict[int, str]:
-    """The processes below `ancestor`, and when each was started: the number alone may be another's by and by."""
+    """The descendants of `ancestor`, and when each was started: a number alone may soon be another process's."""
     children: dict[int, list[int]] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with suppress(OSError, IndexError):
@@ -200,7 +200,7 @@ def _started(pid: int) -> str:
 
 
 def stat(pid: int) -> list[str]:
-    """Linux's /proc/…/stat from the state on: the name before it may contain anything. Raises OSError."""
+    """The fields of Linux's /proc/…/stat from the state on: the name before it may contain anything. Raises OSError."""
     return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
 
 

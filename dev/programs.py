@@ -8,7 +8,7 @@ from pathlib import Path
 
 def find_postgresql() -> Path | None:
     """The folder with `initdb` and `postgres` of the newest PostgreSQL, or None."""
-    # Debian keeps them off the PATH, one folder a version.
+    # Debian keeps them off the PATH, in one folder for each version.
     debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     found = str(debian[-1]) if debian else shutil.which("initdb")
     return Path(found).parent if found else None
@@ -16,7 +16,7 @@ def find_postgresql() -> Path | None:
 
 def find_rabbitmq() -> Path | None:
     """The `rabbitmq-server` script, or None."""
-    # The one that Debian puts on the PATH insists on the system's own user and folders; this is RabbitMQ's own.
+    # Debian's script on the PATH insists on the system's own user and folders; this one is RabbitMQ's own.
     debian = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
     found = str(debian) if debian.exists() else shutil.which("rabbitmq-server", path=_path())
     return Path(found) if found else None
@@ -29,7 +29,7 @@ def find_epmd() -> Path | None:
 
 
 def find_ensurepip() -> bool:
-    """Whether this Python can make virtual environments. Debian's needs another package for that."""
+    """Whether this Python can make virtual environments. Debian's Python needs another package for that."""
     return importlib.util.find_spec("ensurepip") is not None
 
 

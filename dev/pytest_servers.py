@@ -23,10 +23,10 @@ from dev.servers.rabbitmq import create_vhost, delete_vhost
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """Where this session's servers are. Made by `servers()`."""
+    """Where this session's servers are. Comes from `servers()`."""
 
     database_url: str
-    """A database of the PostgreSQL, whose user may create others."""
+    """A database of the PostgreSQL, with a user who may create others."""
     rabbitmq_url: str
     """The broker's default virtual host."""
     management_url: str
@@ -38,7 +38,7 @@ _servers: Servers | None = None
 
 def servers() -> Servers:
     """This session's PostgreSQL and RabbitMQ: the ones the environment names, else private ones that stop at exit."""
-    global _servers  # one pair per process, whoever asks first
+    global _servers  # one pair for the process, started by the first call
     if _servers is None:
         if "TEST_DATABASE_URL" in os.environ and "TEST_RABBITMQ_URL" in os.environ:
             _servers = Servers(
@@ -73,7 +73,7 @@ def configure(*, settings: str, service: str) -> None:
         **OPEN_API,
         "DJANGO_SETTINGS_MODULE": settings,
     }
-    # The settings read the service's `.env` for whatever is not set above; here that would be a developer's.
+    # Else the settings would read what is not set above from the service's `.env`, which is a developer's.
     environ.Env.read_env = staticmethod(lambda *args, **kwargs: None)
     django.setup()
 
@@ -84,7 +84,7 @@ def temporary_servers() -> Iterator[Servers]:
     with temporary_folder() as folder, ExitStack() as stack:
         postgresql, rabbitmq = PostgreSQL(folder / "postgresql"), RabbitMQ(folder / "rabbitmq")
         for server in (postgresql, rabbitmq):
-            stack.callback(server.discard)  # RabbitMQ takes six seconds to leave in order
+            stack.callback(server.discard)  # not stop(): RabbitMQ takes six seconds to end in order
             server.launch()
         postgresql.wait()
         rabbitmq.wait()

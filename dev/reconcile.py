@@ -1,7 +1,7 @@
 """Do the books of both services balance? `python -m dev.reconcile [options]` (`make reconcile ARGS=…`).
 
-Runs `manage.py reconcile` of both, one after the other, in the environment of `make run`, which must be up. The
-options are that command's own. Ends with the worse of the two codes.
+Runs `manage.py reconcile` in both services, one after the other, in the environment of `make run`, which must be up.
+The options are passed on to that command. Ends with the worse of the two codes.
 """
 
 import subprocess
@@ -29,10 +29,10 @@ def main(arguments: list[str]) -> None:
             say(f"── {service.name} service")
         command: list[str | Path] = [BIN / "python", "manage.py", "reconcile", *arguments]
         code = subprocess.run(command, cwd=service.folder, env=system.environment(service), check=False).returncode
-        codes.append(code if code >= 0 else 128 - code)  # as a shell has it for one that a signal has ended
+        codes.append(code if code >= 0 else 128 - code)  # as shells report a command that a signal has ended
         if "--json" not in arguments:
             say()
-    # What the first has left to the second is mended by now; the second has looked at both books once more.
+    # What the first left for the second to mend is mended by now, and the second has compared both books again.
     sys.exit(codes[-1] if "--repair" in arguments and codes[0] == 1 else max(codes))
 
 

@@ -1,9 +1,10 @@
 """The whole system in one terminal until Ctrl-C: `python -m dev.run` (`make run`).
 
-A private PostgreSQL and a private RabbitMQ with their data in `.data`, and web, relay and consumer of both services.
-What dies is brought back. Nothing is left behind, however this process ends.
+Runs a private PostgreSQL and a private RabbitMQ with their data in `.data`, and web, relay and consumer of both
+services. Restarts what dies. Leaves no process behind, however it ends.
 
-With `--servers` (`make servers`) only the servers, with both databases ready, for services that are started by hand.
+With `--servers` (`make servers`) it runs only the servers, with both databases ready, for services that are started by
+hand.
 """
 
 import json
@@ -22,7 +23,7 @@ from dev.supervisor import Supervisor
 from dev.system import StartError, System
 
 SERVER_PAUSE = 10.0
-"""Seconds between two attempts to bring back a server. Its start alone takes some."""
+"""Seconds between two attempts to restart a server. Its start alone takes some."""
 
 
 def main(arguments: list[str]) -> None:
@@ -63,7 +64,7 @@ def _start_servers(servers: list[Server]) -> None:
 
 
 def _prepare_databases(system: System) -> None:
-    """Both at once. Raises StartError with what the one that fails has said."""
+    """Prepares both at once. Raises StartError with the output of the one that fails."""
     running = []
     for service in SERVICES:
         if system.postgresql and not system.given_database(service):
@@ -112,7 +113,7 @@ def _supervise(system: System) -> None:
 
 
 def _is_up(url: str) -> bool:
-    """Whether this service answers, and says that a relay and a consumer of it are alive."""
+    """Whether this service answers, and says that its relay and its consumer are alive."""
     try:
         with DIRECT.open(f"{url}/health", timeout=5) as answer:
             checks = json.load(answer)["checks"]

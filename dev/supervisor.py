@@ -1,4 +1,4 @@
-"""Runs several processes in one terminal: prefixes their lines, brings back what dies, ends all of them in order."""
+"""Runs several processes in one terminal: prefixes their lines, restarts what dies, ends all of them in order."""
 
 import os
 import select
@@ -16,9 +16,9 @@ from dev.processes import end, spawn
 STOP_WITHIN = 10.0
 """Seconds that a process has between SIGTERM and SIGKILL."""
 LONGEST_PAUSE = 30.0
-"""Seconds before what keeps dying is started again; the first pause is 1 s, each one twice the last."""
+"""The longest pause in seconds before a restart. The first pause is 1 s, and each one twice the last."""
 STEADY = 30.0
-"""After so many seconds of life a death is a new one, not the same again."""
+"""After this many seconds of life a death counts as the first again."""
 
 _COLOURS = (36, 35, 32, 96, 95, 92, 33, 31)
 
@@ -34,15 +34,15 @@ class Member:
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
     due_at: float = 0.0
-    """When to start it, again or at all."""
+    """When to start it, for the first time or again."""
     deaths: int = 0
-    """Without a steady life in between."""
+    """Deaths in a row, without a steady life in between."""
     unfinished: bytes = field(default=b"", repr=False)
     """A line whose end has not come yet."""
 
 
 class Supervisor:
-    """All of it happens in the calling thread. It must live as long as the processes should (see `spawn`)."""
+    """Works in the calling thread only, which must live as long as the processes should (see `spawn`)."""
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = members
@@ -51,7 +51,7 @@ class Supervisor:
         self._colours: dict[str, int] = {}
 
     def run(self, *, meanwhile: Callable[[], None]) -> None:
-        """Until an exception, in general KeyboardInterrupt, ends it; then `stop()` is due.
+        """Runs until an exception, usually KeyboardInterrupt; then call `stop()`.
 
         `meanwhile` is called several times a second.
         """
@@ -60,7 +60,7 @@ class Supervisor:
             terminal.register(sys.stdin, 0)
         while True:
             if terminal.poll(0):
-                raise KeyboardInterrupt  # it was closed, of which `make` tells nobody
+                raise KeyboardInterrupt  # the terminal was closed, which `make` tells nobody
             for member in self.members:
                 if member.process is None:
                     if time.monotonic() >= member.due_at:
@@ -110,7 +110,7 @@ class Supervisor:
         self.say(member.name, f"ended with {_describe(code)}; starting it again in {pause:.0f} s")
 
     def _forget(self, member: Member) -> None:
-        """Nothing of the process stays: neither what it started, nor a line it said last."""
+        """Clear up after the process: end what it has started, and print its last line."""
         if member.process is None:
             return
         end(member.process, within=0)

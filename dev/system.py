@@ -1,6 +1,6 @@
 """What `make run` runs, where, and with which settings.
 
-`.env` in the project's root, or the environment, may lead it to other servers (RABBITMQ_URL, ORDER_DATABASE_URL,
+`.env` in the project's root, or the environment, may point it to other servers (RABBITMQ_URL, ORDER_DATABASE_URL,
 PROCESSOR_DATABASE_URL) and to other ports, and may set whatever the services read. The environment wins.
 """
 
@@ -18,7 +18,7 @@ from dev.processes import is_taken
 from dev.servers import PASSWORD, USER, PostgreSQL, RabbitMQ, Server
 from dev.supervisor import Member
 
-# PostgreSQL's is not 5432: on many a machine the system has its own there.
+# PostgreSQL's is not 5432: on many machines the system's own listens there.
 DEFAULT_PORTS = {
     **{service.port_variable: service.default_port for service in SERVICES},
     "POSTGRES_PORT": 15432,
@@ -27,8 +27,8 @@ DEFAULT_PORTS = {
 }
 
 DEFAULTS = {
-    # As in production but for what a laptop lacks. DEBUG stays off: it keeps SQL statements in memory, which processes
-    # that run all day should not, and it hides what clients see of an error.
+    # As in production, except for what a laptop lacks. DEBUG stays off: it would keep SQL statements in memory, which
+    # processes that run all day should not, and hide what clients see of an error.
     "DEBUG": "false",
     "SECRET_KEY": "only-for-development-" + "0" * 50,
     "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
@@ -39,14 +39,14 @@ DEFAULTS = {
 
 
 class StartError(Exception):
-    """The system cannot start; says why in a sentence."""
+    """The system cannot start; the message says why."""
 
 
 class System:
-    """Its servers, unless the developer has given others, and the processes of its services."""
+    """The servers, unless the developer has given others, and the processes of the services."""
 
     def __init__(self, services: Sequence[Service] = SERVICES) -> None:
-        """With fewer `services`, only these run; the databases are those of both. Raises StartError for a bad port."""
+        """Runs only these `services`, but always has the databases of both. Raises StartError for a bad port."""
         self.services = services
         environ.Env.read_env(ROOT / ".env")
         self.ports = {variable: _port(variable, default) for variable, default in DEFAULT_PORTS.items()}
@@ -64,7 +64,7 @@ class System:
 
     @property
     def servers(self) -> list[Server]:
-        """Our own, in the order in which they start."""
+        """Our own servers, in the order in which they start."""
         return [server for server in (self.postgresql, self.rabbitmq) if server is not None]
 
     def given_database(self, service: Service) -> str:
@@ -72,7 +72,7 @@ class System:
         return os.environ.get(service.database_variable, "")
 
     def check_ports(self) -> None:
-        """Raises StartError that names each port that is taken, or wanted twice, and the variable that moves it."""
+        """Raises StartError, which names each port that is taken or wanted twice, and the variable that changes it."""
         needed = [service.port_variable for service in self.services]
         needed += ["POSTGRES_PORT"] if self.postgresql else []
         needed += ["RABBITMQ_PORT", "RABBITMQ_MANAGEMENT_PORT"] if self.rabbitmq else []
@@ -93,8 +93,8 @@ class System:
         return f"http://localhost:{self.ports[service.port_variable]}"
 
     def environment(self, service: Service) -> dict[str, str]:
-        """What this service's processes get: DEFAULTS, over them the developer's own, over those what is fixed here."""
-        # One METRICS_PORT cannot be that of four processes.
+        """What this service's processes get: DEFAULTS, over these the developer's own, then what is fixed here."""
+        # Four processes cannot share one METRICS_PORT.
         foreign = ("DJANGO_SETTINGS_MODULE", "METRICS_PORT")
         own = {name: value for name, value in os.environ.items() if name not in foreign}
         fixed = {
@@ -112,14 +112,14 @@ class System:
             fixed["RABBITMQ_URL"] = self.rabbitmq.url
             fixed["RABBITMQ_MANAGEMENT_URL"] = self.rabbitmq.management_url
         environment = DEFAULTS | own | fixed
-        # They call each other by this name, and we ask them by it whether they are up.
+        # The services call each other at localhost, and we ask them there whether they are up.
         return environment | {"ALLOWED_HOSTS": f"{environment['ALLOWED_HOSTS']},localhost"}
 
     def members(self) -> list[Member]:
-        """Three processes of each service, by the very commands that run them anywhere else."""
+        """Three processes of each service, started by the same commands as anywhere else."""
         members = []
         for service in self.services:
-            # Only for this machine: anybody may post, and everybody knows the admin's password.
+            # Open to this machine only: anybody may post, and everybody knows the admin's password.
             bind = f"127.0.0.1:{self.ports[service.port_variable]}"
             commands: dict[str, list[str | Path]] = {
                 "consume": [BIN / "python", "manage.py", "consume"],

@@ -1,7 +1,7 @@
-"""Everything that has to hold before a change goes in: `python -m dev.test [arguments for pytest]`.
+"""Checks everything that has to hold before a change goes in: `python -m dev.test [arguments for pytest]`.
 
-Lint, types and all test suites, on one private PostgreSQL and one private RabbitMQ that go away with their data at the
-end, also after Ctrl-C. Every suite runs; the exit code says whether all passed.
+Lint, types and all test suites, on one private PostgreSQL and one private RabbitMQ that are removed with their data at
+the end, even after Ctrl-C. Every suite runs; the exit code says whether all passed.
 """
 
 import os
@@ -23,7 +23,7 @@ from dev.pytest_servers import temporary_servers
 from dev.servers import ServerError
 
 NOTHING_COLLECTED = 5
-"""pytest's exit code when no test matches, as with `-k` in most suites."""
+"""pytest's exit code when no test matches, as in most suites with `-k`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ SUITES = [
     Suite("dev", ROOT, ("dev",)),
 ]
 SYSTEM = Suite("system", ROOT, ("tests",))
-"""Takes as long as all others together, and waits most of the time: runs beside them."""
+"""Takes as long as all others together, but mostly waits: so it runs beside them."""
 
 
 def main(arguments: list[str]) -> None:
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
 
 @contextmanager
 def _servers() -> Iterator[dict[str, str]]:
-    """The environment that leads every suite to one PostgreSQL and one RabbitMQ (see dev/pytest_servers.py)."""
+    """The environment by which all suites share one PostgreSQL and one RabbitMQ (see dev/pytest_servers.py)."""
     with temporary_servers() as servers:
         environment = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
         yield environment | {
@@ -103,7 +103,7 @@ class Started:
 
 @contextmanager
 def _started(suite: Suite, arguments: list[str], environment: dict[str, str]) -> Iterator[Started]:
-    """The suite under way. It ends with the block, in the way of Ctrl-C: pytest drops its database before it leaves."""
+    """The running suite. The end of the block ends it like Ctrl-C, so that pytest drops its database first."""
     command: list[str | Path] = [sys.executable, "-m", "pytest", "-q", *suite.paths, *arguments]
     if sys.stdout.isatty():
         command.append("--color=yes")
@@ -122,7 +122,7 @@ def _run(suite: Suite, arguments: list[str], environment: dict[str, str]) -> Res
 
 
 def _finish(started: Started) -> Result:
-    """Shows what the suite says, and has said, until it ends."""
+    """Shows what the suite has said and says, until it ends."""
     print(f"── {started.suite.name}", flush=True)
     summary, position = "", 0
     running = True

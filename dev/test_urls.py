@@ -1,4 +1,4 @@
-"""What the shared packages bring into a service's URLs."""
+"""The URLs that the shared packages bring into a service."""
 
 from django.contrib import admin
 from django.urls import include, path

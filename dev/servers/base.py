@@ -1,4 +1,4 @@
-"""What a PostgreSQL and a RabbitMQ of our own have in common: a folder, a port, a process, a beginning and an end."""
+"""What our own PostgreSQL and RabbitMQ have in common: a folder, a port, a process, a start and an end."""
 
 import os
 import pwd
@@ -20,7 +20,7 @@ READY_WITHIN = 120.0
 
 
 class ServerError(Exception):
-    """A server did not start; says in a sentence why, or where to look."""
+    """A server did not start; the message says why, or where to look."""
 
 
 class NotReadyError(Exception):
@@ -29,7 +29,7 @@ class NotReadyError(Exception):
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for the folders of servers, which is gone after the block."""
+    """A folder for the folders of servers. It is removed after the block."""
     folder = Path(tempfile.mkdtemp(prefix="order-processing-"))
     folder.chmod(0o755)  # the servers' user has to get to its folders in it
     try:
@@ -45,7 +45,7 @@ class Server(ABC):
     stop_signal: signal.Signals
 
     def __init__(self, folder: Path, *, port: int | None = None) -> None:
-        """`folder` is made when it is not there, and must be one that `unprivileged_user()` can reach.
+        """`folder` is made if it does not exist, where `unprivileged_user()` must be able to reach it.
 
         Without a `port`, a free one is taken.
         """
@@ -73,7 +73,7 @@ class Server(ABC):
         self.wait()
 
     def wait(self) -> None:
-        """Until it answers. Raises ServerError when it ends before that, or takes longer than READY_WITHIN."""
+        """Wait until it answers. Raises ServerError when it ends before that, or takes longer than READY_WITHIN."""
         deadline = time.monotonic() + READY_WITHIN
         while True:
             try:
@@ -98,17 +98,17 @@ class Server(ABC):
             self.process = None
 
     def kill(self) -> None:
-        """End it as a crash would: SIGKILL, nothing written first. `start()` brings it back with its data."""
+        """End it like a crash: by SIGKILL, with nothing written first. `start()` brings it back with its data."""
         if self.process is not None:
             end(self.process, by=signal.SIGKILL)
             self.process = None
 
     def discard(self) -> None:
-        """End it at once, when its data goes too."""
+        """End it at once, for when its data is thrown away too."""
         self.kill()
 
     def stop_left_over(self) -> None:
-        """End what a run of this folder has left that was killed. On Linux it is about to leave by itself."""
+        """End what a killed run has left in this folder. On Linux that is about to end by itself."""
         deadline = time.monotonic() + 20
         while left := self._left_over():
             for pid in left:
@@ -117,7 +117,7 @@ class Server(ABC):
             time.sleep(0.2)
 
     def _left_over(self) -> list[int]:
-        """The processes of this folder. It is their home, see `_environment`; PostgreSQL's children forget that."""
+        """The processes of this folder. It is their HOME (see `_environment`), but PostgreSQL's children lose that."""
         home, found = b"HOME=" + os.fsencode(self.folder), []
         for process in Path("/proc").glob("[0-9]*"):
             with suppress(OSError):
@@ -129,7 +129,7 @@ class Server(ABC):
         return found
 
     def _prepare_folder(self) -> None:
-        os.umask(0o022)  # under root, the servers' user has to read what we write for it
+        os.umask(0o022)  # under root, the servers' user has to read what we write for the servers
         self.folder.mkdir(parents=True, exist_ok=True)
         self.folder.chmod(0o700)
         if self.user:
@@ -137,11 +137,11 @@ class Server(ABC):
         self.stop_left_over()
 
     def _environment(self) -> dict[str, str]:
-        # Nothing of the caller's: a PG… or RABBITMQ_… of theirs would lead somewhere else.
+        # Nothing from the caller: a PG… or RABBITMQ_… of theirs would point to other servers.
         return {"PATH": os.environ["PATH"], "HOME": str(self.folder), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8"}
 
     def _spawn(self, command: list[str | Path], env: dict[str, str]) -> None:
-        if self.log.exists():  # what a run said that crashed is still wanted in the next one
+        if self.log.exists():  # the log of a run that crashed is still wanted during the next one
             self.log.replace(self.log.with_name("server.log.1"))
         with self.log.open("wb") as log:
             self.process = spawn(
@@ -150,7 +150,7 @@ class Server(ABC):
 
 
 def unprivileged_user() -> str | None:
-    """Who the servers run as: under root the `postgres` of the Debian package, else `nobody`; otherwise ourselves."""
+    """The user that servers run as: under root the Debian package's `postgres`, or `nobody`; else None, for our own."""
     if os.getuid() != 0:
         return None
     try:

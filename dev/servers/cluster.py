@@ -21,14 +21,14 @@ cluster_formation.peer_discovery_backend = classic_config
 raft.wal_max_size_bytes = 32000000
 """
 
-# Erlang nodes talk to those that know the same secret. So one that believes in another secret of the others' is alone:
-# its connections break now, and no new one is made from either side.
+# Erlang nodes only talk to nodes with the same secret. So a node that expects another secret of the others is alone:
+# its connections break now, and neither side can make new ones.
 _FORGET = "[erlang:set_cookie(N, 'of-nobody') || N <- [{others}]], [erlang:disconnect_node(N) || N <- nodes()]."
 _REMEMBER = "[erlang:set_cookie(N, erlang:get_cookie()) || N <- [{others}]]."
 
 
 class Node(RabbitMQ):
-    """One node. `start`, `stop` and `kill` are its own matter; the cluster has to run."""
+    """One node of a running cluster. `start`, `stop` and `kill` are for this node only."""
 
     def __init__(self, folder: Path, cluster: "Cluster") -> None:
         super().__init__(folder)
@@ -56,14 +56,14 @@ class Node(RabbitMQ):
         return self._cluster.epmd
 
     def _end_epmd(self) -> None:
-        """The others are registered with it, too."""
+        """Leaves epmd running: the other nodes are registered with it, too."""
 
 
 class Cluster:
-    """Three nodes. A quorum queue works, and a node lets itself be worked with, while two of them see each other."""
+    """Three nodes. While two of them see each other, these two let clients work, and quorum queues work."""
 
     def __init__(self, folder: Path) -> None:
-        """`folder` is made when it is not there, and must be one that `unprivileged_user()` can reach."""
+        """`folder` is made if it does not exist, where `unprivileged_user()` must be able to reach it."""
         self.folder = folder
         self.epmd = Epmd(folder, unprivileged_user())
         self.nodes: list[Node] = []
@@ -71,12 +71,12 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Of all nodes, as RABBITMQ_URL takes them."""
+        """The URLs of all nodes, as RABBITMQ_URL takes them."""
         return ",".join(node.url for node in self.nodes)
 
     @property
     def management_url(self) -> str:
-        """Of one node that lets clients work."""
+        """The URL of one node that lets clients work."""
         return self.working_nodes()[0].management_url
 
     def start(self) -> None:
@@ -98,17 +98,17 @@ class Cluster:
         self.epmd.stop()
 
     def discard(self) -> None:
-        """End it at once, when its data goes too."""
+        """End it at once, for when its data is thrown away too."""
         for node in self.nodes:
             node.discard()
         self.epmd.stop()
 
     def is_running(self) -> bool:
-        """Whether all three do."""
+        """Whether all three nodes run."""
         return all(node.is_running() for node in self.nodes)
 
     def working_nodes(self) -> list[Node]:
-        """Those that let clients work."""
+        """The nodes that let clients work."""
         return [node for node in self.nodes if node.is_running() and _answers(node)]
 
     def leader_of(self, queue: str) -> Node:
@@ -125,13 +125,13 @@ class Cluster:
     def cut_off(self, node: Node) -> None:
         """Parts a node from the other two, as a broken network between them would; clients still reach all three.
 
-        Returns when it has noticed, and lets no client work any more.
+        Returns when the node has noticed, and lets no client work any more.
         """
         node.ask_node("eval", _FORGET.format(others=self._others(node)))
         self._wait(lambda: not _answers(node), f"{node.node} pauses")
 
     def reconnect(self, node: Node) -> None:
-        """Ends what `cut_off` has done. Returns when the node works with the others again."""
+        """Undoes `cut_off`. Returns when the node works with the others again."""
         node.ask_node("eval", _REMEMBER.format(others=self._others(node)))
         self._wait(partial(_sees_all, node), f"{node.node} sees the other two")
 
@@ -141,7 +141,7 @@ class Cluster:
     def _wait[T](self, look: Callable[[], T | None], what: str) -> T:
         deadline = time.monotonic() + READY_WITHIN
         while time.monotonic() < deadline:
-            with suppress(OSError, http.client.HTTPException):  # the node that was asked may be about to go
+            with suppress(OSError, http.client.HTTPException):  # the node that is asked may be about to end
                 if seen := look():
                     return seen
             time.sleep(0.1)
@@ -157,6 +157,6 @@ def _answers(node: Node) -> bool:
 
 
 def _sees_all(node: Node) -> bool:
-    """Whether it works, in a cluster of three."""
+    """Whether the node lets clients work, and sees all three running."""
     seen = json.loads(manage(node.management_url, "GET", "/api/nodes")) if _answers(node) else []
     return [one["running"] for one in seen] == [True] * 3

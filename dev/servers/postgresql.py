@@ -28,7 +28,7 @@ class PostgreSQL(Server):
             del os.environ[variable]
 
     def discard(self) -> None:
-        """Killed, it would leave its shared memory to the machine for ever."""
+        """By SIGQUIT: by SIGKILL it would leave its shared memory behind for ever."""
         if self.process is not None:
             end(self.process, by=signal.SIGQUIT, within=5)
             self.process = None
@@ -49,9 +49,9 @@ class PostgreSQL(Server):
         if not data.exists():
             self._initdb(bin_folder / "initdb", data)
         self._check_version(bin_folder / "postgres", data)
-        # Of a killed one, whose number may live on: as a zombie, or as somebody else's. `stop_left_over` has looked.
+        # Left by a killed server, whose number may still exist: as a zombie, or another's. `stop_left_over` has looked.
         (data / "postmaster.pid").unlink(missing_ok=True)
-        # No socket file: paths of projects are often longer than the 107 bytes that its name may have.
+        # No socket file: its path may have 107 bytes, and a project's is often longer.
         options = {"port": self.port, "listen_addresses": "127.0.0.1", "unix_socket_directories": ""}
         command: list[str | Path] = [bin_folder / "postgres", "-D", data]
         for name, value in (options | {"max_connections": 200}).items():
@@ -65,18 +65,18 @@ class PostgreSQL(Server):
             raise NotReadyError from error
 
     def create_database(self, name: str) -> str:
-        """The URL of the database `name`, which is made when it is not there."""
+        """The URL of the database `name`, which is made if it does not exist."""
         with psycopg.connect(self.url, autocommit=True) as connection, suppress(psycopg.errors.DuplicateDatabase):
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
         return self.database_url(name)
 
     def drop_database(self, name: str) -> None:
-        """Also while somebody is connected to it, and when it is not there."""
+        """Drop it, even while somebody is connected to it. Does nothing if it does not exist."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
     def _initdb(self, initdb: Path, data: Path) -> None:
-        # Under another name first: an initdb that is cut short leaves nothing that looks finished.
+        # Under another name first, so that an initdb that is cut short leaves nothing that looks finished.
         unfinished = self.folder / "data.new"
         shutil.rmtree(unfinished, ignore_errors=True)
         password = self.folder / "password"

@@ -38,7 +38,7 @@ class RabbitMQ(Server):
     stop_signal = signal.SIGTERM
 
     node = "dev@localhost"
-    """A name that needs no resolver. Its port mapper is its own, so it meets no other node of that name."""
+    """A name that needs no resolver. The node has its own port mapper, so it meets no other node of that name."""
 
     def __init__(self, folder: Path, *, port: int | None = None, management_port: int | None = None) -> None:
         super().__init__(folder, port=port)
@@ -55,7 +55,7 @@ class RabbitMQ(Server):
 
     @property
     def management_url(self) -> str:
-        """HTTP API of the management plugin, with credentials."""
+        """The HTTP API of the management plugin, with credentials."""
         return f"http://{USER}:{PASSWORD}@127.0.0.1:{self.management_port}"
 
     def launch(self) -> None:
@@ -86,7 +86,7 @@ class RabbitMQ(Server):
         self._end_epmd()
 
     def create_vhost(self, name: str) -> str:
-        """The AMQP URL of a new virtual host: exchanges and queues that nobody else sees."""
+        """Makes a virtual host, whose exchanges and queues nobody else sees, and returns its AMQP URL."""
         create_vhost(self.management_url, name)
         return self.vhost_url(name)
 
@@ -113,7 +113,7 @@ class RabbitMQ(Server):
         return said
 
     def _map_ports(self) -> "Epmd":
-        """The port mapper that this node registers with, running."""
+        """The running port mapper that this node registers with."""
         epmd = Epmd(self.folder, self.user)
         epmd.start()
         return epmd
@@ -147,7 +147,7 @@ class RabbitMQ(Server):
             "RABBITMQ_LOG_BASE": str(self.folder),
             "RABBITMQ_LOGS": "-",
             "RABBITMQ_PID_FILE": str(self.folder / "node.pid"),
-            # All of them, or the machine's own in /etc/rabbitmq would be read.
+            # All of these, or the machine's own files in /etc/rabbitmq would be read.
             "RABBITMQ_CONFIG_FILE": str(self.folder / "rabbitmq.conf"),
             "RABBITMQ_CONFIG_FILES": str(self.folder / "conf.d"),
             "RABBITMQ_ADVANCED_CONFIG_FILE": str(self.folder / "advanced.config"),
@@ -171,7 +171,7 @@ class Epmd:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Does nothing when it runs."""
+        """Starts it. Does nothing while it runs."""
         if self._process is not None and self._process.poll() is None:
             return
         program = programs.find_epmd()
@@ -201,12 +201,12 @@ def create_vhost(management_url: str, name: str) -> None:
 
 
 def delete_vhost(management_url: str, name: str) -> None:
-    """Remove the virtual host `name` with its queues; whoever is connected to it is thrown out."""
+    """Remove the virtual host `name` with its queues. Clients that are connected to it lose their connection."""
     manage(management_url, "DELETE", f"/api/vhosts/{quote(name, safe='')}")
 
 
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""For this machine's own servers, which no proxy of the environment knows."""
+"""For this machine's own servers: ignores the proxies of the environment, which do not know them."""
 
 
 def manage(management_url: str, method: str, path: str, body: object = None) -> bytes:

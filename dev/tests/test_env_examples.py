@@ -48,7 +48,7 @@ def test_compose_passes_on_all_that_the_example_has_for_both() -> None:
     for_both = (ROOT / ".env.example").read_text().partition("# ── Both")[2].partition("\n# ── ")[0]
 
     assert len(names(for_both)) > 20
-    assert names(for_both) - set(re.findall(r"\$\{([A-Z_]+)", compose)) == {"RELEASE"}  # an argument of the build
+    assert names(for_both) - set(re.findall(r"\$\{([A-Z_]+)", compose)) == {"RELEASE"}  # which is a build argument
 
 
 @pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)

@@ -16,7 +16,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def edit(folder: Path) -> Callable[[str, str, str], list[str]]:
     def edit(name: str, old: str, new: str) -> list[str]:
-        """What is wrong after this change of a file."""
+        """What is found wrong after this change to a file."""
         text = (folder / name).read_text()
         assert old in text
         (folder / name).write_text(text.replace(old, new, 1))

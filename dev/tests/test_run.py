@@ -52,7 +52,7 @@ class Run:
         return bool(self._call(f"/orders/{order_id}")["status"] == "completed")
 
     def end(self, by: signal.Signals) -> int:
-        """The exit code. Afterwards `output` is whole."""
+        """Ends it and returns the exit code. Afterwards `output` is complete."""
         end(self.process, by=by, within=60)
         self._reader.join()
         return self.process.returncode
@@ -69,7 +69,7 @@ class Run:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Iterator[Path]:
-    """A copy, so that a `make run` that is up beside the tests keeps its data to itself."""
+    """A copy of the project, so that the tests stay away from the data of a `make run` that is up."""
     copy = tmp_path / "project"
     unwanted = shutil.ignore_patterns(".*", "__pycache__", "*.egg-info", "docs", "staticfiles", "tests")
     shutil.copytree(ROOT, copy, ignore=unwanted)
@@ -85,7 +85,7 @@ def ports() -> dict[str, int]:
 
 
 def processes_of(project: Path) -> dict[int, str]:
-    """Those that work on the project's files or data."""
+    """The processes that work on the project's files or data."""
     places = [os.fsencode(project), os.fsencode((project / ".data" / "servers").resolve())]
     found = {}
     for folder in Path("/proc").glob("[0-9]*"):
@@ -104,7 +104,7 @@ def pid_of(project: Path, part: str) -> int:
 
 
 def test_the_whole_system_runs_survives_and_leaves_nothing_but_its_data(project: Path, ports: dict[str, int]) -> None:
-    # What a developer has set for another server leads nobody astray.
+    # What a developer has set for another server must not lead the processes astray.
     run = Run(project, ports, PGSSLMODE="require", PGOPTIONS="-c default_transaction_read_only=on")
     try:
         run.wait_until_up()
@@ -112,7 +112,7 @@ def test_the_whole_system_runs_survives_and_leaves_nothing_but_its_data(project:
         first = run.place_order()
         assert until(lambda: run.is_completed(first))
 
-        # A second one changes nothing about the first.
+        # A second `make run` changes nothing about the first.
         second_run = Run(project, ports)
         assert second_run.process.wait(30) != 0
         second_run.end(signal.SIGTERM)
@@ -129,7 +129,7 @@ def test_the_whole_system_runs_survives_and_leaves_nothing_but_its_data(project:
         run.end(signal.SIGKILL)
         assert until(lambda: not processes_of(project), 60), processes_of(project)
 
-        # The next run finds the orders of the last, and ends in order.
+        # The next run finds the orders of the last one, and ends in order.
         run = Run(project, ports)
         run.wait_until_up()
         assert run.is_completed(first)

@@ -16,7 +16,7 @@ def member(name: str, script: str) -> Member:
 
 
 class Watch:
-    """Ends the supervision, as Ctrl-C does, when the output has had a line; or after very many rounds without."""
+    """Ends the supervision, as Ctrl-C does, once the output has a certain line, or after very many rounds."""
 
     def __init__(self, capsys: pytest.CaptureFixture[str], until: str) -> None:
         self.output, self._capsys, self._until, self._rounds = "", capsys, until, 0

@@ -17,7 +17,7 @@ def _no_settings_of_a_developer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     monkeypatch.setattr(data, "FOLDER", tmp_path / ".data")
     data.FOLDER.mkdir()
     (data.FOLDER / "servers").mkdir()
-    # Also takes back what a test's .env has set.
+    # Set so that at the end of the test what its .env has set is undone, too.
     given = ("RABBITMQ_URL", "ORDER_DATABASE_URL", "PROCESSOR_DATABASE_URL", "LOG_LEVEL", "ALLOWED_HOSTS")
     for variable in (*DEFAULT_PORTS, *given):
         monkeypatch.setenv(variable, "")
