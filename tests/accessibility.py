@@ -14,7 +14,7 @@ const done = arguments[arguments.length - 1];
 axe.run(document, {runOnly: arguments[0], resultTypes: ["violations"]})
     .then(results => done(results.violations), error => done(String(error)));
 """
-# As the switch in the admin does it. Colours that fade would be measured on their way.
+# Does what the theme switch of the admin does. Without transitions, or colours would be measured while they fade.
 _THEME = """
 document.documentElement.classList.toggle("dark", arguments[0]);
 document.head.insertAdjacentHTML("beforeend", "<style>* { transition: none !important; }</style>");
@@ -23,7 +23,7 @@ WIDE, NARROW = 1440, 390
 
 
 def assert_accessible(browser: Browser) -> None:
-    """The page that is shown, as it looks now, breaks no rule of WCAG 2.1 A and AA, nor of axe's best practice."""
+    """Asserts that the page, as it looks now, breaks no rule of WCAG 2.1 A and AA, nor of axe's best practice."""
     browser.driver.execute_script(_AXE.read_text())
     violations = browser.driver.execute_async_script(_RUN, _RULES)
     assert isinstance(violations, list), violations
@@ -32,7 +32,7 @@ def assert_accessible(browser: Browser) -> None:
 
 
 def assert_accessible_everywhere(browser: Browser) -> None:
-    """The page that is shown is accessible in light and dark, wide and narrow, and scrolls sideways in none of them."""
+    """Asserts that the page is accessible in light and dark, wide and narrow, and never scrolls sideways."""
     size = browser.driver.get_window_size()
     try:
         for width in (WIDE, NARROW):

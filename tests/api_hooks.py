@@ -1,6 +1,6 @@
-"""What the API's documents say in words and JSON Schema cannot say, for the schemathesis of test_api_schema.py.
+"""What the API's documents say in words, since JSON Schema cannot, for the schemathesis of test_api_schema.py.
 
-It takes no check and no operation away: it keeps generated requests from being called good that the words call bad.
+No check or operation is left out: this only keeps requests from counting as good that the words call bad.
 """
 
 import hashlib
@@ -17,11 +17,11 @@ TOTAL_LIMIT = 10**10
 
 @schemathesis.hook
 def filter_body(context: schemathesis.HookContext, body: Any) -> bool:
-    """The total of an order has at most ten digits before the point, however its quantities and prices divide it."""
+    """The total of an order has at most ten digits before the point, whatever its quantities and prices."""
     try:
         return sum(Decimal(str(item["quantity"])) * Decimal(str(item["price"])) for item in body["items"]) < TOTAL_LIMIT
     except (ArithmeticError, LookupError, TypeError):
-        return True  # no order at all, which is for the API to say
+        return True  # no order at all: the API has to say so
 
 
 @schemathesis.hook

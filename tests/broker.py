@@ -1,4 +1,4 @@
-"""RabbitMQ, as anybody sees it who has its address."""
+"""RabbitMQ, as seen by anybody who has its address."""
 
 import json
 from collections.abc import Iterator
@@ -61,7 +61,7 @@ class Broker:
             connection.close()
 
     def publish(self, body: bytes | dict[str, Any], *, exchange: str = "", routing_key: str, **properties: Any) -> None:
-        """Publishes one message that some queue has to take, and waits until the broker has it."""
+        """Publishes one message and waits until the broker has it. Some queue must take it."""
         self.publish_all([(body, properties)], exchange=exchange, routing_key=routing_key)
 
     def publish_all(
@@ -75,29 +75,29 @@ class Broker:
                 channel.basic_publish(exchange, routing_key, content, given, mandatory=True)
 
     def queues(self, *, taps: bool = False) -> list[str]:
-        """All queues, with or without those of `tap`."""
+        """The names of all queues; those of `tap` only with `taps`."""
         answer = json.loads(manage(self._management_url, "GET", f"/api/queues/{self._vhost}?columns=name"))
         return sorted(queue["name"] for queue in answer if taps or not queue["name"].startswith(_TAPS))
 
     def bound_queues(self) -> set[str]:
-        """Those that some exchange, other than the default one, may lead to."""
+        """The queues that are bound to an exchange other than the default one."""
         answer = json.loads(manage(self._management_url, "GET", f"/api/bindings/{self._vhost}"))
         return {binding["destination"] for binding in answer if binding["source"]}
 
     def waiting(self) -> dict[str, int]:
-        """How many messages wait in each queue that has any. Those in a consumer's hands are not among them."""
+        """How many messages wait in each queue that has any. Does not count those that a consumer has in hand."""
         with self.channel() as channel:
             counts = {name: channel.queue_declare(name, passive=True).method.message_count for name in self.queues()}
         return {name: count for name, count in counts.items() if count}
 
     @contextmanager
     def tap(self) -> Iterator["Tap"]:
-        """A copy of all that passes the exchange meanwhile, also while the broker is restarted."""
+        """Copies all that passes the exchange during the block, even across a restart of the broker."""
         tap = Tap(self)
         try:
             yield tap
         finally:
-            with suppress(pika.exceptions.AMQPError):  # a test that has failed may have left it stopped
+            with suppress(pika.exceptions.AMQPError):  # a test that failed may have left the broker stopped
                 tap.close()
 
     @property
@@ -106,10 +106,10 @@ class Broker:
 
 
 def crash(server: RabbitMQ, broker: Broker) -> None:
-    """SIGKILL, as soon as RabbitMQ would know its queues again.
+    """SIGKILL, as soon as RabbitMQ would know its queues again afterwards.
 
-    It notes a new quorum queue on disk only a second after it was declared (3.10); killed before that it has lost the
-    queue, whatever it has confirmed. Queues of services are older than that when something happens to them.
+    RabbitMQ (3.10) notes a new quorum queue on disk only a second after it was declared. Killed before that, it loses
+    the queue, whatever it has confirmed. The services' queues are older than that when something happens to them.
     """
     queues = [name.encode() for name in broker.queues(taps=True)]
 
@@ -122,7 +122,7 @@ def crash(server: RabbitMQ, broker: Broker) -> None:
 
 
 class Tap:
-    """Reads along on the exchange, with a durable queue of its own."""
+    """Reads along on the exchange, by a durable queue of its own."""
 
     def __init__(self, broker: Broker) -> None:
         self._broker = broker
@@ -138,9 +138,9 @@ class Tap:
             channel.queue_delete(self._queue)
 
     def reads_along(self) -> bool:
-        """Whether it is still there: RabbitMQ's topic exchanges are known to forget a route when they are restarted.
+        """Whether the route is still there: RabbitMQ's topic exchanges are known to forget routes in a restart.
 
-        The list of bindings shows such a route all the same, so something is sent along it.
+        The list of bindings still shows a forgotten route, so a message is sent along it to find out.
         """
         with self._broker.channel() as channel:
             channel.confirm_delivery()
@@ -151,13 +151,13 @@ class Tap:
         return True
 
     def events(self, type_: str, order_id: str | None = None) -> list[Event]:
-        """What has passed so far: all of a type, or one order's."""
+        """What has passed so far of this type, for all orders or for one."""
         with self._broker.channel() as channel:
             while True:
                 method, properties, body = channel.basic_get(self._queue, auto_ack=True)
                 if method is None:
                     break
-                # Tests also send what is no event; that is not what they look for here.
+                # Tests also send what is no event, and do not look for that here.
                 try:
                     content = json.loads(body)
                 except ValueError:
@@ -169,7 +169,7 @@ class Tap:
         ]
 
     def decisions(self) -> dict[str, set[str]]:
-        """The ids of the messages that said how an order ended, for each order. One that is sent twice counts once."""
+        """For each order, the ids of the messages that said how it ended. A message that is sent twice counts once."""
         decided: dict[str, set[str]] = {}
         for event in self.events("order.processed"):
             decided.setdefault(event.order_id, set()).add(event.message_id)

@@ -1,4 +1,4 @@
-"""A real Chromium, and what it has asked for and complained about."""
+"""A real Chromium, with what it requested and complained about."""
 
 import json
 import os
@@ -26,13 +26,13 @@ from tests.waiting import eventually
 SCREENSHOTS = ROOT / "build" / "screenshots"
 _FLAGS = [
     "--headless",
-    "--no-sandbox",  # it refuses to run as root with one
-    "--remote-debugging-pipe",  # ends it together with its driver, however that ends
+    "--no-sandbox",  # with a sandbox it refuses to run as root
+    "--remote-debugging-pipe",  # ends Chromium together with its driver, however that ends
     "--window-size=1280,1000",
     "--disable-gpu",
     "--disable-dev-shm-usage",
     "--no-first-run",
-    # It would talk to its maker, of which tests want to see nothing.
+    # Else it would talk to its maker, and tests would see those requests.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-quic",
@@ -41,7 +41,7 @@ _FLAGS = [
 
 
 class Browser:
-    """Shows one page at a time. Everything is looked for until it is there."""
+    """Shows one page at a time. Looks for everything until it is there."""
 
     def __init__(self, driver: webdriver.Remote) -> None:
         self.driver = driver
@@ -80,7 +80,7 @@ class Browser:
         eventually(_patient(click), f"{selector} {text!r} can be clicked", within=30)
 
     def fill(self, **fields: str) -> None:
-        """Types into the form's fields of these names."""
+        """Types into the form fields with these names."""
         for name, value in fields.items():
             field = self.find(f'[name="{name}"]')
             field.clear()
@@ -90,13 +90,13 @@ class Browser:
         eventually(_patient(lambda: text in self.text), f"{text!r} on {self.url}", within=30)
 
     def prefer(self, theme: str) -> None:
-        """As if the person had chosen `light` or `dark` for their whole system."""
+        """Acts as if the person had chosen `light` or `dark` for their whole system."""
         features = [{"name": "prefers-color-scheme", "value": theme}]
         self._command("Emulation.setEmulatedMedia", features=features)
 
     @contextmanager
     def without_scripts(self) -> Iterator[None]:
-        """As if the person allowed none to the pages that are opened meanwhile, which are looked at afterwards."""
+        """Pages that are opened in the block may run no scripts. They can be looked at after it."""
         self._command("Emulation.setScriptExecutionDisabled", value=True)
         try:
             yield
@@ -110,7 +110,7 @@ class Browser:
         self.driver.execute("executeCdpCommand", {"cmd": name, "params": parameters})
 
     def screenshot(self, name: str) -> None:
-        """Kept in build/screenshots, the whole page in one picture."""
+        """Saves a picture of the whole page in build/screenshots."""
         SCREENSHOTS.mkdir(parents=True, exist_ok=True)
         height = self.driver.execute_script("return document.documentElement.scrollHeight")
         width = self.driver.get_window_size()["width"]
@@ -119,9 +119,9 @@ class Browser:
         self.driver.set_window_size(width, 1000)
 
     def assert_complete(self, *, host: str) -> None:
-        """All that was asked for since the last look has come, no request has left this host, no script complains.
+        """Asserts that since the last call all requests succeeded, none left this host, and no script complained.
 
-        What the page's own Content-Security-Policy has held back has not left the host.
+        A request that the page's own Content-Security-Policy has held back has not left the host.
         """
         asked: dict[str, str] = {}
         failed: list[str] = []
@@ -147,7 +147,7 @@ class Browser:
         assert complaints == []
 
     def forget(self) -> None:
-        """Everything, as if it were new: cookies, its size, and what its logs hold."""
+        """Makes it like new: forgets cookies, its size and its logs."""
         self.driver.set_window_size(1280, 1000)
         self.driver.delete_all_cookies()
         self._log("performance")
@@ -161,7 +161,7 @@ class Browser:
 
 
 def _patient[T](look: Callable[[], T | None]) -> Callable[[], T | None]:
-    """Looks on: a page that is just being replaced has elements that are gone, or covered, when one looks at them."""
+    """Keeps looking despite errors: while a page is being replaced, its elements may be gone or covered."""
 
     def patiently() -> T | None:
         try:
@@ -174,7 +174,7 @@ def _patient[T](look: Callable[[], T | None]) -> Callable[[], T | None]:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A headless browser with an empty profile. Skips the test when none is installed, but in CI fails it."""
+    """A headless browser with an empty profile. If none is installed, skips the test, or fails it in CI."""
     binary, driver_binary = programs.find_chromium(), programs.find_chromedriver()
     if binary is None or driver_binary is None:
         reason = "chromium and chromedriver are not installed: `python -m dev.packages browser`"

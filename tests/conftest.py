@@ -1,4 +1,4 @@
-"""Starts the system that the tests look at, and shows what its processes have said when a test fails."""
+"""Starts the system that the tests look at, and shows the output of its processes when a test fails."""
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -20,17 +20,17 @@ from tests.system import ADMIN_PASSWORD, ADMIN_USER, Places, System
 SHOWN_LINES = 30
 
 _systems: list[System] = []
-"""Those that run now."""
+"""The systems that run now."""
 _positions = pytest.StashKey[dict[tuple[System, str], int]]()
 
 
 def pytest_configure() -> None:
-    raise_on_termination()  # so that fixtures end their processes, however the session is ended
+    raise_on_termination()  # so that fixtures end their processes, however the session ends
 
 
 @contextmanager
 def running(places: Places, folder: Path) -> Iterator[System]:
-    """A system with nothing started yet, whose processes end with the block."""
+    """A system with nothing started yet. Its processes end with the block."""
     system = System(places, folder)
     _systems.append(system)
     try:
@@ -41,7 +41,7 @@ def running(places: Places, folder: Path) -> Iterator[System]:
 
 
 def prepare(system: System) -> None:
-    """Its databases, and who may log in."""
+    """Prepares its databases, with a user who may log in."""
     system.migrate()
     for service in SERVICES:
         system.create_operator(service)
@@ -86,7 +86,7 @@ def system(the_system: System) -> System:
 
 @pytest.fixture(scope="module")
 def own_system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system for one module alone, whose pages show nothing that other tests have left."""
+    """A system for one module only, so that its pages show nothing that other tests have left."""
     with fresh_places() as places, running(places, tmp_path_factory.mktemp("own")) as system:
         prepare(system)
         yield system
@@ -101,14 +101,14 @@ def bare_system(tmp_path: Path) -> Iterator[System]:
 
 @pytest.fixture(scope="session")
 def the_browser() -> Iterator[Browser]:
-    """One Chromium for the whole session. Tests use `browser`, which may be another in a module."""
+    """One Chromium for the whole session. Tests use `browser`, which a module may replace."""
     with chromium() as browser:
         yield browser
 
 
 @pytest.fixture
 def browser(the_browser: Browser, system: System) -> Browser:
-    """Logged in to both admins: their cookies do not get into each other's way."""
+    """A browser that is logged in to both admins, whose cookies do not get in each other's way."""
     the_browser.forget()
     for service in SERVICES:
         the_browser.open(system.admin(service))

@@ -1,4 +1,4 @@
-"""Databases made for a test session, on whatever PostgreSQL it has."""
+"""Databases made for a test session, on the PostgreSQL that it has."""
 
 from urllib.parse import urlsplit
 
@@ -14,6 +14,6 @@ def create(server_url: str, name: str) -> str:
 
 
 def drop(server_url: str, name: str) -> None:
-    """Also while somebody is connected to it."""
+    """Drops it, even while somebody is connected to it."""
     with psycopg.connect(server_url, autocommit=True) as connection:
         connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

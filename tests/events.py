@@ -1,4 +1,4 @@
-"""The events as plain JSON, made by somebody who knows nothing but the wire."""
+"""The events as plain JSON, made without the services' code."""
 
 from datetime import UTC, datetime
 from typing import Any

@@ -15,8 +15,8 @@ from tests.waiting import BOUND
 class Load:
     """Posts `orders` orders over `connections` connections, each order again and again until it is accepted.
 
-    Each has an Idempotency-Key of its own: whatever goes down meanwhile, sending it again places no second one.
-    A context manager; whoever leaves it early stops the posting.
+    Each order has its own Idempotency-Key: whatever goes down meanwhile, sending it again places no second one.
+    A context manager; leaving it early stops the posting.
     """
 
     def __init__(self, system: System, *, orders: int, connections: int = 8) -> None:
@@ -24,7 +24,7 @@ class Load:
         self.customer_id = new_customer()
         self._orders = orders
         self.accepted: list[str] = []
-        """The ids that were answered with 201."""
+        """The ids of the orders that were answered with 201."""
         self._failures: list[str] = []
         self._keys: Iterator[str] = iter([str(uuid4()) for _ in range(orders)])
         self._lock = threading.Lock()
@@ -42,12 +42,12 @@ class Load:
             thread.join(BOUND)
 
     def wait_until_accepted(self, number: int) -> None:
-        """Until so many are accepted, while the rest are being posted."""
+        """Waits until this many are accepted, while the rest are still being posted."""
         self._system.wait(lambda: self._failures or len(self.accepted) >= number, f"{number} accepted orders")
         assert not self._failures, self._failures
 
     def finish(self) -> list[str]:
-        """Posts all of them; returns the ids."""
+        """Waits until all of them are accepted; returns the ids."""
         self.wait_until_accepted(self._orders)
         assert len(set(self.accepted)) == self._orders
         return self.accepted
@@ -67,7 +67,7 @@ class Load:
             try:
                 answer = client.post("/orders", json=body, headers={"Idempotency-Key": key})
             except httpx.TransportError:
-                pass  # nobody is there, or hung up: it may be placed or not
+                pass  # nobody answered, or hung up: the order may be placed or not
             else:
                 if answer.status_code == 201:
                     self.accepted.append(answer.json()["id"])
@@ -79,7 +79,7 @@ class Load:
 
 
 def assert_all_took_effect_once(system: System, load: Load, tap: Tap) -> None:
-    """Each accepted order is completed, has one record, and was decided once. There are no others."""
+    """Asserts that each accepted order is completed, with one record, and was decided once. There are no others."""
     accepted = set(load.accepted)
     orders = system.wait_until_final(load.customer_id)
     assert {order["status"] for order in orders} == {"completed"}
@@ -87,7 +87,7 @@ def assert_all_took_effect_once(system: System, load: Load, tap: Tap) -> None:
     records: list[dict[str, Any]] = system.records_of(load.customer_id)
     assert sorted(record["order_id"] for record in records) == sorted(accepted)
     if not tap.reads_along():
-        return  # killed, RabbitMQ may forget a route; what this one has not seen says nothing
+        return  # a killed RabbitMQ may forget the tap's route: what it has not seen then proves nothing
     decided = {order_id: ids for order_id, ids in tap.decisions().items() if order_id in accepted}
     assert decided.keys() == accepted
     assert {order_id for order_id, ids in decided.items() if len(ids) > 1} == set()

@@ -21,11 +21,11 @@ NAMES = tuple(f"{service.name}-{role}" for service in SERVICES for role in ROLES
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a process left."""
+    """How a process ended."""
 
     code: int
     seconds: float
-    """From the signal to its end."""
+    """From the signal to the end of the process."""
     said: str
 
 
@@ -42,7 +42,7 @@ def command_of(name: str) -> list[str | Path]:
 
 
 class Program:
-    """One of the six, over all its lives: what it writes goes to one file."""
+    """One of the six processes, however often it is restarted: all its output goes to one file."""
 
     def __init__(self, name: str, env: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -50,7 +50,7 @@ class Program:
         self.env = env
         self.log = log
         self.changes: dict[str, str] = {}
-        """What its environment has now that `env` has not."""
+        """What its environment has now in addition to `env`, or instead."""
         self._process: subprocess.Popen[bytes] | None = None
         self._groups: list[int] = []
 
@@ -64,14 +64,14 @@ class Program:
 
     @property
     def ended_by_itself(self) -> str:
-        """What to say of one that neither `stop` nor `kill` has ended; empty while there is nothing to say."""
+        """A sentence if it has ended without `stop` or `kill`; else empty."""
         code = None if self._process is None else self._process.poll()
         if code is None:
             return ""
         return f"{self.name} has ended by itself, with {code}; it said last:\n{self.text()[-2000:]}"
 
     def start(self, changes: Mapping[str, str] | None = None, *, folder: Path | None = None) -> None:
-        """Starts it, its environment changed; returns before it is ready."""
+        """Starts it with these changes to its environment; returns before it is ready."""
         assert not self.is_running, f"{self.name} runs already"
         self.changes = dict(changes or {})
         with self.log.open("ab") as log:
@@ -84,21 +84,21 @@ class Program:
         self._groups.append(self._process.pid)
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> Ended:
-        """Asks it to leave and waits for that, longer than it may take."""
+        """Asks it to end, and waits longer for that than it may take."""
         assert self._process is not None
         started = time.monotonic()
         end(self._process, by=by, within=30)
         return self._ended(time.monotonic() - started)
 
     def kill(self) -> None:
-        """SIGKILL, to this process alone: what it has forked has to notice."""
+        """SIGKILL, to this process only: what it has forked must notice by itself."""
         assert self._process is not None
         self._process.kill()
         self._process.wait()
         self._process = None
 
     def wait_for_end(self, within: float) -> Ended:
-        """Waits until it ends by itself. Fails, after ending it, when it does not."""
+        """Waits until it ends by itself. If it does not, ends it and fails."""
         assert self._process is not None
         started = time.monotonic()
         try:
@@ -109,7 +109,7 @@ class Program:
         return self._ended(time.monotonic() - started)
 
     def close(self) -> None:
-        """Ends it, and all that it has left behind in its lives."""
+        """Ends it, and all that it or its earlier runs have left behind."""
         if self._process is not None:
             end(self._process, by=signal.SIGKILL)
             self._process = None
@@ -118,7 +118,7 @@ class Program:
         self._groups.clear()
 
     def text(self, since: int = 0) -> str:
-        """What it has written, from a position in bytes on (`position` tells)."""
+        """What it has written since a position in bytes (see `position`)."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as log:

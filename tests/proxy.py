@@ -1,4 +1,4 @@
-"""A way to a server that can be cut, made slow, or die without a word."""
+"""A way to a server that can be cut, be made slow, or die silently."""
 
 import socket
 import struct
@@ -11,7 +11,7 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 
 
 class Proxy:
-    """Passes bytes between clients and a server, in the way that its attributes say at the moment.
+    """Passes bytes between clients and a server, as its attributes say at the moment.
 
     It never waits for an answer before it passes on, so what a client sends in one go counts once.
     """
@@ -19,17 +19,17 @@ class Proxy:
     def __init__(self, server: tuple[str, int], *, cut_after: int | None = None) -> None:
         self.server = server
         self.cut_after = cut_after
-        """Hangs up on clients that have spoken so many times. None: never."""
+        """Hangs up on a client once it has sent this many times. None: never."""
         self.cuts = 0
         self.lose_every: int | None = None
-        """Resets a connection in place of every answer with such a number, of all connections: what was asked has
-        happened, and nobody was told. None: never."""
+        """Resets the connection in place of an answer each time this many have come, over all connections: what was
+        asked has happened, and nobody was told. None: never."""
         self.answers = 0
         self.delay = 0.0
-        """Seconds that each chunk waits, at most 64 KiB, one after the other in each direction: a slow link."""
+        """A slow link: seconds that each chunk of at most 64 KiB waits, one chunk after the other in each direction."""
         self.swallowing = False
-        """Takes everything and passes on nothing, not even an end. What a connection has lost so, it never gets back:
-        it stays open and dead. New ones live again when this is over."""
+        """Takes everything and passes on nothing, not even the end of a connection. What a connection loses in this way
+        never comes back: it stays open and dead. New ones work again when this is over."""
         self.links: set[_Link] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -56,7 +56,7 @@ class Proxy:
 
 
 class _Link:
-    """One client's connection, and ours to the server on its behalf."""
+    """One client's connection, and our own to the server for it."""
 
     def __init__(self, proxy: Proxy, client: socket.socket) -> None:
         self._proxy = proxy
@@ -73,7 +73,7 @@ class _Link:
         for end in (self._client, self._server):
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-                end.shutdown(socket.SHUT_RD)  # wakes who reads, who then closes
+                end.shutdown(socket.SHUT_RD)  # wakes the reading thread, which then closes
 
     def _run(self) -> None:
         if not self._swallows():

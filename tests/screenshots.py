@@ -1,6 +1,6 @@
 """Takes the pictures of the README and of docs/operations.md: `make screenshots`.
 
-No test, and not run with the tests: it is pytest that brings the system and the browser.
+Not a test, and not run with the tests: it uses pytest for the system and the browser.
 """
 
 import random
@@ -16,7 +16,7 @@ from tests.system import ADMIN_USER, System
 
 IMAGES = ROOT / "docs" / "images"
 ORDERS = 600
-"""So many in the last hour, one in eight above the limit."""
+"""How many orders there are in the last hour, one in eight above the limit."""
 FAULTY = {
     "PYTHONPATH": str(Path(__file__).parent / "own_steps"),
     "PROCESSING_STEPS": "processing.steps.validate,processing.steps.limit_total,own_steps.reserve",
@@ -68,8 +68,8 @@ def test_take_all(system: System, browser: Browser) -> None:
 
 
 def an_hour_of_orders(system: System) -> None:
-    """Real ones, all final, whose times are then moved into the past: a shop in the afternoon."""
-    chance = random.Random(1)  # the same picture each time
+    """Real orders, all final. Their times are then moved into the past: a shop in the afternoon."""
+    chance = random.Random(1)  # gives the same picture each time
     bodies = [
         {
             "customer_id": f"customer-{chance.randrange(100)}",
@@ -89,7 +89,7 @@ def an_hour_of_orders(system: System) -> None:
                             interval '40 milliseconds' * (1 + 3 * random() ^ 4) AS took FROM orders_order) AS t
                WHERE o.id = t.id"""
         )
-        # The login has shown the overview, which counted an hour in which nothing had happened.
+        # The login has shown the overview, which has counted an hour without orders.
         connection.execute("DELETE FROM dashboard_pipelineslot")
 
 
@@ -99,7 +99,7 @@ def pending(system: System) -> list[Any]:
 
 
 def counted(browser: Browser) -> None:
-    """Waits until the overview has counted the whole hour: it does so with a few refreshes."""
+    """Waits until the overview has counted the whole hour, which takes it a few refreshes."""
     browser.find('[data-counted="yes"]')
 
 

@@ -41,7 +41,7 @@ _AT_REST = {
     **PLAIN_HTTP,
     **OPEN_API,
 }
-"""All that a developer's `.env` could otherwise decide."""
+"""All that a developer's `.env` could decide otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class Places:
 
 
 class System:
-    """Six processes that are started, stopped and killed one by one, on databases and a broker of their own."""
+    """The six processes, which can be started, stopped and killed one by one, on their own databases and broker."""
 
     def __init__(self, places: Places, folder: Path) -> None:
         self.places = places
@@ -66,11 +66,11 @@ class System:
         self.programs = {name: Program(name, self.environment(name), folder / f"{name}.log") for name in NAMES}
 
     def url(self, name: str) -> str:
-        """Where a web process answers, and where any other shows its metrics."""
+        """The address at which a web process answers, and any other shows its metrics."""
         return f"http://127.0.0.1:{self._ports[name]}"
 
     def environment(self, name: str) -> dict[str, str]:
-        """All that a process gets to know."""
+        """The whole environment of a process."""
         service = service_of(name)
         port = "PORT" if name.endswith("-web") else "METRICS_PORT"
         return self._environment_of(service) | {port: str(self._ports[name])}
@@ -91,11 +91,11 @@ class System:
         }
 
     def database_of(self, service: Service) -> str:
-        """The URL of its database."""
+        """The URL of the service's database."""
         return self.places.order_database if service is ORDER else self.places.processor_database
 
     def admin(self, service: Service) -> str:
-        """The first page of its admin."""
+        """The address of the first page of the service's admin."""
         return f"{self.url(f'{service.name}-web')}/admin/"
 
     # --- Processes
@@ -105,7 +105,7 @@ class System:
             self.manage(service, "migrate", "--verbosity", "0")
 
     def start(self, *names: str, **changes: str) -> None:
-        """Starts these (all, when none is named), with changes of their environment, and waits until HTTP answers."""
+        """Starts these (all if none is named) with these changes to their environment, and waits until HTTP answers."""
         names = names or NAMES
         for name in names:
             self.programs[name].start(changes)
@@ -117,7 +117,7 @@ class System:
         return self.programs[name].stop()
 
     def kill(self, name: str) -> None:
-        """SIGKILL. Returns when nothing that it has forked holds its port any more, so that it can be started again."""
+        """SIGKILL. Returns when nothing that it has forked holds its port any more: it can be started again."""
         self.programs[name].kill()
         eventually(lambda: not is_taken(self._ports[name]), f"the orphans of {name} leave")
 
@@ -126,7 +126,7 @@ class System:
         self.start(name, **changes)
 
     def heal(self) -> None:
-        """Brings all six back to how they are by default, whatever a test has done to them."""
+        """Brings all six processes back to their defaults, whatever a test has done to them."""
         for program in self.programs.values():
             if program.is_running and program.changes:
                 program.stop()
@@ -140,7 +140,7 @@ class System:
             program.close()
 
     def wait[T](self, look: Callable[[], T | None], what: str, *, within: float = BOUND) -> T:
-        """`eventually`, which gives up at once when a process has ended by itself."""
+        """Like `eventually`, but fails at once when a process has ended by itself."""
 
         def look_at_all() -> T | None:
             for program in self.programs.values():
@@ -150,7 +150,7 @@ class System:
         return eventually(look_at_all, what, within=within)
 
     def manage(self, service: Service, *arguments: str, fails: bool = False) -> str:
-        """Runs a command of `manage.py` and returns what it says."""
+        """Runs a command of `manage.py`, which must succeed or, with `fails`, must fail. Returns its output."""
         done = self.run_command(service, *arguments)
         said = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, f"manage.py {' '.join(arguments)} ended with {done.returncode}: {said}"
@@ -196,7 +196,7 @@ class System:
         return dict(answer.json())
 
     def wait_for_status(self, order_id: str, status: str) -> dict[str, Any]:
-        """The order, once it has this status. Fails at once when it is final in another way."""
+        """The order, once it has this status. Fails at once when it gets another final one."""
 
         def look() -> dict[str, Any] | None:
             order = self.order(order_id)
@@ -223,7 +223,7 @@ class System:
         return self.pages(self.processor, "/records", customer_id=customer_id)
 
     def pages(self, client: httpx.Client, path: str, **filters: str) -> list[dict[str, Any]]:
-        """A list, followed to its last page."""
+        """All results of a list, read to its last page."""
         found: list[dict[str, Any]] = []
         following: str | None = str(client.base_url.join(path).copy_merge_params({**filters, "page_size": 100}))
         while following:
@@ -235,7 +235,7 @@ class System:
     # --- What operators look at
 
     def dead_letters(self, service: Service, *, status: str = "waiting", **wanted: Any) -> list[dict[str, Any]]:
-        """Those that have these values, such as `message_id=…`."""
+        """The dead letters that have these values, such as `message_id=…`."""
         lines = self.manage(service, "dead_letters", "list", "--json", "--limit", "0", "--status", status).splitlines()
         return [letter for letter in map(json.loads, lines) if wanted.items() <= letter.items()]
 
@@ -244,7 +244,7 @@ class System:
         return self.wait(lambda: self.dead_letters(service, **wanted), what)[0]
 
     def metric(self, name: str, sample: str, **labels: str) -> float:
-        """A value that a process shows on /metrics now; 0 when it shows none."""
+        """The value that a process shows on /metrics now; 0 when it shows none."""
         text = httpx.get(f"{self.url(name)}/metrics", timeout=30).raise_for_status().text
         for family in text_string_to_metric_families(text):
             for found in family.samples:
@@ -269,7 +269,7 @@ class System:
 def new_order(
     *, customer_id: str | None = None, price: float = 18.5, quantity: int = 2, product_id: str = "espresso-beans-1kg"
 ) -> dict[str, Any]:
-    """A body for POST /orders; the customer is a new one unless named."""
+    """A body for POST /orders, of a new customer unless one is named."""
     return {
         "customer_id": customer_id or new_customer(),
         "items": [{"product_id": product_id, "quantity": quantity, "price": price}],
@@ -277,7 +277,7 @@ def new_order(
 
 
 def new_customer() -> str:
-    """A name that no other test has, so that what a test finds is its own."""
+    """A name that no other test uses, so that a test only finds what is its own."""
     return f"customer-{uuid4().hex[:12]}"
 
 

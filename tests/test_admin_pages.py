@@ -107,7 +107,7 @@ def test_what_lies_above_a_page_is_for_everybody(system: System, browser: Browse
 def test_without_scripts_a_page_shows_with_its_sidebar_beside_or_below_it(
     system: System, browser: Browser, service: Service
 ) -> None:
-    url = f"{system.admin(service)}messaging/deadletter/"  # it does not load itself again, as the overview does
+    url = f"{system.admin(service)}messaging/deadletter/"  # unlike the overview, this page does not reload itself
     browser.driver.set_window_size(WIDE, 1000)
     with browser.without_scripts():
         browser.open(url)
@@ -231,5 +231,5 @@ def test_what_was_garbage_is_shown_harmlessly(system: System, browser: Browser) 
     assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dead-letter-garbage")
 
-    assert browser.driver.title != "taken over"  # had the script run, it would be just that
+    assert browser.driver.title != "taken over"  # the script would have set just this title
     browser.assert_complete(host=HOST)

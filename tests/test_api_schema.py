@@ -1,6 +1,6 @@
-"""Every answer of both APIs is one that their OpenAPI documents tell of: schemathesis, all its checks, all operations.
+"""Every answer of both APIs is as their OpenAPI documents say: schemathesis, with all its checks on all operations.
 
-The same requests every time. For others, and more of them: SCHEMATHESIS_SEED and SCHEMATHESIS_EXAMPLES.
+The requests are the same every time. SCHEMATHESIS_SEED and SCHEMATHESIS_EXAMPLES give others, and more of them.
 """
 
 import os
@@ -22,13 +22,13 @@ BOTH = pytest.mark.parametrize("service", [ORDER, PROCESSOR], ids=lambda service
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Where schemathesis leaves what it remembers."""
+    """A folder for the files that schemathesis leaves behind."""
     return tmp_path
 
 
 @pytest.fixture(autouse=True)
 def nothing_fails(system: System) -> Iterator[None]:
-    """There is an order to find; and whatever was taken is processed, with no error and no dead letter on the way."""
+    """There is an order to find. Whatever was accepted is processed, without an error or a dead letter on the way."""
     before = {name: program.position for name, program in system.programs.items()}
     system.wait_for_record(system.post_order()["id"])
     yield
@@ -54,7 +54,7 @@ def test_every_answer_is_as_documented_where_one_has_to_sign_in(system: System, 
 
 
 def run_schemathesis(url: str, folder: Path, *options: str) -> None:
-    """All checks, on every operation. What it has found fails the test, with curl lines to repeat it."""
+    """Runs all checks on every operation. Whatever it finds fails the test, with curl lines to repeat it."""
     done = subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "run", f"{url}/schema", "--checks", "all", "--no-color"),

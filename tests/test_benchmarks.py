@@ -53,7 +53,7 @@ def test_it_writes_between_the_marks_and_nowhere_else(tmp_path: Path, monkeypatc
     assert written.endswith("-->\nafter\n")
     assert "| accepted, orders/s | 300 | 600 | 0.50 |" in written
     assert "old" not in written
-    # It wants latency and drain as well.
+    # The README's table also needs latency and drain.
     assert readme.read_text() == MARKS
 
 
@@ -101,7 +101,7 @@ def test_what_a_child_used_is_the_drivers_and_not_of_others() -> None:
     subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True)
     used = cpu.Used.between(before, cpu.Moment.now({}))
 
-    assert used.by_role[cpu.DRIVER] >= 0.4  # each figure is cut down to a whole tick of 10 ms
+    assert used.by_role[cpu.DRIVER] >= 0.4  # each figure is rounded down to whole ticks of 10 ms
 
 
 def test_project_and_floor_keep_their_promises_while_they_are_measured(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The cluster that faults are injected into does what it says, so that what withstands it has withstood something."""
+"""The cluster for injecting faults does what it says, so that surviving its faults means something."""
 
 from collections.abc import Iterator
 

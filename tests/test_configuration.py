@@ -30,7 +30,7 @@ BROKERS_CLIENTS = [name for name in NAMES if not name.endswith("-web")]
 
 @pytest.fixture(scope="session")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[Service, Path]:
-    """Copies of the services' folders without a developer's `.env`, which would give what is to be missing."""
+    """Copies of the services' folders without a developer's `.env`, which would set what must be missing."""
     copies = tmp_path_factory.mktemp("folders")
     return {
         service: shutil.copytree(
@@ -48,7 +48,7 @@ def run_to_end(the_system: System, tmp_path: Path) -> Iterator["RunToEnd"]:
 
 
 class RunToEnd:
-    """Starts a process of the system once more, with a changed environment, and waits for its end."""
+    """Starts a second process of the system, with a changed environment, and waits for its end."""
 
     def __init__(self, system: System, folder: Path) -> None:
         self._system = system
@@ -57,7 +57,7 @@ class RunToEnd:
 
     def __call__(self, name: str, *, without: str = "", folder: Path | None = None, **changes: str) -> Ended:
         env = {key: value for key, value in self._system.environment(name).items() if key != without}
-        # Of its own, so that it ends for the reason under test and not for a port.
+        # Ports of its own, so that it ends for the reason under test and not because of a port.
         env |= {"PORT": "0", "METRICS_PORT": "0"}
         program = Program(name, env | changes, self._folder / f"{name}.log")
         self._programs.append(program)
@@ -184,5 +184,5 @@ def _with_wrong_password(url: str) -> str:
 
 
 def _is_bound(system: System) -> bool:
-    """The dead-letter queue is declared after the work queue, and bound last of all."""
+    """Whether all queues are bound: the dead-letter queue, declared after the work queue, is bound last of all."""
     return f"{PROCESSOR_QUEUE}.dlq" in system.broker.bound_queues()

@@ -1,4 +1,4 @@
-"""Processes that are killed, and processes that are asked to leave, with orders in flight."""
+"""Processes that are killed, and processes that are asked to end, with orders in flight."""
 
 import signal
 from functools import partial
@@ -16,9 +16,9 @@ from tests.system import System
 
 ORDERS = 200
 IN_FLIGHT = 50
-"""So many are accepted when it happens; the rest are posted meanwhile and after it."""
+"""How many are accepted when it happens; the rest are posted meanwhile and afterwards."""
 LEAVES_WITHIN = 10.0
-"""Seconds: the promise to whoever stops a process."""
+"""Seconds within which a process that is stopped promises to end."""
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""The first page of the admin, as it stands open in a browser while things happen."""
+"""The first page of the admin, left open in a browser while things happen."""
 
 import pytest
 from selenium.webdriver.common.by import By
@@ -12,7 +12,7 @@ from tests.waiting import eventually
 HOST = "127.0.0.1"
 BOTH = pytest.mark.parametrize("service", [ORDER, PROCESSOR], ids=lambda service: service.name)
 PATIENCE = 120
-"""Seconds until a page that refreshes every five must show something, on a busy machine."""
+"""Seconds within which a page that refreshes every five must show something, on a busy machine."""
 HOLD_ANSWERS = """
     const real = window.fetch;
     window.fetch = async (...asked) => {
@@ -23,7 +23,7 @@ HOLD_ANSWERS = """
         return answer;
     };
 """
-"""Keeps back the next answer that a script asks for until somebody calls `release`."""
+"""Holds back the next answer that a script asks for until somebody calls `release`."""
 
 
 @pytest.fixture
@@ -33,10 +33,10 @@ def system(own_system: System) -> System:
 
 
 def wait_until_it_says(browser: Browser, text: str) -> None:
-    """Without loading the page again: it must refresh itself."""
+    """Waits without reloading the page: it must refresh itself."""
 
     def look() -> bool:
-        # In one step: the page replaces its content while one looks.
+        # In one step, since the page replaces its content meanwhile.
         return text in str(browser.driver.execute_script("return document.getElementById('content').innerText"))
 
     eventually(look, f"the overview says {text!r}", within=PATIENCE)

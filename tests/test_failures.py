@@ -18,11 +18,11 @@ OWN_STEPS = {
     "PROCESSING_STEPS": "processing.steps.validate,own_steps.refuse,own_steps.crash",
 }
 DELIVERY_LIMIT = 20
-"""Of the work queue: how often the broker delivers again what was never answered."""
+"""The work queue's: how often the broker delivers again a message that was never answered."""
 
 
 def test_a_transient_failure_succeeds_on_a_later_rung(system: System) -> None:
-    # The last rung leaves all the time that the restart may take.
+    # The last rung is longer than the restart may take.
     ladder = {"MESSAGING_RETRY_DELAYS": "200ms,700ms,3s,20s"}
     system.restart("processor-consume", **ALWAYS_FAILS, **ladder)
     consume = system.programs["processor-consume"]
@@ -41,7 +41,7 @@ def test_a_transient_failure_succeeds_on_a_later_rung(system: System) -> None:
 
         record = system.wait_for_record(order["id"])
         assert record["attempts"] in (4, 5)  # 5 when the restart has taken longer than the third rung
-        # The message has stayed the same all the way.
+        # It was the same message all the way.
         assert {record["message_id"]} == {event.message_id for event in tap.events("order.created", order["id"])}
         assert len(tap.decisions()[order["id"]]) == 1
     assert not system.dead_letters(PROCESSOR, status="all", correlation_id="a-later-rung")
@@ -89,7 +89,7 @@ def test_what_fails_for_good_waits_among_the_dead_letters_until_it_is_replayed(
         assert system.wait_for_record(order["id"])["message_id"] == letter["message_id"]
         (settled,) = system.dead_letters(PROCESSOR, status="all", correlation_id=correlation_id)
         assert (settled["status"], settled["settled_by"]) == ("replayed", ADMIN_USER)
-        # Replaying again what is settled sends nothing.
+        # To replay what is settled sends nothing.
         said = system.manage(PROCESSOR, "dead_letters", "replay", str(letter["id"]), fails=True)
         assert f"was replayed by {ADMIN_USER}" in said
         system.wait_for_empty_outboxes()

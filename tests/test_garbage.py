@@ -1,4 +1,4 @@
-"""Whatever is put on a work queue, it ends where an operator finds it, and holds up nobody."""
+"""Whatever is put on a work queue ends up where an operator finds it, and holds up nothing else."""
 
 import json
 import math
@@ -22,7 +22,7 @@ QUEUES = {ORDER: ORDER_QUEUE, PROCESSOR: PROCESSOR_QUEUE}
 
 
 def garbage(service: Service) -> dict[str, Bad]:
-    """Messages that this service cannot take, by what is wrong with them."""
+    """Messages that this service cannot take, by what is wrong with each."""
     order_id = str(uuid4())
     good = order_created(order_id) if service is PROCESSOR else order_processed(order_id)
     for_both: dict[str, Bad] = {
@@ -110,7 +110,7 @@ def nested(depth: int) -> list[Any]:
 
 @contextmanager
 def deep_recursion() -> Iterator[None]:
-    """To write the deepest headers takes more recursion than Python allows by itself."""
+    """Writing the deepest headers takes more recursion than Python allows by default."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(20_000)
     try:

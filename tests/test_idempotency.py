@@ -34,7 +34,7 @@ def test_the_same_key_from_twenty_threads_places_one_order(system: System) -> No
         assert len(system.records_of(body["customer_id"])) == 1
         assert len(tap.events("order.created", order["id"])) == 1
 
-        # Later it is the first answer again, whatever has become of the order.
+        # The first answer comes again later, whatever has become of the order.
         again = system.orders.post("/orders", json=body, headers={"Idempotency-Key": key})
         assert (again.status_code, again.headers["Idempotent-Replayed"]) == (201, "true")
         assert again.json() == order
@@ -50,7 +50,7 @@ def test_a_thousand_orders_over_sixteen_connections_all_take_effect_once(system:
 
         assert_all_took_effect_once(system, load, tap)
     system.wait_for_empty_outboxes()
-    # What a consumer has in hand is not counted as waiting; without consumers nothing is in hand.
+    # What a consumer has in hand does not count as waiting, so the consumers are stopped.
     for name in ("order-consume", "processor-consume"):
         system.stop(name)
     system.wait(lambda: not system.broker.waiting(), "the queues are empty")

@@ -17,7 +17,7 @@ class Answer(NamedTuple):
 
 
 class Line:
-    """A connection, spoken to byte by byte."""
+    """A connection on which a test sends and reads bytes."""
 
     def __init__(self, url: str) -> None:
         place = urlsplit(url)

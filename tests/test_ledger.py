@@ -1,4 +1,4 @@
-"""The books of both services: whatever is taken away by hand is found, named and mended."""
+"""The books of both services: whatever is removed by hand is found, named and mended."""
 
 import json
 import subprocess
@@ -19,16 +19,16 @@ from tests.system import System
 from tests.waiting import BOUND
 
 DUE = ("--older-than", "1s", "--again-after", "1s")
-"""What has not moved for a second is due. These tests know when nothing is under way."""
+"""What has not moved for a second is due: these tests know when nothing is under way."""
 
 
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[System]:
-    """A system of its own: others leave events behind that belong to no order."""
+    """A system of its own: other tests leave events behind that belong to no order."""
     with fresh_places() as places, running(places, tmp_path_factory.mktemp("ledger")) as system:
         system.migrate()
         system.start()
-        # A tap takes all that is published, so nothing would come back before the queues are bound.
+        # A tap takes all that is published, so nothing would come back as unroutable before the queues are bound.
         queues = {ORDER_QUEUE, PROCESSOR_QUEUE}
         system.wait(lambda: queues <= system.broker.bound_queues(), "both queues are bound")
         yield system
@@ -51,7 +51,7 @@ class Reconciled:
         return dict(json.loads(self.out))
 
     def what(self) -> dict[str, str]:
-        """What is wrong with each order that something is wrong with."""
+        """What is wrong, by the id of each order with which something is wrong."""
         return {finding["order_id"]: finding["what"] for name in ("missing", "double") for finding in self.found[name]}
 
 
@@ -76,7 +76,7 @@ def reconcile(system: System, service: Service, *arguments: str) -> Reconciled:
 
 
 def reconciled(system: System, wanted: Callable[[dict[str, Any]], bool], what: str) -> dict[str, Any]:
-    """What the order service finds, once it is what is wanted: the broker's statistics lag, and orders become due."""
+    """What the order service finds, once it is as wanted: the broker's statistics lag, and orders must become due."""
 
     def look() -> dict[str, Any] | None:
         found = reconcile(system, ORDER, "--json", *DUE).found
@@ -92,7 +92,7 @@ def execute(system: System, service: Service, statement: str, *parameters: Any) 
 
 
 def purge(system: System, queue: str, messages: int) -> None:
-    """Takes away all messages of a queue, which must be so many."""
+    """Removes all messages of a queue, once there are this many."""
     system.wait(lambda: system.broker.waiting().get(queue) == messages, f"{queue} holds {messages} messages")
     with system.broker.channel() as channel:
         channel.queue_purge(queue)
@@ -195,7 +195,7 @@ def test_what_is_lost_or_removed_is_found_and_mended_and_nothing_takes_effect_tw
             assert (record["restored_at"] is not None) == (what == "record missing")
             if before is not None:
                 assert record == before, "an order that was decided is not decided again"
-        # Only what had not been decided was decided now, once; the lost result was told once more.
+        # Only undecided orders were decided now, each once; the lost result was announced once more.
         told = {order_id for order_id, what in wrong.items() if what.endswith(" lost")}
         assert {order_id: len(ids) for order_id, ids in tap.decisions().items()} == dict.fromkeys(told, 1)
 
@@ -232,7 +232,7 @@ def test_people_read_what_is_wrong_and_what_to_do_about_it(system: System) -> No
 
 def test_what_waits_is_counted_where_it_waits_and_is_not_missing(system: System) -> None:
     final = reconcile(system, ORDER, "--json").found["places"]["final"]
-    # Backwards, so that each order gets as far as it should and no further.
+    # From the last step back, so that each order gets just as far as it should.
     system.stop("order-consume")
     result_broker = system.post_order()["id"]
     system.wait(lambda: system.broker.waiting().get(ORDER_QUEUE) == 1, "the result is on the broker")
@@ -287,7 +287,7 @@ def test_what_somebody_has_discarded_is_listed_and_not_sent_again(system: System
         assert (done.code, done.out.startswith("Mended 0 orders.")) == (0, True)
         assert "DISCARDED  1 order" in done.out
         assert order_id in done.out
-    # Once nobody knows of the decision it is like any other order whose message is nowhere.
+    # Once nobody knows of the decision, it is like any order whose message is nowhere.
     system.heal()
     execute(system, PROCESSOR, "DELETE FROM messaging_operatoraction")
     assert reconcile(system, ORDER, "--json", *DUE, "--repair").found["repaired"] == 1
@@ -337,7 +337,7 @@ def test_without_the_other_service_it_says_so_in_one_sentence(
 
 
 def test_an_order_that_only_a_queue_could_have_is_not_called_lost_without_the_broker(system: System) -> None:
-    """What nobody can look into may hold it."""
+    """It may be where nobody can look."""
     system.stop("processor-consume")
     order = system.post_order()
     system.wait(lambda: system.broker.waiting().get(PROCESSOR_QUEUE) == 1, "the order is on the broker")

@@ -11,7 +11,7 @@ from tests.system import System
 
 
 def the_one_decision(system: System, tap: Tap, order_id: str) -> Event:
-    """What was announced about an order, once all that is handled has left the outbox: nothing more can come."""
+    """What was announced about an order, once the outboxes are empty: nothing more can come."""
     system.wait_for_empty_outboxes()
     (event, *repeated) = tap.events("order.processed", order_id)
     assert {again.message_id for again in repeated} <= {event.message_id}
@@ -51,7 +51,7 @@ def test_another_message_about_the_same_order_takes_no_effect(system: System) ->
         (event,) = tap.events("order.created", order["id"])
         again = str(uuid4())
 
-        # Above the limit this time: were it processed, it would fail.
+        # Above the limit this time: if it were processed, it would fail.
         body = {**event.body, "total_amount": 200_000.0}
         system.broker.publish(
             body, exchange=EXCHANGE, routing_key="order.created", message_id=again, type="order.created"
@@ -114,7 +114,7 @@ def test_a_plain_order_that_is_sent_twice_is_processed_once(system: System) -> N
 @pytest.mark.parametrize("way", [("", ORDER_QUEUE), (EXCHANGE, "order.processed")], ids=["queue", "exchange"])
 def test_a_plain_result_without_an_envelope_is_kept(system: System, way: tuple[str, str]) -> None:
     exchange, routing_key = way
-    system.stop("processor-consume")  # somebody else decides
+    system.stop("processor-consume")  # a test decides instead
     order = system.post_order()
 
     system.broker.publish(

@@ -1,6 +1,6 @@
-"""A night on call: orders fail, somebody who knows nothing of them finds out why, mends it, and sees them completed.
+"""A night on call: orders fail; somebody who knows nothing of them finds out why, mends it, and sees them completed.
 
-With the pages alone, from the first one on: every step is a link or a button that is there.
+Only by the pages, starting at the first one: each step is a link or a button on them.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ FAULTY = {
     "PROCESSING_STEPS": "processing.steps.validate,own_steps.reserve",
 }
 RELEASED = ("processor-web", "processor-consume")
-"""What has the steps' code in it: the web server makes the dry runs."""
+"""The processes that run the steps' code: the web server makes the dry runs."""
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_orders_that_a_fault_held_up_are_found_understood_mended_and_completed(
     for order in orders:
         system.wait_for_dead_letter(PROCESSOR, subject=order)
 
-    # The first page of the processor says that something is wrong, and leads to what.
+    # The first page of the processor says that something is wrong, and leads there.
     browser.open(system.admin(PROCESSOR))
     browser.wait_for_text("could not be handled")
     browser.screenshot("desk-1-overview")
@@ -63,7 +63,7 @@ def test_orders_that_a_fault_held_up_are_found_understood_mended_and_completed(
     assert_accessible_everywhere(browser)
     group = browser.url
 
-    # Each try is written down, with what it said and what came next.
+    # Each try is recorded, with its error and what came next.
     browser.open(f"{system.admin(PROCESSOR)}messaging/failedattempt/?q={orders[0]}")
     browser.wait_for_text("tried again after 200ms")
     browser.wait_for_text("given up: a dead letter")
@@ -75,14 +75,14 @@ def test_orders_that_a_fault_held_up_are_found_understood_mended_and_completed(
     assert_accessible_everywhere(browser)
 
     browser.open(group)
-    # Before the repair a dry run says that a replay would be for nothing, and nothing is done.
+    # Before the repair a dry run says that a replay would fail again, and changes nothing.
     browser.click("#content button", text="Dry run")
     browser.wait_for_text("would fail")
     browser.screenshot("desk-3-dry-run")
     assert_accessible_everywhere(browser)
     assert [system.record(order) for order in orders] == [None] * 8
 
-    # The repaired release: the dry run passes, the canary goes ahead, all follow.
+    # With the repaired release the dry run passes, the canary goes first, and all others follow.
     for name in RELEASED:
         system.restart(name)
     browser.open(group)

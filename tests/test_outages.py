@@ -1,4 +1,4 @@
-"""A broker and databases that are away for a while, at the start or in the middle."""
+"""A broker and databases that are away for a while, at the start or later."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -17,7 +17,7 @@ from tests.system import Places, System, new_order
 
 
 class Servers:
-    """Of these tests alone, so that they can be stopped: each service's database on a PostgreSQL of its own."""
+    """For these tests only, so that they can be stopped: each service has a PostgreSQL of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.order_database = PostgreSQL(folder / "order")
@@ -26,7 +26,7 @@ class Servers:
         self.all = (self.order_database, self.processor_database, self.broker)
 
     def start(self) -> None:
-        """Starts those that do not run."""
+        """Starts the servers that do not run."""
         stopped = [server for server in self.all if not server.is_running()]
         for server in stopped:
             server.launch()
@@ -68,7 +68,7 @@ def own_system(own_servers: Servers, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def system(own_system: System, own_servers: Servers) -> System:
-    """All servers and all six processes running as they do by default."""
+    """The system, with all servers and all six processes running as they do by default."""
     own_servers.start()
     own_system.heal()
     return own_system
@@ -117,7 +117,7 @@ def test_a_broker_that_is_killed_under_load_loses_nothing(system: System, own_se
 
 
 def test_a_route_that_the_broker_has_lost_holds_orders_and_is_given_again(system: System, own_servers: Servers) -> None:
-    """RabbitMQ's topic exchanges are known to do so when they restart: the binding is listed, and nothing is routed."""
+    """RabbitMQ's topic exchanges are known to lose routes in a restart: the binding is listed, nothing is routed."""
     if PROCESSOR_QUEUE not in own_servers.broker.ask_node("eval", _ROUTES):
         pytest.skip("this RabbitMQ keeps its routes elsewhere")
     own_servers.broker.ask_node("eval", _LOSE_ROUTES.format(queue=PROCESSOR_QUEUE))
@@ -144,7 +144,7 @@ _LOSE_ROUTES = (
 
 
 def test_what_waits_on_a_rung_survives_a_restart_of_the_broker(system: System, own_servers: Servers) -> None:
-    # The time on the rung is over while the broker is down: at-most-once dead lettering loses just these.
+    # The time on the rung runs out while the broker is down: at-most-once dead lettering would lose just these.
     ladder = {"MESSAGING_RETRY_DELAYS": "5s,10s,30s"}
     system.restart("processor-consume", SIMULATED_FAILURE_RATE="1", **ladder)
     consume = system.programs["processor-consume"]
@@ -170,7 +170,7 @@ def test_while_the_processors_database_is_away_no_attempt_is_counted(system: Sys
     with system.broker.tap() as tap, Load(system, orders=200) as load:
         load.wait_until_accepted(50)
         own_servers.processor_database.stop()
-        load.finish()  # the order service has its own
+        load.finish()  # the order service has a PostgreSQL of its own
         system.wait(
             lambda: [line for line in consume.lines(since=before) if "database is away" in line["message"]],
             "the consumer says that it waits",

@@ -1,4 +1,4 @@
-"""What people see in a browser, but for the admin: the front page, the documentation, the browsable API."""
+"""What people see in a browser, except the admin: the front page, the documentation, the browsable API."""
 
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -30,14 +30,14 @@ def address(system: System, service: Service) -> str:
 
 
 def open_the_form(system: System, browser: Browser) -> None:
-    """Of the list of orders. Where there is no order yet it is open from the beginning."""
+    """Opens the form on the list of orders. While there is no order, it is open already."""
     browser.open(f"{address(system, ORDER)}/orders")
     if browser.find("#send").get_attribute("open") is None:
         browser.click("#send summary", text="Place an order")
 
 
 def assert_everybody_can_use(browser: Browser) -> None:
-    """What is shown now, in light and dark, wide and narrow; and on no screen is it wider than that."""
+    """Asserts that the page is accessible in light and dark, wide and narrow, and never wider than the screen."""
     size = browser.driver.get_window_size()
     try:
         for theme in ("light", "dark"):
@@ -161,7 +161,7 @@ def test_a_body_that_is_refused_shows_where_it_is_wrong_and_stays_in_the_form(sy
     assert_everybody_can_use(browser)
     assert system.orders.get("/orders").json()["results"] == before
 
-    # What was typed can be mended and sent again.
+    # What was typed can be corrected and sent again.
     area = browser.find("#send textarea")
     area.clear()
     area.send_keys('{"customer_id": "ann", "items": [{"product_id": "p", "price": 1, "quantity": 1}]}')
@@ -243,7 +243,7 @@ def test_filters_narrow_the_list_and_its_pages_say_how_far_they_reach(system: Sy
     browser.fill(customer_id=customer, page_size="2")
     browser.click(".filters button", text="Filter")
     browser.wait_for_text("2 on this page")
-    assert urlsplit(browser.url).query == f"customer_id={customer}&page_size=2"  # nothing that is empty
+    assert urlsplit(browser.url).query == f"customer_id={customer}&page_size=2"  # without empty parameters
     assert browser.find("[name=customer_id]").get_attribute("value") == customer
     assert [row.text for row in browser.all("tbody td:nth-child(3)")] == [placed[2]["id"], placed[1]["id"]]
     assert "The newest are here, older ones follow." in browser.text

@@ -1,4 +1,4 @@
-"""The users of deploy/rabbitmq/definitions.json may do enough for all that the processes do."""
+"""The permissions in deploy/rabbitmq/definitions.json are enough for all that the processes do."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ PREFIXES = {ORDER: "orders", PROCESSOR: "processor"}
 
 @pytest.fixture
 def users(own_system: System) -> Iterator[dict[str, str]]:
-    """By name: the broker's address for a user as in the file, which is imported for the system's virtual host."""
+    """The broker's address for each user of that file, by name. It is imported for the system's virtual host."""
     address = urlsplit(own_system.places.rabbitmq)
     management = own_system.places.management
     definitions = deepcopy(DEFINITIONS)
@@ -54,7 +54,7 @@ def test_orders_failures_and_replays_need_no_more_than_these_permissions(
         )
         with closing(System(places, tmp_path)) as by_administrator:
             by_administrator.manage(service, "topology", "apply")
-            by_administrator.manage(service, "topology", "diff")  # which fails where it may not look
+            by_administrator.manage(service, "topology", "diff")  # fails if it may not look at something
         for role, user in (("web", "publish"), ("relay", "publish"), ("consume", "consume")):
             system.start(f"{service.name}-{role}", RABBITMQ_URL=users[f"{prefix}-{user}"])
     as_consumer = {"RABBITMQ_URL": users["processor-consume"]}
@@ -64,7 +64,7 @@ def test_orders_failures_and_replays_need_no_more_than_these_permissions(
     system.restart("processor-consume", SIMULATED_FAILURE_RATE="1", **as_consumer)
     order = system.post_order(correlation_id="few-permissions")
     letter = system.wait_for_dead_letter(PROCESSOR, correlation_id="few-permissions")
-    assert letter["attempts"] == 3  # down the whole ladder
+    assert letter["attempts"] == 3  # it went down the whole ladder
     system.restart("processor-consume", **as_consumer)
     system.manage(PROCESSOR, "dead_letters", "replay", str(letter["id"]), "--by", ADMIN_USER)
     system.wait_for_status(order["id"], "completed")

@@ -1,4 +1,4 @@
-"""The proxy that faults are injected with does what it says, so that what withstands it has withstood something."""
+"""The proxy for injecting faults does what it says, so that surviving its faults means something."""
 
 import socket
 import threading
@@ -11,11 +11,11 @@ from tests.waiting import eventually
 
 
 class Echo:
-    """A server that says what it hears."""
+    """A server that sends back what it receives."""
 
     def __init__(self) -> None:
         self.ends: list[str] = []
-        """How connections have ended: `closed` or `reset`."""
+        """How each connection ended: `closed` or `reset`."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address: tuple[str, int] = self._listener.getsockname()
         threading.Thread(target=self._accept, daemon=True).start()

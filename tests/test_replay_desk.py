@@ -30,20 +30,20 @@ def test_a_replay_stops_by_itself_and_goes_on_when_the_step_is_mended(system: Sy
         lambda: {letter["subject"] for letter in system.dead_letters(PROCESSOR)} >= set(orders), "all are dead letters"
     )
 
-    # Found by what it is about, and from there all that failed in the same way.
+    # It is found by its order, and from there all that failed in the same way.
     browser.open(f"{system.admin(PROCESSOR)}messaging/deadletter/?q={orders[0]}")
     browser.click("#result_list tbody tr a")
     browser.click(".desk-link", text="own_steps.refuse")
     browser.click("button", text="Dry run")
     browser.wait_for_text("8 would fail")
     assert "in own_steps.refuse" in browser.text
-    # What failed is read without scrolling, also when a word of it is long.
+    # What failed can be read without scrolling, even if it has a long word.
     tried = browser.find(".desk-scroll:has(td.desk-words)")
     assert browser.driver.execute_script("return arguments[0].scrollWidth <= arguments[0].clientWidth", tried)
     assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-dry-run")
 
-    # Whoever replays it all the same sees it stop after one, without touching anything.
+    # If it is replayed all the same, the replay stops by itself after one message.
     browser.click("button", text="Replay…")
     browser.wait_for_text("Replay 8 dead letters?")
     assert_accessible_everywhere(browser)
@@ -66,7 +66,7 @@ def test_a_replay_stops_by_itself_and_goes_on_when_the_step_is_mended(system: Sy
     assert_accessible_everywhere(browser)
     browser.screenshot("processor-admin-replay-finished")
 
-    # The one that had failed once more is a dead letter like any other.
+    # The message that failed again is a dead letter like any other.
     browser.click("a", text="look at why")
     browser.click("#part-messages td a")
     browser.click("button", text="Replay…")
@@ -99,7 +99,7 @@ def test_the_page_of_a_replay_refreshes_around_what_somebody_does_until_they_are
     browser.wait_for_text("No consumer is alive")
     browser.driver.set_window_size(NARROW, 1000)
 
-    # As if the table and the buttons had changed since.
+    # As if the table and the buttons had changed in the meantime.
     browser.fill(reason="Because")
     browser.driver.execute_script("""
         document.querySelector('#part-buttons label').append('old');
@@ -154,7 +154,7 @@ def test_a_message_that_can_never_be_handled_is_edited(system: System, browser: 
         assert_accessible_everywhere(browser)
 
         system.wait_for_status(order, "completed")
-        # Even somebody who replays the original, by its number, changes nothing any more.
+        # To replay the original by its number changes nothing any more.
         said = system.manage(PROCESSOR, "dead_letters", "replay", str(letter["id"]), fails=True)
         assert f"was superseded by {ADMIN_USER}" in said
         system.wait_for_empty_outboxes()

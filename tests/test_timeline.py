@@ -1,4 +1,4 @@
-"""The flight recorder: what happened to an order, told by both services, over the API, on the page, in the terminal."""
+"""The flight recorder: what happened to an order in both services, over the API, on the page, in the terminal."""
 
 import json
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ OWN_STEPS = {
 
 @pytest.fixture
 def unlucky(system: System) -> Iterator[dict[str, Any]]:
-    """An order that a step of the processor cannot bear, until the processor's consumer is started without it."""
+    """An order on which a step of the processor fails until the processor's consumer is started without that step."""
     system.restart("processor-consume", **OWN_STEPS)
     correlation_id = new_correlation_id()
     order = system.post_order(customer_id=f"unlucky-{new_customer()}", correlation_id=correlation_id)
@@ -44,7 +44,7 @@ def page(system: System, order_id: str) -> str:
 
 
 def screenshot_of_a_phone(browser: Browser) -> None:
-    """Of the page that is shown, in the dark."""
+    """Takes one of the page that is shown, in dark colours."""
     url = browser.url
     browser.driver.execute_script("localStorage.setItem('adminTheme', JSON.stringify('dark'))")
     browser.driver.set_window_size(NARROW, 1000)

@@ -1,4 +1,4 @@
-"""The referee of the torture finds what it is there to find, and the few most telling faults cost no order."""
+"""The torture's referee finds what it is there to find, and the few most telling faults cost no order."""
 
 import signal
 import subprocess
@@ -29,7 +29,7 @@ def record(order_id: str, outcome: str = "completed") -> dict[str, Any]:
 
 
 def judge_two(**changes: Any) -> Findings:
-    """The verdict on two orders of which all is well, but for the changes."""
+    """The verdict on two orders with which all is well except for these changes."""
     well: dict[str, Any] = {
         "expected": COMPLETED,
         "orders": [order("one"), order("two")],

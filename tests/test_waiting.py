@@ -15,7 +15,7 @@ PROCESSOR_CONSUME = "processor-consume"
 
 @pytest.fixture
 def undecided(system: System) -> Iterator[System]:
-    """The system, but nobody decides orders until the processor's consumer is started again."""
+    """The system, in which no order is decided until the processor's consumer is started again."""
     system.stop(PROCESSOR_CONSUME)
     yield system
     system.heal()
@@ -113,7 +113,7 @@ def test_a_browser_follows_an_order_and_stops_by_itself(undecided: System, the_b
     undecided.wait(lambda: told() == ["pending", "pending"], "the browser has the first event")
     undecided.start(PROCESSOR_CONSUME)
 
-    # It comes once more and is answered 204.
+    # EventSource connects once more and is answered 204.
     undecided.wait(lambda: the_browser.driver.execute_script("return source.readyState") == 2, "it is closed")
     assert told() == ["pending", "pending", "completed", "completed"]
 

@@ -4,11 +4,11 @@ import time
 from collections.abc import Callable
 
 BOUND = 60.0
-"""Seconds after which nothing more is hoped for. No promise about speed: a busy machine takes what it takes."""
+"""Seconds after which a wait gives up. Not a promise about speed: a busy machine may take long."""
 
 
 def eventually[T](look: Callable[[], T | None], what: str, *, within: float = BOUND) -> T:
-    """Looks until it sees something true, and returns that. Fails, saying `what` never came, after `within` seconds."""
+    """Looks until it sees something true, and returns that. After `within` seconds fails, saying `what` never came."""
     deadline = time.monotonic() + within
     while True:
         seen = look()

@@ -1,1 +1,1 @@
-"""What the documentation says is tried out: its links, its names, its examples."""
+"""Tries out what the documentation says: its links, its names, its examples."""

@@ -14,7 +14,7 @@ def without_code(page: Path) -> str:
 
 
 def links(page: Path) -> Iterator[str]:
-    """Where its links and pictures lead."""
+    """The targets of its links and pictures."""
     yield from re.findall(r"\]\(([^)\s]+)\)", without_code(page))
 
 

@@ -1,4 +1,4 @@
-"""What deploy/ has for other programs agrees with what the services are: their metrics, settings and commands."""
+"""What deploy/ has for other programs agrees with the metrics, settings and commands of the services."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def test_every_alert_asks_for_metrics_that_there_are() -> None:
     asked = {rule["alert"]: metrics_of(rule["expr"]) for rule in RULES}
 
     assert set().union(*asked.values()) - first_columns(section("Metrics")) == set()
-    assert [alert for alert, metrics in asked.items() if not metrics] == ["ProcessAway"]  # which asks for `up`
+    assert [alert for alert, metrics in asked.items() if not metrics] == ["ProcessAway"]  # that one asks for `up`
 
 
 def test_the_dashboard_shows_all_metrics() -> None:
@@ -83,7 +83,7 @@ def test_in_kubernetes_runs_what_compose_runs() -> None:
 
 
 def _containers(found: Any) -> list[dict[str, Any]]:
-    """All that stand anywhere in it."""
+    """All containers, wherever they are in it."""
     if not isinstance(found, dict):
         return []
     return [*found.get("containers", ()), *(one for value in found.values() for one in _containers(value))]

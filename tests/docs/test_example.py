@@ -63,7 +63,7 @@ def test_a_service_of_ones_own_hears_of_an_order_and_announces_its_event_once(sy
 
 
 def raise_version(events: Path) -> None:
-    """What the runbook says to do when an event breaks its readers; the first version is also what nobody names."""
+    """What the runbook says to do when an event breaks its readers. One that names no version has the first."""
     code, of_type = events.read_text(), 'TYPE: ClassVar[str] = "shipment.planned"'
     assert of_type in code
     events.write_text(code.replace(of_type, f"{of_type}\n    SCHEMA_VERSION: ClassVar[int] = 2"))
@@ -71,7 +71,7 @@ def raise_version(events: Path) -> None:
 
 @contextmanager
 def shipping_service(system: System, folder: Path) -> Iterator[None]:
-    """The example, migrated, with its relay and its consumer running."""
+    """The example service: migrated, with its relay and its consumer running."""
     name = f"shipping_{os.getpid()}"
     django = [sys.executable, "-m", "django"]
     with ExitStack() as stack:
@@ -86,7 +86,7 @@ def shipping_service(system: System, folder: Path) -> Iterator[None]:
         }
         stack.callback(databases.drop, servers().database_url, name)
         stack.callback(forget_queues, system)
-        # Events from before its queue is bound are none of its business.
+        # Its queue gets no events from before it is bound.
         for command in (["makemigrations", "shipping"], ["migrate"], ["topology", "apply"]):
             subprocess.run([*django, *command], cwd=folder, env=env, check=True, capture_output=True, timeout=60)
         diff = [*django, "topology", "diff"]
@@ -100,7 +100,7 @@ def shipping_service(system: System, folder: Path) -> Iterator[None]:
 
 
 def forget_queues(system: System) -> None:
-    """What would go on collecting events for the rest of the session."""
+    """Deletes the queues that would go on collecting events for the rest of the session."""
     with system.broker.channel() as channel:
         for queue in system.broker.queues():
             if queue.startswith("shipping."):

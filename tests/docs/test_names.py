@@ -1,4 +1,4 @@
-"""What docs/operations.md lists is what there is: settings and metrics."""
+"""docs/operations.md lists just the settings and metrics that there are."""
 
 import re
 from pathlib import Path

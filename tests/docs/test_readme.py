@@ -1,4 +1,4 @@
-"""What the README says to copy works when it is copied."""
+"""What the README says to copy works as it is."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Rules of a team that has adopted the processor, named in PROCESSING_STEPS. Each hits some customers alone."""
+"""Rules of a team that has adopted the processor, named in PROCESSING_STEPS. Each only affects some customers."""
 
 import os
 import signal
@@ -8,13 +8,13 @@ from messaging.errors import PermanentError
 
 
 def refuse(order: Any) -> None:
-    """Finds what no waiting mends."""
+    """Finds a fault that waiting does not mend."""
     if order.customer_id.startswith("refused-"):
         raise PermanentError(f"Nothing can be delivered to {order.customer_id}")
 
 
 def crash(order: Any) -> None:
-    """Takes its whole process along, as a fault in a C library does."""
+    """Kills its whole process, like a fault in a C library."""
     if order.customer_id.startswith("poison-"):
         os.kill(os.getpid(), signal.SIGKILL)
 
