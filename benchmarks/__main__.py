@@ -94,9 +94,9 @@ def _problem(options: Options, rounds: int) -> str:
 
 
 def _measure(modes: list[str], options: Options, *, rounds: int, only: str | None, file: Path | None) -> Found:
-    """Project and floor take turns, and each begins every second round: the machine's moods meet both alike.
+    """Project and floor take turns, and each begins every second round, so that the machine's moods hit both alike.
 
-    Raises BenchmarkError when one of them breaks a promise. What was found before that is in the file.
+    Raises BenchmarkError when one of them breaks a promise. What was measured before that is in the file.
     """
     runs: list[Run] = []
     with ground() as there, Stacks(there) as stacks:

@@ -1,9 +1,9 @@
 """Where the CPU time of one `POST /orders` goes: `python -m benchmarks.anatomy`, on a PostgreSQL of its own.
 
-With `--flame` it draws that, into docs/post-order.svg, from samples of the stack that cost the process nothing.
+With `--flame` it draws that into docs/post-order.svg, from samples of the stack that cost the process nothing.
 
 The order service's WSGI application is called in this process, without gunicorn and without a network. The profiler
-takes its time too, and more of it where functions are small: read the shares, not the microseconds.
+itself takes time too, more of it where functions are small: read the shares, not the microseconds.
 """
 
 import cProfile
@@ -37,7 +37,7 @@ BODY = json.dumps(
 
 _SETTINGS = {
     "DJANGO_SETTINGS_MODULE": f"{ORDER.package}.settings",
-    "RABBITMQ_URL": "amqp://nobody:nothing@127.0.0.1:1/",  # which a POST does not need
+    "RABBITMQ_URL": "amqp://nobody:nothing@127.0.0.1:1/",  # a POST does not need it
     "SECRET_KEY": "only-for-benchmarks-" + "0" * 50,
     "DEBUG": "false",
     "ALLOWED_HOSTS": "localhost",
@@ -47,7 +47,7 @@ _SETTINGS = {
     **OPEN_API,
 }
 _WAITING = ("execute_prepared", "_run", "execute_alone", "wait")
-"""`database.statements`'s and psycopg's, in which PostgreSQL works."""
+"""Functions of `database.statements` and psycopg that wait while PostgreSQL works."""
 _LIBRARY = re.compile(r"site-packages/([^/]+)(?:/([^/.]+))?")
 _PARTS = {
     "django/db": "psycopg and Django's database layer",
@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def measure(database_url: str, *, draw: bool = False) -> None:
-    """Prints the CPU time of a POST, and the share of each part of the stack in it, or draws it."""
+    """Prints the CPU time of a POST and the share of each part of the stack in it. Or draws it."""
     os.environ |= _SETTINGS | {"DATABASE_URL": database_url}
     subprocess.run([sys.executable, "manage.py", "migrate", "-v0"], cwd=ORDER.folder, check=True)
     sys.path.insert(0, str(ORDER.folder))
@@ -115,7 +115,7 @@ def measure(database_url: str, *, draw: bool = False) -> None:
 
 
 def flame(work: Callable[[], None]) -> None:
-    """Does the work again and again, while py-spy looks at this process 500 times a second for as long as it takes."""
+    """Repeats the work while py-spy samples this process, 500 times a second, until that is done."""
     command = [
         str(drawing_tools.FOLDER / "bin" / "py-spy"), "record", "--pid", str(os.getpid()), "--gil", "--rate", "500",
         "--duration", "20", "--format", "flamegraph", "--output", str(FLAME),
@@ -126,13 +126,13 @@ def flame(work: Callable[[], None]) -> None:
         if spy.returncode:
             assert spy.stderr is not None
             sys.exit(f"no flame graph was drawn: {spy.stderr.read().strip()[-1000:]}")
-    # py-spy writes its command line over it, with the places of this machine.
+    # Replaces the title: py-spy writes its command line there, with paths of this machine.
     title = "One POST /orders: where its CPU time goes, without what waits for PostgreSQL"
     FLAME.write_text(re.sub(r'(id="title"[^>]*>)[^<]*', rf"\1{title}", FLAME.read_text()))
 
 
 def post_orders(application: Callable[..., Any], number: int) -> None:
-    """Places as many orders, one after the other."""
+    """Places this many orders, one after the other."""
     for _ in range(number):
         statuses: list[str] = []
         response = application(
@@ -160,7 +160,7 @@ def post_orders(application: Callable[..., Any], number: int) -> None:
 
 
 def by_part(profile: cProfile.Profile) -> tuple[int, Counter[str]]:
-    """How many calls there were, and the share of each part in the time that was not spent waiting for PostgreSQL."""
+    """The number of calls, and each part's share of the time that was not spent waiting for PostgreSQL."""
     spent: Counter[str] = Counter()
     calls = 0
     for (file, _, function), (_, count, own, _, _) in pstats.Stats(profile).stats.items():  # type: ignore[attr-defined]

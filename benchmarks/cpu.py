@@ -1,4 +1,4 @@
-"""What processes use, and how fast the CPUs are at the moment, from /proc: Linux only."""
+"""How much CPU processes use, from /proc (Linux only), and how fast the CPUs are at the moment."""
 
 import os
 import time
@@ -16,16 +16,16 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 _CORES = os.cpu_count() or 1
 
 type Roles = Mapping[str, Iterable[int]]
-"""The processes of each role. Those below a process belong to it."""
+"""The processes of each role, whose descendants count with them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How much CPU everybody has used so far."""
+    """How much CPU everything has used so far."""
 
     at: float
     by_role: Mapping[str, float]
-    """Seconds, of processes that have ended as well."""
+    """Seconds, including those of processes that have ended."""
     busy: float
     """Seconds of the whole machine, on all its cores."""
 
@@ -39,10 +39,10 @@ class Used:
     """What was used between two moments."""
 
     seconds: float
-    """By the clock."""
+    """Seconds by the clock."""
     by_role: dict[str, float]
     others: float
-    """Share of the machine that was none of ours: other processes, and on a virtual machine its neighbours."""
+    """The share of the machine that others took: other processes, and on a virtual machine its neighbours."""
 
     @classmethod
     def between(cls, before: Moment, after: Moment) -> Self:
@@ -68,10 +68,10 @@ def _seconds_by_role(roles: Roles) -> dict[str, float]:
     children: dict[int, list[int]] = defaultdict(list)
     used: dict[int, float] = {}
     for pid in map(int, (folder.name for folder in Path("/proc").glob("[0-9]*"))):
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the process has ended meanwhile
             fields = stat(pid)
             children[int(fields[1])].append(pid)
-            # The last two are those of descendants that have ended.
+            # The last two fields are for descendants that have ended.
             used[pid] = sum(map(int, fields[11:15])) / _TICKS
 
     def with_descendants(pid: int) -> float:

@@ -4,7 +4,7 @@ import json
 import sys
 from typing import Any
 
-import matplotlib  # type: ignore[import-not-found]  # installed for itself, see `plot`
+import matplotlib  # type: ignore[import-not-found]  # installed separately, see `plot`
 from matplotlib.figure import Figure  # type: ignore[import-not-found]
 
 PROJECT, FLOOR, INK, FAINT = "#1f6f8b", "#c9b79c", "#22303a", "#8a949b"

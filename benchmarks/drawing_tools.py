@@ -1,6 +1,6 @@
-"""What draws is not among what developing needs: it is installed when something is drawn.
+"""Installs the drawing tools when something is drawn: development does not need them.
 
-It goes into a folder of its own inside `.venv`, which itself stays exactly what is locked for it.
+They go into a folder of their own inside `.venv`, whose own packages stay exactly those that are locked for it.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ _STAMP = FOLDER / "made-of"
 
 
 def install() -> str:
-    """Puts it into `FOLDER`, once. Returns what went wrong, if anything."""
+    """Installs them into `FOLDER`, once. Returns what went wrong, if anything."""
     wanted = hashlib.sha256(_LOCK.read_bytes()).hexdigest()
     if _STAMP.exists() and _STAMP.read_text() == wanted:
         return ""

@@ -1,4 +1,4 @@
-"""Many orders at once, by SQL: as if the project had taken them, and what became of them."""
+"""Makes many orders at once, by SQL, as if the project had taken and processed them."""
 
 from benchmarks.stacks import Project
 from dev.environment import ORDER, PROCESSOR, SERVICES, Service
@@ -30,7 +30,7 @@ _INBOX = """
 
 
 def add_pending_orders(project: Project, number: int, *, after: int = 0) -> None:
-    """So many orders of two items, with their announcements in the outbox. `after` is how many were added before."""
+    """Adds orders of two items, with their announcements in the outbox. `after` is how many were added before."""
     orders = _orders(after + 1, after + number)
     for statement in (_ORDER, _ITEMS, _OUTBOX):
         _run(project, ORDER, statement.format(orders=orders, status="pending"))
@@ -38,7 +38,7 @@ def add_pending_orders(project: Project, number: int, *, after: int = 0) -> None
 
 
 def add_final_orders(project: Project, number: int) -> None:
-    """So many orders of two items that are done with: completed, with their records, and in both inboxes."""
+    """Adds orders of two items that are finished: completed, with their records, and in both inboxes."""
     orders = _orders(1, number)
     for statement in (_ORDER, _ITEMS):
         _run(project, ORDER, statement.format(orders=orders, status="completed"))
@@ -49,7 +49,7 @@ def add_final_orders(project: Project, number: int) -> None:
 
 
 def _orders(first: int, last: int) -> str:
-    """A query that makes orders up; the same id for the same number, which like a UUIDv7 begins with the time."""
+    """A query that makes up orders. The same number gets the same id, which begins with the time, like a UUIDv7."""
     return f"""
         SELECT (lpad(to_hex(moment), 12, '0') || '7' || substr(digest, 1, 3)
                 || '8' || substr(digest, 4, 15))::uuid AS id,
@@ -61,13 +61,13 @@ def _orders(first: int, last: int) -> str:
 
 
 def _run(project: Project, service: Service, statement: str) -> None:
-    # Foreign keys hold by the way the rows are made; looking each one up would take longer than all the rest.
+    # The rows are made so that foreign keys hold. Looking each one up would take longer than all the rest.
     project.execute(service, "SET session_replication_role = replica")
     project.execute(service, statement)
     project.execute(service, "RESET session_replication_role")
 
 
 def _tidy(project: Project) -> None:
-    """What autovacuum would do in the middle of the measurement."""
+    """Does now what autovacuum would do in the middle of the measurement."""
     for service in SERVICES:
         project.execute(service, "VACUUM (ANALYZE)")

@@ -33,12 +33,12 @@ class Ground:
             server.wait()
 
     def stop(self) -> None:
-        self.rabbitmq.discard()  # it takes six seconds to leave in order
+        self.rabbitmq.discard()  # RabbitMQ takes six seconds to end in order
         self.postgresql.discard()
 
     @contextmanager
     def places(self, template: Places | None = None) -> Iterator[Places]:
-        """For one system; gone afterwards. Its databases are copies of the template's, without one they are empty."""
+        """Places for one system, removed afterwards. The databases are copies of the template's; without one, empty."""
         self._given += 1
         vhost = f"benchmark-{self._given}"
         names = [f"{service.name}-{self._given}" for service in SERVICES]
@@ -61,7 +61,7 @@ class Ground:
                     self.postgresql.drop_database(name)
 
     def settle(self) -> None:
-        """Writes to disk what runs before have left to write."""
+        """Writes to disk what earlier runs have left to write."""
         self.execute(sql.SQL("CHECKPOINT"))
 
     def execute(self, statement: sql.SQL | sql.Composed) -> None:
@@ -93,7 +93,7 @@ class Ground:
 
 @contextmanager
 def ground() -> Iterator[Ground]:
-    """Running; its servers and its folder are gone afterwards."""
+    """A running ground. Its servers and its folder are removed afterwards."""
     with temporary_folder() as folder:
         there = Ground(folder)
         try:

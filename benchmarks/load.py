@@ -1,4 +1,4 @@
-"""Posts orders over many connections and takes their times. Costs far less CPU than what it measures."""
+"""Posts orders over many connections and measures their times, with far less CPU than the measured system takes."""
 
 import json
 import random
@@ -13,9 +13,9 @@ from typing import Any, Self
 
 FINAL = (b'"completed"', b'"failed"')
 LOOK_INTERVAL = 0.005
-"""Seconds between two looks at an order whose end is awaited."""
+"""Seconds between two looks at an order that is watched until it is final."""
 MOST_WATCHED = 3
-"""Orders that are looked at in this way at the same time. More would measure the looking."""
+"""How many orders are watched at the same time. With more, the watching itself would be measured."""
 _MOST_CONNECTIONS = 200
 
 
@@ -45,7 +45,7 @@ class _Exchange:
         self.socket.sendall(request)
 
     def receive(self) -> Answer | None:
-        """Call it when there is something to read. None while the answer is not complete."""
+        """To be called when there is something to read. Returns None while the answer is not complete."""
         chunk = self.socket.recv(262144)
         if not chunk:
             raise ConnectionError("the service closed a connection in the middle of an answer")
@@ -61,7 +61,7 @@ class _Exchange:
 
 @cache
 def new_orders(number: int) -> list[bytes]:
-    """Bodies of orders of two items, the same ones for the same number."""
+    """Bodies of orders with two items, always the same ones for the same number."""
     numbers = random.Random(number)
     return [
         json.dumps(
@@ -84,7 +84,7 @@ def new_orders(number: int) -> list[bytes]:
 def post_all(
     port: int, bodies: Sequence[bytes], *, connections: int, within: float, path: str = "/orders"
 ) -> list[Answer]:
-    """Posts each body once, each connection the next one as soon as it has its answer.
+    """Posts each body once. Each connection posts the next one as soon as it has its answer.
 
     Raises TimeoutError when that takes longer than `within` seconds, ConnectionError when a connection breaks.
     """
@@ -92,7 +92,7 @@ def post_all(
 
 
 def get_all(port: int, paths: Sequence[str], *, connections: int, within: float) -> list[Answer]:
-    """The same with a GET of each path."""
+    """Like `post_all`, with a GET of each path."""
     return _ask_all(port, [_get(port, path) for path in paths], connections, within)
 
 
@@ -122,7 +122,7 @@ def _ask_all(port: int, asked: Sequence[bytes], connections: int, within: float)
 
 
 class Waiters:
-    """Connections, each with one GET under way that the service answers when it likes."""
+    """Connections, each with one GET under way, which the service may answer at any time."""
 
     def __init__(self, port: int, paths: Sequence[str]) -> None:
         self._selector = selectors.DefaultSelector()
@@ -140,7 +140,7 @@ class Waiters:
         self._selector.close()
 
     def answers(self, *, within: float) -> list[tuple[float, Answer]]:
-        """All answers, each with the time.time() at which it was there. Raises TimeoutError."""
+        """All answers, each with the time.time() of its arrival. Raises TimeoutError."""
         answers: list[tuple[float, Answer]] = []
         deadline = time.monotonic() + within
         while len(answers) < self._number:
@@ -160,7 +160,7 @@ class _Watched:
 
 
 class OpenLoop:
-    """Posts orders when they are due, whether those before are answered or not, and by default watches every third one.
+    """Posts orders when they are due, whether earlier ones are answered or not, and by default watches every third one.
 
     `due` are seconds from the beginning. `run` raises as `post_all` does.
     """
@@ -168,7 +168,7 @@ class OpenLoop:
     def __init__(self, port: int, bodies: Sequence[bytes], due: Sequence[float], *, watch: bool = True) -> None:
         self.answers: list[Answer] = []
         self.final: list[float] = []
-        """Seconds from when an order was due until a GET has shown it final."""
+        """For each watched order the seconds from when it was due until a GET showed it final."""
         self._port = port
         self._requests = deque(zip(due, (_post(port, "/orders", body) for body in bodies), strict=True))
         self._number = len(bodies)
@@ -177,7 +177,7 @@ class OpenLoop:
         self._watched: list[_Watched] = []
         self._most_watched = MOST_WATCHED if watch else 0
         self._looking = 0
-        # Not epoll, for which Python rounds up to whole milliseconds: each order would be sent half of one too late.
+        # Not epoll: Python rounds its timeouts up to whole milliseconds, so each order would go out half of one late.
         self._selector = selectors.SelectSelector()
         self._phases = random.Random(1)
 
@@ -197,7 +197,7 @@ class OpenLoop:
                 _close_all(self._selector)
 
     def _send_what_is_due(self, now: float, started: float) -> float:
-        """Returns when it wants to be called again."""
+        """Returns the time at which to call it again."""
         while self._requests and (at := started + self._requests[0][0]) <= now:
             exchange = self._free()
             if exchange is None:
@@ -247,7 +247,7 @@ class OpenLoop:
 
 
 def poisson(rate: float, seconds: float) -> list[float]:
-    """Moments at which orders are due, in seconds: as many customers who know nothing of each other send them."""
+    """The seconds at which orders are due, as when many customers who know nothing of each other send them."""
     numbers, at, due = random.Random(7), 0.0, list[float]()
     while (at := at + numbers.expovariate(rate)) < seconds:
         due.append(at)

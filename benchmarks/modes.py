@@ -21,14 +21,14 @@ BATCH = 1000
 BATCH_CONNECTIONS = 8
 GET_CONNECTIONS = 2
 SCALE_TIMES = 4
-"""So many times the orders: the rests at the end of a run shall not be what is measured."""
+"""How many times the orders: so that what is left at the end of a run does not decide the figures."""
 CALM = 2.0
-"""Seconds between the warm-up and the measurement, in which everybody comes to rest."""
+"""Seconds between the warm-up and the measurement, for everything to come to rest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How much of everything. None of the counts means another thing in another mode."""
+    """How much of everything is measured. Each count means the same in all modes."""
 
     orders: int = 5000
     drained: int = 10_000
@@ -51,13 +51,13 @@ class Run:
     round: int
     title: str
     figures: dict[str, tuple[float, str]] = field(default_factory=dict)
-    """By name, each with its unit."""
+    """The figures by name, each with its unit."""
     probes: list[float] = field(default_factory=list)
     """CPU milliseconds of one fixed piece of Python, before and after each measurement."""
     others: list[float] = field(default_factory=list)
-    """Shares of the machine that others took during each measurement."""
+    """The shares of the machine that others took, one for each measurement."""
     skipped: str = ""
-    """Why there are no figures."""
+    """Why there are no figures; empty if there are."""
 
 
 class Bench:
@@ -79,7 +79,7 @@ class Bench:
             stack.start(**changes)
             if before:
                 before(stack)
-            # Alone at first: it is not final before all queues are there and bound.
+            # One order first: once it is final, all queues exist and are bound.
             self.post(stack, 1)
             stack.wait_until_final()
             self.post(stack, self.options.warm_up - 1)
@@ -99,7 +99,7 @@ class Bench:
 
     @contextmanager
     def measured(self, stack: Stack) -> Iterator[list[cpu.Used]]:
-        """What the block has used; the list has it afterwards."""
+        """Measures what the block uses. The list has it after the block."""
         used: list[cpu.Used] = []
         self.run.probes.append(cpu.probe())
         before = cpu.Moment.now(stack.roles() | self.ground.pids())
@@ -150,7 +150,7 @@ def drain(bench: Bench) -> None:
             stack.start(*processor)
             stack.wait_until_final()
             bench.add("start to last final", time.perf_counter() - started, "s")
-        # Those of the first moment are its beginning, not its work.
+        # Leaves out orders of the first moment: they mark its beginning and are not work done since.
         [(rate,)] = stack.query(
             ORDER,
             "WITH last AS (SELECT updated_at FROM {orders} ORDER BY created_at DESC LIMIT " + str(number) + ") "
@@ -163,7 +163,7 @@ def drain(bench: Bench) -> None:
 
 
 def backlog(bench: Bench) -> None:
-    """The same system four times: relays running and stopped, with and without a backlog."""
+    """Measures the same system four times: with relays running and stopped, with and without a backlog."""
     options, relays = bench.options, ("order-relay", "processor-relay")
     with bench.system() as stack:
         assert isinstance(stack, Project)
@@ -241,7 +241,7 @@ def _memory(bench: Bench, stack: Project) -> None:
     stack.wait(lambda: not stack.waiting(ORDER), "all is announced")
     relay = _peak(stack, "order-relay")
     stack.stop("order-relay")
-    # More is allowed: a broker short of memory confirms nothing, and what it has not confirmed is announced again.
+    # There may be more: a broker short of memory confirms nothing, and what is not confirmed is announced again.
     if stack.broker.waiting().get(PROCESSOR_QUEUE, 0) < waiting:
         raise BenchmarkError(f"{waiting} messages were announced; in the queues wait {stack.broker.waiting()}")
 
@@ -331,7 +331,7 @@ def bulk(bench: Bench) -> None:
 
 
 def waiting(bench: Bench) -> None:
-    """The same requests without, with and again without clients that wait for orders; then the orders become final."""
+    """The same requests without, with, and again without clients that wait for orders; then the orders become final."""
     options = bench.options
     due = poisson(options.rate, options.seconds)
     others: list[Answer] = []
@@ -342,7 +342,7 @@ def waiting(bench: Bench) -> None:
         stack.wait(lambda: not stack.waiting(ORDER), "all orders are announced")
 
         def measure() -> dict[tuple[str, float], float]:
-            """Times of other requests in milliseconds, and shares of a core that are used while there are none."""
+            """Times of other requests in milliseconds, and the shares of a core that are used while there are none."""
             bench.come_to_rest()
             with bench.measured(stack) as used:
                 time.sleep(options.idle_seconds)
@@ -426,7 +426,7 @@ DEFAULT = ("throughput", "latency", "drain")
 
 
 def _take_all(bench: Bench, stack: Stack, number: int) -> tuple[float, float, list[Answer]]:
-    """Posts so many orders; orders a second until all are answered, and until all are final, and the answers."""
+    """Posts this many orders. Returns orders a second until all are answered, until all are final, and the answers."""
     started = time.perf_counter()
     answers = bench.post(stack, number)
     accepted = time.perf_counter() - started
@@ -435,7 +435,7 @@ def _take_all(bench: Bench, stack: Stack, number: int) -> tuple[float, float, li
 
 
 def _accept_all(bench: Bench, stack: Stack, answers: list[Answer]) -> float:
-    """Orders a second until all are answered; the answers are added to `answers`."""
+    """Posts orders and returns how many a second until all are answered. Adds the answers to `answers`."""
     started = time.perf_counter()
     answers += bench.post(stack, bench.options.orders)
     return bench.options.orders / (time.perf_counter() - started)
@@ -454,7 +454,7 @@ def _ids(answers: Sequence[Answer]) -> list[str]:
 
 
 def _ids_of_batches(answers: Sequence[Answer]) -> list[str]:
-    """Raises BenchmarkError unless every order of every batch was taken."""
+    """The ids of all orders. Raises BenchmarkError unless every order of every batch was taken."""
     ids = []
     for answer in answers:
         results = json.loads(answer.body)["results"] if answer.status == 200 else []
@@ -470,13 +470,13 @@ def _decided(stack: Stack, before: int) -> int:
 
 
 def _peak(stack: Stack, name: str, *, below: bool = False) -> float:
-    """The most megabytes that this process has had resident; with `below`, the largest of those that it has forked."""
+    """The most megabytes that this process has had resident; with `below`, of its children the largest."""
     pid = stack.programs[name].pid
     assert pid is not None
     return max(map(peak_bytes, children(pid) if below else [pid])) / 2**20
 
 
 def _percentile(seconds: Sequence[float], share: float) -> float:
-    """In milliseconds."""
+    """The percentile in milliseconds."""
     ordered = sorted(seconds)
     return ordered[min(len(ordered) - 1, int(len(ordered) * share))] * 1000

@@ -14,7 +14,7 @@ from dev.environment import ROOT
 
 
 def draw(sections: Sequence[Section], file: Path) -> str:
-    """Draws what these sections have, as SVG or PNG. Returns what it has done: nothing, when it could not."""
+    """Draws these sections, as SVG or PNG. Returns a sentence on what it has done; empty when it could not."""
     if problem := drawing_tools.install():
         return f"no plot was drawn: {problem}"
     done = subprocess.run(

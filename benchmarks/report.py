@@ -15,7 +15,7 @@ from dev.environment import ROOT
 
 PAGE, README, PLOT = ROOT / "docs" / "performance.md", ROOT / "README.md", ROOT / "docs" / "performance.svg"
 MOST_OTHERS = 0.06
-"""Share of the machine that others may take before the figures say little."""
+"""The share of the machine above which what others take makes the figures say little."""
 _BEGIN, _END = "<!-- what make bench found -->", "<!-- the end of it -->"
 _OWN = ("CPU web", "CPU relays", "CPU consumers")
 _PER_1000 = "s per 1000 orders"
@@ -25,12 +25,12 @@ _SHORT = {
     "drain": ("first to last final",),
     "latency": ("POST p50", "POST p99", "POST to final p50", "POST to final p99"),
 }
-"""What the README shows, besides CPU."""
+"""What the README shows, apart from CPU."""
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One figure: the median of all rounds, of each system that has it."""
+    """One figure: for each system that has it, the median of all rounds."""
 
     name: str
     unit: str
@@ -57,7 +57,7 @@ class Section:
 
     @property
     def compares(self) -> bool:
-        """Whether any figure has one beside it."""
+        """Whether any figure of one system can be compared with the other's."""
         return any(row.ratio is not None for row in self.rows)
 
 
@@ -79,7 +79,7 @@ class Found:
 
     @classmethod
     def load(cls, files: Sequence[Path]) -> "Found":
-        """The runs of all files. Raises ValueError when they come from different machines, or are of different size."""
+        """The runs of all files. Raises ValueError when their machines or options differ."""
         loaded = [json.loads(file.read_text()) for file in files]
         first = loaded[0]
         if any(other["machine"] != first["machine"] for other in loaded):
@@ -101,7 +101,7 @@ class Found:
 
 
 def lines(found: Found) -> Iterator[str]:
-    """For a terminal."""
+    """The figures for a terminal."""
     for section in found.sections:
         width = max([len(section.title) + len(section.mode) + 2, *(len(_label(row)) + 2 for row in section.rows)])
         heads = (Project.name, Floor.name, "ratio") if section.compares else ("",) * 3
@@ -118,7 +118,7 @@ def lines(found: Found) -> Iterator[str]:
 def write(found: Found) -> Iterator[str]:
     """Puts the tables between the marks of the page, and a short one between those of the README.
 
-    Says what it has done. A file without marks is left alone.
+    Yields what it has done, in sentences. A file without marks is left alone.
     """
     sections = {section.mode: section for section in found.sections}
     picture = f"![Project and floor side by side]({PLOT.name})\n\n" if PLOT.exists() else ""
@@ -157,7 +157,7 @@ def _pages_tables(found: Found) -> str:
 
 
 def _short_table(sections: Mapping[str, Section]) -> str:
-    """The README's; empty unless all that it shows was measured, of both systems."""
+    """The README's table; empty unless all that it shows was measured for both systems."""
     if not all(mode in sections and sections[mode].compares for mode in _SHORT):
         return ""
     chosen = [row for mode, names in _SHORT.items() for row in sections[mode].rows if row.name in names]

@@ -1,4 +1,4 @@
-"""What is measured: the project, and beside it the floor. Both run the same way and are verified the same way."""
+"""What is measured: the project, and the floor beside it. Both run and are verified in the same way."""
 
 import os
 import shutil
@@ -29,21 +29,21 @@ from tests.waiting import eventually
 WITHIN = 1800.0
 """Seconds after which a run is given up."""
 WEB_WORKERS, WEB_THREADS = 2, 8
-"""The defaults, for both systems alike."""
+"""The defaults, used for both systems."""
 ROLES = {"web": "web", "relay": "relays", "consume": "consumers"}
 """What their processes are called in names and in figures."""
 
 
 class BenchmarkError(Exception):
-    """A system did not do what it promises; no figure is worth anything then."""
+    """A system did not do what it promises, so no figure is worth anything."""
 
 
 class Stack(ABC):
-    """One system on places of its own, started by `start`. The names of its processes are those of the project."""
+    """One system on places of its own, started by `start`. Its processes have the names of the project's."""
 
     name: str
     tables: Mapping[str, LiteralString]
-    """What it calls its tables of orders, records and outbox messages."""
+    """The names of its tables of orders, records and outbox messages."""
 
     def __init__(self, places: Places) -> None:
         self.places = places
@@ -55,20 +55,20 @@ class Stack(ABC):
     @property
     @abstractmethod
     def programs(self) -> Mapping[str, Program]:
-        """All that were ever started."""
+        """All processes that were ever started."""
 
     @property
     @abstractmethod
     def port(self) -> int:
-        """Where it takes orders."""
+        """The port on which it takes orders."""
 
     @abstractmethod
     def start(self, *names: str, **changes: str) -> None:
-        """Starts these processes, all when none is named, their environment changed. Returns when HTTP answers."""
+        """Starts these (all if none is named) with these changes to their environment. Returns when HTTP answers."""
 
     @abstractmethod
     def start_more(self, name: str, number: int) -> None:
-        """So many more of a relay or consumer that runs already."""
+        """Starts `number` more of a relay or consumer that runs already."""
 
     @abstractmethod
     def close(self) -> None:
@@ -77,7 +77,7 @@ class Stack(ABC):
             database.close()
 
     def stop(self, *names: str) -> None:
-        """By SIGTERM. Raises BenchmarkError for one that does not leave with 0."""
+        """Stops them by SIGTERM. Raises BenchmarkError for one that does not end with 0."""
         for name in names:
             ended = self.programs[name].stop()
             if ended.code != 0:
@@ -91,14 +91,14 @@ class Stack(ABC):
         return pids
 
     def query(self, service: Service, statement: LiteralString) -> list[tuple[Any, ...]]:
-        """On this service's database. `{orders}`, `{records}` and `{outbox}` are its tables."""
+        """The rows from this service's database. `{orders}`, `{records}` and `{outbox}` stand for its tables."""
         return self._databases[service is not ORDER].execute(statement.format(**self.tables)).fetchall()
 
     def execute(self, service: Service, statement: LiteralString) -> None:
         self._databases[service is not ORDER].execute(statement)
 
     def wait(self, look: Callable[[], object], what: str) -> None:
-        """Raises BenchmarkError when it never comes, or when a process ends by itself."""
+        """Waits for it. Raises BenchmarkError when it never comes, or when a process ends by itself."""
 
         def look_at_all() -> bool:
             for program in self.programs.values():
@@ -117,16 +117,16 @@ class Stack(ABC):
         return bool(self.query(ORDER, "SELECT EXISTS (SELECT FROM {orders} WHERE status = 'pending')")[0][0])
 
     def waiting(self, service: Service) -> int:
-        """Messages in an outbox."""
+        """How many messages are in this service's outbox."""
         return int(self.query(service, "SELECT count(*) FROM {outbox}")[0][0])
 
     def verify(self, *, orders: int, accepted: Iterable[str]) -> None:
         """Ends the system and raises BenchmarkError unless it has kept every promise.
 
-        What `verify_orders` says, and queues empty, every process gone after SIGTERM.
+        That is what `verify_orders` checks, and that queues are empty and every process ends on SIGTERM.
         """
         self.verify_orders(orders=orders, accepted=accepted)
-        # What a consumer has in hand shows in its queue only once it has left.
+        # What a consumer has in hand shows in its queue only once the consumer has ended.
         running = [name for name, program in self.programs.items() if program.is_running]
         self.stop(*running)
         if waiting := self.broker.waiting():
@@ -161,7 +161,7 @@ class Stack(ABC):
 class Project(Stack):
     """The six processes, with the settings of the system tests.
 
-    The defaults, but for an API that is open to all and HTTP without TLS, as the floor has it, and a shorter ladder.
+    These are the defaults, except for an open API and HTTP without TLS, like the floor's, and a shorter retry ladder.
     """
 
     name = "project"
@@ -196,7 +196,7 @@ class Project(Stack):
             program.start()
 
     def import_orders(self, orders: list[bytes]) -> float:
-        """Seconds that `manage.py import_orders` takes for a file with these orders, Python's start included."""
+        """Imports these orders by `manage.py import_orders`. Returns the seconds it took, with Python's start."""
         file = self._folder / f"{len(orders)}.ndjson"
         file.write_bytes(b"".join(order + b"\n" for order in orders))
         started = time.perf_counter()
@@ -266,7 +266,7 @@ class Floor(Stack):
         super().close()
 
     def _verify_more(self) -> None:
-        """Its dead letters wait in queues."""
+        """Checks the queues in which the floor's dead letters wait."""
 
     def _answers(self) -> bool:
         try:
@@ -295,7 +295,7 @@ STACKS = (Project.name, Floor.name)
 
 
 class Stacks:
-    """Makes systems on one ground. What they have in common is made once: empty tables, to be copied."""
+    """Makes systems on one ground. Their empty tables are made once, and then copied."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -310,7 +310,7 @@ class Stacks:
 
     @contextmanager
     def fresh(self, name: str) -> Iterator[Stack]:
-        """A system that has yet to be started, with nothing in its tables; gone afterwards."""
+        """A system with empty tables, not started yet. It is removed afterwards."""
         make = Project if name == Project.name else Floor
         if name not in self._templates:
             self._templates[name] = self._kept.enter_context(self._ground.places())

@@ -1,7 +1,7 @@
 """The floor's other processes: `python -m benchmarks.floor relay QUEUE`, `process` or `note`.
 
-Each is one pika connection with a loop around it. Whatever it loses ends it; what it had in hand is not committed, not
-acknowledged, and so comes again.
+Each is one pika connection with a loop around it. It ends when it loses a connection; what it had in hand is neither
+committed nor acknowledged, and so comes again.
 """
 
 import os
@@ -19,12 +19,12 @@ CREATED, PROCESSED = "processor.created", "orders.processed"
 BATCH = 200
 FLUSH_AFTER = 0.001
 LOOK_AGAIN = 0.02
-"""Seconds. The longest a batch waits for more messages, and a message in the outbox for a relay that nobody wakes."""
+"""Seconds that a batch waits at most for more messages, and a message in the outbox for a relay that nobody wakes."""
 MAX_TOTAL = 100_000
 
 
 def declare_queues(url: str) -> None:
-    """To be done before any process starts: RabbitMQ fails (541) when two declare a new quorum queue at once."""
+    """To be called before any process starts: RabbitMQ fails (541) when two declare a new quorum queue at once."""
     connection = pika.BlockingConnection(pika.URLParameters(url))
     channel = connection.channel()
     for queue in (CREATED, PROCESSED):
@@ -88,7 +88,7 @@ class Relay(Process):
 
     def publish_batch(self) -> None:
         if self.open:
-            return  # its last confirm calls again
+            return  # the last confirm of the open batch calls this again
         rows = self.cursor.execute(TAKE).fetchall()
         if not rows:
             self.database.commit()
@@ -105,7 +105,7 @@ class Relay(Process):
         self.open.difference_update(range(self.first, tag + 1) if several else [tag])
         if self.open:
             return
-        if self.refused:  # all of it goes back; the inbox knows those that got through
+        if self.refused:  # the whole batch goes back; the inbox knows the messages that got through
             self.refused = False
             self.database.rollback()
         else:
@@ -117,7 +117,7 @@ class Relay(Process):
 
 
 class Consumer(Process):
-    """Works on batches of one queue: a statement that commits, then one ack for all of them."""
+    """Works on batches of one queue: one statement, which commits, then one ack for the whole batch."""
 
     queue: str
 
@@ -172,7 +172,7 @@ class Processor(Consumer):
         elif total > MAX_TOTAL:
             reason = f"The total amount is above {MAX_TOTAL}."
         outcome = "failed" if reason else "completed"
-        UUID(message_id), UUID(body["order_id"])  # or it is no order
+        UUID(message_id), UUID(body["order_id"])  # raises if it is no order
         return message_id, body["order_id"], str(body["customer_id"]), str(total), outcome, reason
 
     def work(self, batch: list[Any]) -> None:
@@ -186,7 +186,7 @@ class Noter(Consumer):
     queue = PROCESSED
 
     def read(self, message_id: str, body: Any) -> Any:
-        UUID(body["order_id"]), str(body["status"])  # or it is no verdict
+        UUID(body["order_id"]), str(body["status"])  # raises if it is no verdict
         return body
 
     def work(self, batch: list[Any]) -> None:

@@ -1,7 +1,7 @@
 """The floor's tables, and the four statements that use them.
 
 The planner never knows how many rows wait in an outbox or are pending, so no statement leaves it a choice: the inner
-query of an `= ANY (ARRAY(…))` runs once, and `= ANY ($1)` walks the primary key, whatever the statistics say.
+query in `= ANY (ARRAY(…))` runs once, and `= ANY ($1)` walks the primary key, whatever the statistics say.
 """
 
 import os
@@ -67,8 +67,8 @@ WITH given AS MATERIALIZED (
 INSERT INTO outbox (body)
 SELECT json_build_object('order_id', order_id, 'status', outcome, 'error_message', reason)::text FROM decided"""
 
-# The planner takes JSON for a hundred verdicts and hashes them. Of arrays it expects ten, and it would compare each
-# verdict with each order; the array of ids keeps it to the key of `orders`.
+# From JSON the planner expects a hundred verdicts, and hashes them. From arrays it expects ten, and would compare each
+# verdict with each order. The array of ids makes it use the key of `orders`.
 NOTE = """
 UPDATE orders SET status = verdict.status, error_message = verdict.error_message, updated_at = now()
 FROM json_to_recordset($1::json) AS verdict (order_id uuid, status text, error_message text)

@@ -14,14 +14,14 @@ from serving.plain_http import Written
 
 WAKES_A_SECOND = 100
 MOST_WAKES_AT_ONCE = 10
-"""As the project does it: who commits more often leaves some out, which the relay finds when it looks by itself."""
+"""As in the project: beyond this, commits wake nobody, and the relay finds their messages when it looks by itself."""
 _wakes_left = float(MOST_WAKES_AT_ONCE)
 _counted_at = 0.0
 _own = threading.local()
 
 
 class Application:
-    """WSGI, and what the project's worker asks for plain requests."""
+    """A WSGI application, with the `answer` that the project's worker calls for plain requests."""
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         written = self.answer(environ)
@@ -55,7 +55,7 @@ def _answer(method: str, path: str, environ: dict[str, Any]) -> tuple[str, bytes
 
 
 def _place(raw: bytes) -> bytes:
-    """Keeps the order with its announcement, committed. Raises ValueError, KeyError, TypeError for what is none."""
+    """Commits the order with its announcement. Raises ValueError, KeyError, TypeError for what is no order."""
     sent = orjson.loads(raw)
     customer, items = _text(sent["customer_id"]), sent["items"]
     if type(items) is not list or not 0 < len(items) <= 1000:
@@ -102,7 +102,7 @@ def _wake_relay() -> None:
 
 
 def _cursor() -> Any:
-    """This thread's own."""
+    """The cursor of this thread."""
     if not hasattr(_own, "cursor"):
         _own.connection, _own.cursor = connect()
     return _own.cursor
