@@ -1,1 +1,1 @@
-"""Breaks the running system in every way we know, and asks after each whether an order was lost: `make torture`."""
+"""Breaks the running system in every way we know, and checks each time whether an order was lost: `make torture`."""

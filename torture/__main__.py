@@ -33,7 +33,7 @@ def main() -> None:
     versions = ""
     try:
         with leaving_nothing_behind():
-            # One arena at a time: servers of both kinds together would only slow each other down.
+            # One arena at a time: two with their servers would only slow each other down.
             for kind in BROKERS:
                 faults = [fault for fault in chosen if fault.arena == kind]
                 if faults or (arguments.control and kind == "single"):
@@ -78,7 +78,7 @@ def _parse() -> argparse.Namespace:
 
 
 def _chosen(arguments: argparse.Namespace) -> list[Fault]:
-    """In the order of the groups, so that the table is in one piece. `--control` by itself is the control alone."""
+    """Sorted by group, so that the table is in one piece. With `--control` and nothing else, only the control."""
     if arguments.control and not (arguments.fault or arguments.group or arguments.short):
         return []
     return sorted(
@@ -94,13 +94,13 @@ def _chosen(arguments: argparse.Namespace) -> list[Fault]:
 
 
 def _torture(kind: str, faults: list[Fault], arguments: argparse.Namespace, rows: list[Row]) -> str:
-    """Runs these in one arena, and returns the versions of what runs there."""
+    """Runs these faults in one arena, and returns the versions of what runs there."""
     _say(f"starting servers and the six processes ({kind})")
     with opened(kind, _say) as arena:
         for number in range(1, arguments.times + 1):
             for fault in faults:
                 _say(f"{fault.name}: {fault.summary}")
-                # Each round takes other chances, and the same ones whenever it runs.
+                # Each round has other random choices, but the same ones whenever it is run.
                 row = run(arena, fault, orders=arguments.orders, rate=arguments.rate, seed=f"{arguments.seed} {number}")
                 rows.append(row)
                 for line in list(report.lines([row]))[1:]:

@@ -21,9 +21,9 @@ from torture.watch import cpu_share
 
 KILLED = -9
 LAST_LINES, LINE_LENGTH = 5, 500
-"""How much is shown of what a process has said that should not have ended."""
+"""How much is shown of the output of a process that should not have ended."""
 _WITH_LOAD = 5.0
-"""Of a fault that is held, orders are posted for so many seconds at most; after that nothing has a reason to work."""
+"""For at most this many seconds of a held fault orders are posted; after that nothing has a reason to work."""
 _SETTLING = 1.0
 _MEASURED_FROM = 5.0
 
@@ -33,31 +33,31 @@ class BrokerServer(Protocol):
 
     @property
     def url(self) -> str:
-        """As RABBITMQ_URL takes it: one URL for each node."""
+        """One URL for each node, as RABBITMQ_URL takes them."""
 
     @property
     def management_url(self) -> str: ...
 
     def start(self) -> None:
-        """Starts what does not run of it, and waits until it answers."""
+        """Starts the parts that do not run, and waits until they answer."""
 
     def stop(self) -> None: ...
 
     def discard(self) -> None:
-        """Ends all of it at once, when its data goes too."""
+        """Ends all of it at once, for when its data is thrown away too."""
 
     def is_running(self) -> bool:
         """Whether all of it runs."""
 
 
 BROKERS: dict[str, Callable[[Path], Any]] = {"single": RabbitMQ, "cluster": Cluster}
-"""The kinds of arenas: how each makes its `BrokerServer`, in a folder of its own."""
+"""How each kind of arena makes its `BrokerServer`, in a folder of its own."""
 
 
 class Arena:
-    """One system on servers of its own, which many faults happen to, one after the other.
+    """One system on servers of its own, to which many faults happen, one after the other.
 
-    Its processes reach the broker through `broker_proxies`, one for each node; the referee and the faults go straight.
+    Its processes reach the broker through `broker_proxies`, one for each node; the referee and the faults directly.
     """
 
     load: Load
@@ -65,25 +65,25 @@ class Arena:
     tap: Tap | None
     """Reads along on the exchange; None for a fault without it."""
     random: random.Random
-    """Seeded for each fault, so that it does the same again."""
+    """Seeded for each fault, so that a fault always makes the same choices."""
 
     def __init__(self, kind: str, folder: Path, say: Callable[[str], None]) -> None:
         self.folder = folder
         self.say = say
         self.order_database = PostgreSQL(folder / "order")
         self.processor_database = PostgreSQL(folder / "processor")
-        # Any: a fault knows on which broker it runs, and uses what that one can do.
+        # Any: a fault knows which kind of broker it runs on, and uses what that can do.
         self.broker: Any = BROKERS[kind](folder / "broker")
         self.broker_proxies: list[Proxy] = []
         self.cpu: dict[str, float] = {}
-        """Of each relay and consumer: the largest share of a core that it has taken while a fault was held."""
+        """For each relay and consumer, the largest share of a core that it has taken while a fault was held."""
         self.blamed: set[str] = set()
         """Orders that the ledger has found wrong so far."""
         self.forged: set[str] = set()
         """Ids of messages that a fault has published itself, in the processor's name."""
 
     def open(self) -> None:
-        """Starts everything, and returns when an order has gone all the way."""
+        """Starts everything. Returns when an order has gone all the way."""
         for database in (self.order_database, self.processor_database):
             database.launch()
         self.broker.start()
@@ -116,7 +116,7 @@ class Arena:
             self.system.close()
         for proxy in self.broker_proxies:
             proxy.close()
-        self.broker.discard()  # RabbitMQ takes six seconds to leave in order
+        self.broker.discard()  # not stop(): RabbitMQ takes six seconds to end in order
         self.order_database.discard()
         self.processor_database.discard()
 
@@ -145,9 +145,9 @@ class Arena:
     # --- What faults do
 
     def hold(self, seconds: float) -> None:
-        """Keeps the fault as it is. A long one is held for a while without load, and whoever spins then is found out.
+        """Keeps the fault as it is. In part of a long one there is no load, which shows the processes that spin.
 
-        Orders are posted in the first half, 5 seconds at most. In the rest no relay and no consumer has anything to do
+        Orders are posted in the first half, for 5 seconds at most. After that no relay or consumer has anything to do
         that would succeed, and the CPU that each takes is noted.
         """
         with_load = min(_WITH_LOAD, seconds / 2) if seconds >= _MEASURED_FROM else seconds
@@ -162,7 +162,7 @@ class Arena:
         self.load.resume()
 
     def wait_for_death(self, name: str) -> Ended:
-        """Until the process has been killed at its fail point, or by a message."""
+        """Waits until the process has been killed at its fail point, or by a message."""
         ended = self.system.programs[name].wait_for_end(within=60.0)
         assert ended.code == KILLED, f"{name} has left with {ended.code} instead of being killed: {ended.said[-2000:]}"
         return ended
@@ -179,7 +179,7 @@ class Arena:
 
 @contextmanager
 def opened(kind: str, say: Callable[[str], None]) -> Iterator[Arena]:
-    """An arena with everything running, which is gone with its data after the block."""
+    """An arena with everything running. It is removed with its data after the block."""
     with temporary_folder() as folder:
         arena = Arena(kind, folder, say)
         try:

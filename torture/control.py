@@ -1,4 +1,4 @@
-"""The negative control: messages are taken away behind everybody's back, and that has to come to light."""
+"""The negative control: messages are removed behind everybody's back, and that has to come to light."""
 
 from urllib.parse import quote
 
@@ -11,14 +11,14 @@ from torture.arena import Arena
 from torture.load import Load
 
 BEFORE = TAKEN = 30
-"""Orders that are processed as usual, and at least so many more whose messages are taken away."""
+"""How many orders are processed as usual before, and of how many more, at least, the messages are removed."""
 
 
 def control(arena: Arena, *, rate: float) -> str:
     """Empties the processor's work queue while orders wait in it.
 
-    Raises AssertionError unless referee and ledger name just those orders as lost, and `reconcile --repair` brings all
-    of them to their end. Returns what was seen, in a sentence.
+    Raises AssertionError unless referee and ledger name just those orders as lost, and `reconcile --repair` makes all
+    of them final. Returns what was seen, in a sentence.
     """
     system = arena.system
     arena.forged = set()
@@ -39,7 +39,7 @@ def control(arena: Arena, *, rate: float) -> str:
 
         lost = verdict.look_at_orders(arena).lost
         assert lost == taken, f"messages of {len(taken)} orders were taken away, the referee has found {len(lost)} lost"
-        # While a message may be in a consumer's hands no order is called missing, and of that the broker tells late.
+        # While a consumer may have a message in hand, no order is called missing, and the broker's figure on that lags.
         eventually(
             lambda: taken == {finding["order_id"] for finding in verdict.reconcile(arena, ORDER)["missing"]},
             f"the ledger misses the {len(taken)} orders whose messages were taken away",

@@ -6,8 +6,8 @@
         arena.hold(6)
         arena.broker.start()
 
-It is called while orders are being posted and some are accepted already. When it returns, the fault is healed, and the
-system has to come back to rest by itself.
+The function is called while orders are being posted and some are already accepted. When it returns, the fault is
+healed, and the system has to come back to rest by itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,37 +32,37 @@ class Fault:
     group: str
     run: Run
     attempts_stay_one: bool = True
-    """No message may be counted against its retry limit."""
+    """Whether no message may be counted against its retry limit."""
     dead_letters: int | None = 0
-    """How many dead letters of both services wait afterwards; None when that is not foreseeable."""
+    """How many dead letters of both services wait afterwards; None when that cannot be known."""
     short: bool = False
-    """One of the few that `--short` runs."""
+    """Whether it is one of the few that `--short` runs."""
     orders: int | None = None
-    """At least so many are accepted; None: what the command line says."""
+    """How many orders, at least, are accepted; None for the number of the command line."""
     arena: str = "single"
-    """On what broker it runs: a key of `torture.arena.BROKERS`."""
+    """The kind of broker that it runs on: a key of `torture.arena.BROKERS`."""
     needs: Sequence[Need] = ()
     episodes: int = 1
-    """How often it strikes: so many times a process may open and close the circuit of one dependency."""
+    """How often it strikes, and so how often a process may open and close the circuit of one dependency."""
     tap: bool = True
-    """False: nobody reads along on the exchange. For faults that take queues away: the tap's own would hide that."""
+    """Whether the referee reads along on the exchange. Not for faults that remove queues: the tap's would hide that."""
     within: float = 240.0
-    """Seconds after which all of it, with what comes before and after, is given up."""
+    """Seconds after which it is given up, together with what comes before and after it."""
 
     def lacking(self) -> str:
         return " ".join(filter(None, (need() for need in self.needs)))
 
 
 FAULTS: dict[str, Fault] = {}
-"""All that are registered, by name, in the order in which they run."""
+"""All registered faults by name, in the order in which they run."""
 
 
 def fault(name: str, summary: str, **expected: Any) -> Callable[[Run], Run]:
-    """Registers a function as a fault of the group that its module is. `expected` are the other fields of `Fault`."""
+    """Registers a function as a fault. Its module names the group; `expected` are the other fields of `Fault`."""
     assert name not in FAULTS, name
 
     def register(run: Run) -> Run:
-        group = getattr(run, "func", run).__module__.rpartition(".")[2]  # of a partial, or of a function
+        group = getattr(run, "func", run).__module__.rpartition(".")[2]  # `run` is a partial or a function
         assert group in GROUPS, group
         FAULTS[name] = Fault(name=name, summary=summary, group=group, run=run, **expected)
         return run

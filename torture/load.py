@@ -12,29 +12,29 @@ from tests.waiting import BOUND, eventually
 CONNECTIONS = 8
 _TOO_DEAR_EVERY = 10
 _PAUSE = 0.2
-"""Seconds before a shop asks again that got no 201."""
+"""Seconds before a shop that got no 201 asks again."""
 
 
 class Load:
-    """Posts `rate` orders a second, each again and again until it is accepted, every tenth above the limit.
+    """Posts `rate` orders a second, each again and again until it is accepted. Every tenth is above the limit.
 
     Each has an Idempotency-Key of its own, so there must be exactly one order for each 201, whatever goes down.
-    A context manager; whoever leaves it early stops the posting.
+    A context manager; leaving it early stops the posting.
     """
 
     def __init__(self, system: System, *, rate: float) -> None:
         self._url = system.url("order-web")
         self.customer_id = new_customer()
         self.accepted: list[str] = []
-        """The ids that were answered with 201."""
+        """The ids of the orders that were answered with 201."""
         self.expected: dict[str, str] = {}
-        """How each of them has to end: `completed` or `failed`."""
+        """How each accepted order has to end: `completed` or `failed`."""
         self.refused = 0
-        """Answers that asked to come again: 503, 409."""
+        """How many answers asked to try again: 503, 409."""
         self.unanswered = 0
-        """Requests without any answer."""
+        """How many requests got no answer."""
         self.given_up = 0
-        """Orders that were still not accepted when the posting had to end: they may exist or not."""
+        """How many orders were still not accepted when the posting had to end: they may exist or not."""
         self.failures: list[str] = []
         """Answers that no shop should get."""
         self._interval = 1 / rate
@@ -60,16 +60,16 @@ class Load:
             thread.join(BOUND)
 
     def wait_until_accepted(self, number: int) -> None:
-        """Until so many are accepted in all, while others are being posted."""
+        """Waits until this many are accepted in all, while others are being posted."""
         self.resume()
         eventually(lambda: self.failures or len(self.accepted) >= number, f"{number} accepted orders")
 
     def wait_for_more(self, number: int) -> None:
-        """Until so many more are accepted."""
+        """Waits until this many more are accepted."""
         self.wait_until_accepted(len(self.accepted) + number)
 
     def pause(self) -> None:
-        """Posts no new order until `resume`. What is not accepted yet is tried on."""
+        """Posts no new order until `resume`. Goes on with those that are not accepted yet."""
         self._running.clear()
 
     def resume(self) -> None:
@@ -87,7 +87,7 @@ class Load:
             thread.join(BOUND)
 
     def complaints(self) -> list[str]:
-        """What no shop should have met, in sentences. To be asked when the posting is finished."""
+        """What no shop should have met, in sentences. To be called when the posting is finished."""
         complaints = self.failures[:3]
         if self.given_up:
             complaints.append(f"{self.given_up} orders were still not accepted {BOUND:g} s after the last was begun")
@@ -101,7 +101,7 @@ class Load:
                 self._post_one(client, too_dear=number % _TOO_DEAR_EVERY == 0)
 
     def _next(self) -> int | None:
-        """Waits until another order is due; None when there shall be none."""
+        """Waits until another order is due, and returns its number; None if there is to be none."""
         with self._lock:
             self._next_at = max(time.monotonic(), self._next_at + self._interval)
             due_at = self._next_at
@@ -117,7 +117,7 @@ class Load:
         while not self._stopped.is_set():
             try:
                 answer = client.post("/orders", json=body, headers=headers)
-            except httpx.TransportError:  # nobody is there, or hung up: it may be placed or not
+            except httpx.TransportError:  # nobody answered, or hung up: the order may be placed or not
                 self._count("unanswered")
             else:
                 if answer.status_code == 201:

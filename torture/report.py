@@ -31,7 +31,7 @@ def lines(rows: Sequence[Row]) -> Iterable[str]:
 
 
 def summed_up(rows: Iterable[Row]) -> list[Row]:
-    """One row for each fault, of all the times that it ran: orders are added up, of all else the worst is shown."""
+    """One row for each fault, from all its runs: orders are added up; of all else the worst is shown."""
     total: dict[str, Row] = {}
     for row in rows:
         so_far = total.setdefault(row.fault.name, Row(row.fault))

@@ -18,7 +18,7 @@ from torture.load import Load
 from torture.watch import Watch
 
 BEFORE = 0.4
-"""Of the orders, the part that is accepted when the fault comes."""
+"""The share of the orders that is accepted before the fault comes."""
 MAX_CPU = 0.05
 MAX_BYTES = 200_000_000
 
@@ -30,21 +30,21 @@ class Row:
     fault: Fault
     accepted: int = 0
     refused: int = 0
-    """Answers that asked the shop to come again, and requests without an answer."""
+    """How many answers asked the shop to try again, and how many requests got no answer."""
     lost: int = 0
     doubled: int = 0
     seconds: float = 0.0
-    """From healing until all that was accepted by then was final."""
+    """Seconds from healing until all that was accepted by then was final."""
     cpu: float | None = None
     """The largest share of a core that a relay or a consumer took while the fault was held without load."""
     megabytes: float = 0.0
-    """The most that any of the processes had resident."""
+    """The most megabytes that any of the processes had resident."""
     complaints: list[str] = field(default_factory=list)
     not_run: str = ""
 
     @property
     def holds(self) -> bool:
-        """Whether the promise was kept."""
+        """Whether the system kept its promise."""
         return not (self.lost or self.doubled or self.complaints)
 
 
@@ -101,12 +101,12 @@ def _said(error: Exception) -> str:
 
 
 class TookTooLong(Exception):
-    """No TimeoutError, which is an OSError: whoever waits for a network would take it for his own and go on."""
+    """Not a TimeoutError: that is an OSError, which whatever waits for a network would take for its own, and go on."""
 
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Ends the block with TookTooLong, wherever it hangs. In the main thread."""
+    """Ends the block with TookTooLong, wherever it hangs. Only for the main thread."""
 
     def give_up(number: int, frame: FrameType | None) -> None:
         raise TookTooLong(f"given up after {seconds:g} s")
@@ -121,7 +121,7 @@ def at_most(seconds: float) -> Iterator[None]:
 
 
 def _dead_letters(arena: Arena, fault: Fault) -> list[str]:
-    """Counts those that wait, and discards them."""
+    """Counts the dead letters that wait, and discards them."""
     waiting = verdict.waiting_dead_letters(arena)
     if waiting:
         for service in SERVICES:
@@ -132,7 +132,7 @@ def _dead_letters(arena: Arena, fault: Fault) -> list[str]:
 
 
 def _counted(arena: Arena, fault: Fault, positions: dict[str, int]) -> list[str]:
-    """Messages that the fault has counted as failed, though nothing was their fault."""
+    """Messages that were counted as failed because of the fault, though nothing was wrong with them."""
     if not fault.attempts_stay_one:
         return []
     complaints = []
@@ -146,7 +146,7 @@ def _counted(arena: Arena, fault: Fault, positions: dict[str, int]) -> list[str]
 
 
 def _circuits(arena: Arena, fault: Fault, positions: dict[str, int]) -> list[str]:
-    """A circuit that opens and closes again and again while one thing is away."""
+    """Circuits that opened or closed more often than the fault struck."""
     complaints = []
     for name, program in arena.system.programs.items():
         for line in (f"circuit {state}" for state in ("open", "closed")):

@@ -1,4 +1,4 @@
-"""The referee: what became of the orders, told apart from what the system says about itself."""
+"""The referee: what became of the orders, apart from what the system says about itself."""
 
 import json
 import time
@@ -22,9 +22,9 @@ SETTLED_WITHIN = 90.0
 @dataclass
 class Findings:
     lost: set[str] = field(default_factory=set)
-    """Accepted, and missing, not final, or without a record."""
+    """Accepted orders that are missing, not final, or without a record."""
     doubled: set[str] = field(default_factory=set)
-    """More than one effect, effects that contradict each other, or an order that nobody has placed."""
+    """Orders with more than one effect, with effects that contradict each other, or that nobody has placed."""
     complaints: list[str] = field(default_factory=list)
     """Whatever else is not as it should be, in sentences."""
 
@@ -39,8 +39,8 @@ def judge(
 ) -> Findings:
     """Compares how the accepted orders have to end (`expected`) with what both services keep of these customers.
 
-    `decisions` are the ids of the messages that announced how an order ended; None when nobody read along. Of
-    `given_up` orders nobody knows whether they were placed.
+    `decisions` are the ids of the messages that announced how an order ended; None when nobody read along. `given_up`
+    is the number of orders of which nobody knows whether they were placed.
     """
     found = Findings()
     kept: dict[str, Mapping[str, Any]] = {}
@@ -72,8 +72,8 @@ def judge(
 
 def look(arena: Arena) -> Findings:
     """Judges the orders of the arena's load, as both APIs, the exchange and the ledger show them."""
-    # First of all: what is in no outbox any more has been confirmed by the queue of who reads along, too. An order may
-    # be final before that, while a cluster still elects the leader of that queue.
+    # Must come first: what has left the outboxes has also been confirmed by the tap's queue. An order may be final
+    # before that, while a cluster still elects the leader of that queue.
     leftovers = _leftovers(arena)
     found = look_at_orders(arena)
     found.complaints += [*arena.load.complaints(), *leftovers, *_what_the_ledger_says(arena)]
@@ -81,7 +81,7 @@ def look(arena: Arena) -> Findings:
 
 
 def look_at_orders(arena: Arena) -> Findings:
-    """The referee's own part, which asks no ledger."""
+    """The referee's own judgement, without the ledger."""
     system, load = arena.system, arena.load
     decisions = None
     if arena.tap is not None and not arena.tap.reads_along():
@@ -98,7 +98,7 @@ def look_at_orders(arena: Arena) -> Findings:
 
 
 def wait_until_final(arena: Arena, orders: Collection[str]) -> None:
-    """Returns when none of these orders is pending any more, or too much time has passed: the referee will see."""
+    """Returns when none of these orders is pending any more, or after too long: then the referee will see it."""
     deadline = time.monotonic() + SETTLED_WITHIN
     while time.monotonic() < deadline:
         waiting = _pending(arena)
@@ -108,7 +108,7 @@ def wait_until_final(arena: Arena, orders: Collection[str]) -> None:
 
 
 def _pending(arena: Arena) -> set[str] | None:
-    """The orders of the load that are not final; None while the order service does not say."""
+    """The orders of the load that are not final; None while the order service cannot be asked."""
     system = arena.system
     try:
         orders = system.pages(system.orders, "/orders", customer_id=arena.load.customer_id, status="pending")
@@ -122,7 +122,7 @@ def waiting_dead_letters(arena: Arena) -> int:
 
 
 def _leftovers(arena: Arena) -> list[str]:
-    """What waits in an outbox or a queue, though everything is final."""
+    """What still waits in an outbox or a queue, though everything is final."""
     complaints = []
     try:
         eventually(
@@ -137,7 +137,7 @@ def _leftovers(arena: Arena) -> list[str]:
 
 
 def _what_the_ledger_says(arena: Arena) -> list[str]:
-    """The books of both services have to balance, too. What an earlier fault has broken is not this one's."""
+    """What is wrong in the books of both services, which have to balance too. Leaves out what earlier faults broke."""
     with ThreadPoolExecutor(len(SERVICES)) as pool:
         books = list(pool.map(partial(reconcile, arena), SERVICES))
     wrong = {

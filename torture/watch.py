@@ -1,4 +1,4 @@
-"""What the six processes use, from /proc: memory at its peak, and CPU over a time. Linux only."""
+"""What the six processes use, from /proc: their peak memory, and their CPU over a time. Linux only."""
 
 import os
 import threading
@@ -18,7 +18,7 @@ class Watch:
     def __init__(self, programs: Mapping[str, Program]) -> None:
         self._programs = programs
         self.peak_bytes: dict[str, int] = {}
-        """Of each program the most that one of its processes has had resident so far."""
+        """For each program, the most bytes that one of its processes has had resident so far."""
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._look_again_and_again, daemon=True)
 
@@ -42,7 +42,7 @@ class Watch:
 
 
 def cpu_share(programs: Mapping[str, Program], seconds: float) -> dict[str, float]:
-    """Which share of a core each program takes in the next seconds. One that is not there all the time is left out."""
+    """The share of a core that each program takes in the next seconds. Leaves out those that do not run throughout."""
     before = {name: (pid, _cpu_seconds(pid)) for name, program in programs.items() if (pid := program.pid)}
     started = time.monotonic()
     time.sleep(seconds)

@@ -1,4 +1,4 @@
-"""The faults, a module a group. Importing this package registers all of them in `torture.fault.FAULTS`."""
+"""The faults, one module for each group. Importing this package registers them all in `torture.fault.FAULTS`."""
 
 import pkgutil
 from importlib import import_module

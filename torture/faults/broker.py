@@ -1,4 +1,4 @@
-"""A broker that goes, comes back, takes nothing, forgets something, or is hard to reach."""
+"""A broker that goes away, comes back, takes nothing, forgets something, or is hard to reach."""
 
 from functools import partial
 
@@ -11,9 +11,9 @@ from torture.fault import fault
 WORK = {PROCESSOR_QUEUE: "processor-consume", ORDER_QUEUE: "order-consume"}
 TIMES = 4
 MESSAGES = 30
-"""In each queue that is deleted, at least."""
+"""How many, at least, are in each queue that is deleted."""
 AWAY = 12.0
-"""Seconds. Pauses between two attempts have grown to their longest, nearly, in that time."""
+"""Seconds, in which the pauses between two attempts have nearly grown to their longest."""
 BLOCKED = 25.0
 """Seconds; longer than a relay waits for confirms."""
 SILENT = 20.0
@@ -119,7 +119,7 @@ def full_queues_are_deleted(arena: Arena) -> None:
         arena.system.stop(name)
         arena.load.wait_for_more(MESSAGES)
         arena.load.pause()
-        # The other consumer may have been started just now, and then takes a while until it has passed them on.
+        # The other service's consumer may have just been started, and takes a while to pass the messages on.
         arena.system.wait(partial(_is_full, arena, queue), f"{queue} has {MESSAGES} messages")
         arena.system.wait_for_empty_outboxes()
         with arena.system.broker.channel() as channel:
@@ -131,7 +131,7 @@ def full_queues_are_deleted(arena: Arena) -> None:
     repaired = 0
     for service in SERVICES:
         repaired += verdict.reconcile(arena, service, "--repair")["repaired"]
-        # What has been announced again is under way, and might be what the other misses: it would rather wait and see.
+        # Settles first: the other service may miss what is announced again here, and its ledger would only wait for it.
         settle(arena, lost=gone - repaired)
     arena.say(f"{gone} messages were deleted; the ledger has mended {repaired} orders")
     assert repaired == gone >= len(WORK) * MESSAGES, (
@@ -156,7 +156,7 @@ def bindings_are_removed(arena: Arena) -> None:
 
 
 def settle(arena: Arena, *, lost: int = 0) -> None:
-    """Until nothing is under way any more: all accepted orders are final, but for so many that are lost."""
+    """Waits until nothing is under way any more: all accepted orders are final, except `lost` ones."""
 
     def rests() -> bool:
         pending = arena.query(ORDER, "SELECT count(*) FROM orders_order WHERE status = 'pending'")

@@ -1,11 +1,11 @@
-"""A broker of three nodes: some of them die, are parted from the others, or are restarted one by one."""
+"""A broker of three nodes, some of which die, are cut off from the others, or are restarted one by one."""
 
 from tests.broker import ORDER_QUEUE, PROCESSOR_QUEUE, crash
 from torture.arena import Arena
 from torture.fault import fault
 
 AWAY = 6.0
-"""Seconds for which the other two have to do without a node."""
+"""Seconds for which the other two nodes have to do without one."""
 NO_MAJORITY = 20.0
 QUEUES = (PROCESSOR_QUEUE, ORDER_QUEUE)
 

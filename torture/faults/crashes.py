@@ -1,4 +1,4 @@
-"""Processes that die: wherever they happen to be, and just where it hurts most."""
+"""Processes that die: wherever they happen to be, or just where it hurts most."""
 
 from uuid import uuid4
 
@@ -11,19 +11,19 @@ from torture.verdict import waiting_dead_letters
 
 TIMES = 2
 BAD = 10
-"""Messages that no service can read, put on the work queue of each."""
+"""How many unreadable messages are put on the work queue of each service."""
 FAILS_OFTEN = {
     "SIMULATED_FAILURE_RATE": "0.3",
-    # Long enough that no order gets to its end: that many failures in a row come once in a million orders.
+    # A ladder that no order gets to the end of: so many failures in a row happen once in a million orders.
     "MESSAGING_RETRY_DELAYS": "200ms,250ms,300ms,350ms,400ms,450ms,500ms,550ms,600ms,650ms,700ms",
 }
 
 
 def die_at(arena: Arena, name: str, place: str, **changes: str) -> None:
-    """Kills the process, twice, and starts it so that it dies again at this place, with a batch in hand."""
+    """Twice: kills the process, and starts it so that it dies again at this place, with a batch in hand."""
     for _ in range(TIMES):
         arena.system.kill(name)
-        arena.load.wait_for_more(20)  # so much has heaped up when it comes back
+        arena.load.wait_for_more(20)  # so that this much has piled up when it comes back
         arena.system.start(name, FAILPOINT=f"{place}@{arena.random.randint(1, 4)}", **changes)
         arena.wait_for_death(name)
         arena.system.start(name, **changes)

@@ -30,7 +30,7 @@ EXHAUSTED = 10.0
 FROZEN = 20.0
 LOST_EVERY = 20
 LOST = 10
-# In the order in which the services' transactions take them.
+# In the order in which the services' transactions lock them.
 TABLES = {
     ORDER: ("messaging_inboxmessage", "orders_order", "messaging_outboxmessage"),
     PROCESSOR: ("messaging_inboxmessage", "processing_processingrecord", "messaging_outboxmessage"),
@@ -38,7 +38,7 @@ TABLES = {
 CUTS = 5
 OUTBOX = "messaging_outboxmessage"
 SMALL = 4 * 1024 * 1024
-"""Bytes of a disk that is soon full."""
+"""Bytes of a disk that is full soon."""
 FULL = 8.0
 
 
@@ -58,7 +58,7 @@ def lock(service: Service, arena: Arena) -> None:
 def _locked(connection: psycopg.Connection, tables: tuple[str, ...]) -> bool:
     try:
         connection.execute(f"LOCK TABLE {', '.join(tables)} IN ACCESS EXCLUSIVE MODE")
-    except psycopg.errors.DeadlockDetected:  # somebody took them in another order, and went on
+    except psycopg.errors.DeadlockDetected:  # somebody locked them in another order, and went on
         connection.rollback()
         return False
     return True
@@ -91,7 +91,7 @@ for _service in SERVICES:
 @fault(
     "database-connections-are-exhausted",
     f"Both databases are full of somebody else's connections for {EXHAUSTED:g} s, and let nobody else in.",
-    episodes=3,  # who slips in while they fill up is thrown out again
+    episodes=3,  # a process that slips in while they fill up is thrown out again
 )
 def connections_are_exhausted(arena: Arena) -> None:
     with ExitStack() as stack:
@@ -101,7 +101,7 @@ def connections_are_exhausted(arena: Arena) -> None:
 
 
 def _take_all_connections(arena: Arena, service: Service, stack: ExitStack) -> None:
-    """Takes whatever becomes free, throws the others out, and does so again until nobody else is in."""
+    """Takes every free connection and throws out the others, again and again, until nobody else is connected."""
     ours: list[psycopg.Connection] = []
     connect = partial(psycopg.connect, arena.database_of(service).url, autocommit=True, connect_timeout=10)
     others = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND pid <> ALL (%s)"
@@ -136,7 +136,7 @@ def databases_are_frozen(arena: Arena) -> None:
         for service in SERVICES:
             server = arena.database_of(service).process
             assert server
-            os.kill(server.pid, signal.SIGSTOP)  # it forks no more
+            os.kill(server.pid, signal.SIGSTOP)  # stopped first, so that it forks no more
             pids += [server.pid, *children(server.pid)]
         for pid in pids:
             os.kill(pid, signal.SIGSTOP)
@@ -170,7 +170,7 @@ def database_answers_are_lost(arena: Arena) -> None:
 
 
 def cannot_mount() -> str:
-    """A file system of a size of its own takes root, and in a container the right to mount."""
+    """Why no file system of a given size can be mounted: that takes root, and in a container the right to mount."""
     if os.getuid() != 0:
         return "needs root, to mount a small file system"
     with tempfile.TemporaryDirectory(prefix="order-processing-") as folder:
@@ -183,19 +183,19 @@ def cannot_mount() -> str:
 
 @contextmanager
 def _mounted(folder: Path) -> Iterator[None]:
-    """A file system of SMALL bytes in the folder, which the servers' user may write."""
+    """Mounts a file system of SMALL bytes on the folder, in which the servers' user may write."""
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL},mode=0700", "none", folder], check=True)
     try:
         shutil.chown(folder, unprivileged_user() or "root")
         yield
     finally:
-        # Lazily: after Ctrl-C the database may still have its files open.
+        # Lazily, since after Ctrl-C the database may still have files open there.
         subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @contextmanager
 def _outbox_on(folder: Path, connection: psycopg.Connection) -> Iterator[None]:
-    """The order service's outbox, with its indexes, is kept in the folder, and moved back afterwards."""
+    """Moves the order service's outbox and its indexes into the folder, and moves them back afterwards."""
     indexes = [
         name for (name,) in connection.execute("SELECT indexname FROM pg_indexes WHERE tablename = %s", [OUTBOX])
     ]
@@ -231,7 +231,7 @@ def the_outbox_has_no_room(arena: Arena) -> None:
         with filler.open("wb", buffering=0) as file, suppress(OSError):
             while True:
                 file.write(b"0" * 4096)
-        # What is left of room in the pages that the table has goes first.
+        # The room that is left in the table's own pages is used up first.
         refused = [eventually(partial(_refused, arena), "an order is refused")]
         refused += [customer for customer in (_refused(arena) for _ in range(10)) if customer]
         arena.hold(FULL)
@@ -243,7 +243,7 @@ def the_outbox_has_no_room(arena: Arena) -> None:
 
 
 def _refused(arena: Arena) -> str:
-    """Posts one order, once. Its customer when it is refused for now, which nobody else is; empty when it is taken."""
+    """Posts one order, once. Returns its customer, who has no other order, if it is refused for now; empty if taken."""
     customer = new_customer()
     answer = arena.system.orders.post("/orders", json=new_order(customer_id=customer))
     if answer.status_code == 201:

@@ -1,4 +1,4 @@
-"""What arrives more often, later, in another form or in worse shape than anybody has sent it."""
+"""Messages that arrive more often, later, in another form or in worse shape than they were sent."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -21,16 +21,16 @@ from torture.verdict import waiting_dead_letters
 
 PUBLISHERS = 10
 COPIES = 100
-"""Of one message, from each publisher."""
+"""How many copies of one message come from each publisher."""
 RESULTS = 50
 BAD = 50_000
-"""For each service."""
+"""How many bad messages each service gets."""
 AT_ONCE = 500
-"""So many of them wait for their confirms together."""
+"""How many of them wait for their confirms together."""
 GOOD = 1_000
 STRANGE = 10
 DELIVERY_LIMIT = 20
-"""Of the work queues: how often the broker delivers again what was never answered."""
+"""The work queues': how often the broker delivers again a message that was never answered."""
 POISONED = {
     "PYTHONPATH": str(ROOT / "tests" / "own_steps"),
     "PROCESSING_STEPS": "processing.steps.validate,processing.steps.limit_total,own_steps.crash",
@@ -38,7 +38,7 @@ POISONED = {
 
 
 def passing(arena: Arena, type_: str, number: int) -> list[Event]:
-    """So many messages about orders of the load, which pass the exchange from now on."""
+    """The first `number` messages about orders of the load that pass the exchange from now on."""
     tap = arena.tap
     assert tap is not None
     before = len(tap.events(type_))
@@ -51,7 +51,7 @@ def passing(arena: Arena, type_: str, number: int) -> list[Event]:
 
 
 def copies(events: list[Event]) -> list[tuple[bytes | dict[str, Any], dict[str, Any]]]:
-    """The same messages once more: same ids, same bodies."""
+    """The same messages again, with the same ids and bodies."""
     return [(event.body, vars(event.properties)) for event in events]
 
 
@@ -100,7 +100,7 @@ def an_order_kills_its_consumer(arena: Arena) -> None:
     arena.system.restart("processor-consume", **POISONED)
     consume = arena.system.programs["processor-consume"]
     poison = arena.system.post_order(customer_id=f"poison-{new_customer()}")
-    arena.load.wait_for_more(100)  # the others flow past it
+    arena.load.wait_for_more(100)  # the other messages flow past it
     arena.load.pause()
     deaths = 0
 
@@ -140,7 +140,7 @@ def a_hundred_thousand_bad_messages(arena: Arena) -> None:
 
 
 def publish_unreadable(broker: Broker, queue: str, number: int) -> None:
-    """Until each is confirmed: of a stream without confirms the broker may lose some by itself, on a busy machine."""
+    """Waits for all confirms: without them the broker itself may lose some of a stream, on a busy machine."""
     config = MessagingConfig(url=broker.url, service="torture", queue=queue, exchange=EXCHANGE, handlers="")
     publisher = Publisher(config, name="torture, unreadable")
     publisher.open()
@@ -166,7 +166,7 @@ def publish_unreadable(broker: Broker, queue: str, number: int) -> None:
 )
 def other_versions_of_the_events(arena: Arena) -> None:
     system = arena.system
-    system.stop("processor-consume")  # somebody else decides
+    system.stop("processor-consume")  # this function decides instead
     orders = [system.post_order() for _ in range(STRANGE)]
     for order in orders:
         system.broker.publish(

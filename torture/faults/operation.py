@@ -1,4 +1,4 @@
-"""What operators do, or machines do to them, while orders keep coming."""
+"""What operators do, or what machines do to them, while orders keep coming."""
 
 import os
 import signal
@@ -23,7 +23,7 @@ HOT_TABLES = {
     "processor": ("processing_processingrecord", "messaging_outboxmessage", "messaging_inboxmessage"),
 }
 FROZEN = 50.0
-"""Longer than the broker waits for a heartbeat: it gives up a client after two that did not come, of 15 s each."""
+"""Seconds; longer than the broker waits: it gives up a client after two missing heartbeats, of 15 s each."""
 WORKERS = tuple(name for name in NAMES if not name.endswith("-web"))
 HOUR = 3600
 
@@ -78,7 +78,7 @@ def more_of_each_process(arena: Arena) -> None:
 
 @contextmanager
 def _more_of(arena: Arena, *names: str) -> Iterator[list[Program]]:
-    """Further processes beside those of the system."""
+    """More processes, beside those of the system."""
     with TemporaryDirectory(dir=arena.folder) as folder:
         others = [
             Program(name, {**arena.system.environment(name), "METRICS_PORT": "0"}, Path(folder, f"{number}.log"))
@@ -124,8 +124,8 @@ def clocks_jump(arena: Arena) -> None:
     changes = {
         "LD_PRELOAD": str(find_faketime()),
         "FAKETIME_TIMESTAMP_FILE": str(clock),
-        "FAKETIME_CACHE_DURATION": "1",  # seconds; reading it at every look at the clock is slow
-        "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # no machine's jumps
+        "FAKETIME_CACHE_DURATION": "1",  # seconds; it would be slow to read the file at every look at the clock
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # that clock jumps on no machine
         "PYTHONPATH": str(ROOT / "torture" / "clock"),
     }
     for name in NAMES:
@@ -139,7 +139,7 @@ def clocks_jump(arena: Arena) -> None:
 
 
 def _set(clock: Path, offset: int) -> None:
-    """How many seconds the clock is ahead. Replaced as a whole: it is read again and again."""
+    """Sets how many seconds the clock is ahead. Replaces the file as a whole, since it is read again and again."""
     new = clock.with_name("clock.new")
     new.write_text(f"+{offset}s")
     new.rename(clock)
