@@ -1,4 +1,4 @@
-# What a developer types. Each line of work is a module in dev/, which says what it does.
+# What a developer types. Most targets run a module in dev/, which says what it does.
 .DEFAULT_GOAL := help
 .PHONY: help setup run servers test bench torture reconcile screenshots lint format lock audit clean clean-data
 MAKEFLAGS += --no-print-directory
