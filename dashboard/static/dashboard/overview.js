@@ -16,7 +16,7 @@
   function show(html) {
     const before = line();
     window.fresh.replace(overview, html);
-    // Spoken only when it changes.
+    // Screen readers speak it only when it changes.
     if (line() !== before) verdict.textContent = line();
   }
 

@@ -1,20 +1,20 @@
-// What the pages have in common that keep themselves fresh.
+// What the pages that refresh themselves have in common.
 "use strict";
 window.fresh = (() => {
   const LOGGED_OUT = "Not refreshed any more: you are logged out. Load the page again.";
   const FOCUSABLE = "a[href], summary, button:not([hidden]), input:not([type='hidden']), [tabindex='0']";
 
-  // The times on the pages are in UTC too.
+  // In UTC, like the other times on the pages.
   const clock = (moment) => `${moment.toISOString().slice(11, 19)} UTC`;
 
-  // Of a request that follows no redirect: that to the login is one.
+  // For the answer to a request that does not follow redirects, such as the one to the login.
   const isLoggedOut = (answer) => answer.type === "opaqueredirect" || answer.status === 403;
 
   // Why a request has failed, in words.
   const reason = (error, deadline) => error.name === "TimeoutError" ? `no answer within ${deadline / 1000} seconds`
     : error instanceof TypeError ? "the service cannot be reached" : error.message;
 
-  // Replaces what is inside of an element under somebody's eyes: what they opened, scrolled, typed or focused stays so.
+  // Replaces the content of an element while somebody looks at it: what they opened, scrolled, typed or focused stays so.
   function replace(element, html) {
     const all = (selector) => [...element.querySelectorAll(selector)];
     const open = all("details[open]").map((details) => details.id);
@@ -30,10 +30,10 @@ window.fresh = (() => {
     if (focused >= 0) all(FOCUSABLE)[focused]?.focus({preventScroll: true});
   }
 
-  // Asks `url` for news again and again while somebody can see the page, says so in `#<name>-state`, and gives
-  // `#<name>-pause` its work. `every()` is how long to wait, in milliseconds; 0 when there is no more to come. `read`
-  // makes of an answer what `show` shows; what they throw is said, and tried again. `told` says, at first and after each
-  // time, how fresh the page is.
+  // Asks `url` for news again and again while somebody can see the page, says so in `#<name>-state`, and makes
+  // `#<name>-pause` work. `every()` is how long to wait, in milliseconds; 0 when nothing more will come. `read` turns an
+  // answer into what `show` shows; if they throw, the page says so and tries again. `told` says, at first and after each
+  // refresh, how fresh the page is.
   function keep({name, url, deadline, every, read, show, told}) {
     const state = document.getElementById(`${name}-state`);
     const pause = document.getElementById(`${name}-pause`);
@@ -63,7 +63,7 @@ window.fresh = (() => {
         }
         if (!answer.ok) throw new Error(`the service answered ${answer.status}`);
         const news = await read(answer);
-        if (paused) return; // meanwhile
+        if (paused) return; // paused meanwhile
         show(news);
         last = new Date();
         tell(false);

@@ -58,7 +58,7 @@ async function send(form, button) {
     window.scrollTo({ top: 0 });
     follow();
   } catch (error) {
-    // A header may hold what cannot be sent, and then nothing was.
+    // A header may have content that cannot be sent; then nothing was sent.
     const said = `Not sent, or not answered: ${error.message}. What you typed is still here.`;
     if (status) { status.textContent = said; } else { window.alert(said); }
   } finally {
@@ -66,7 +66,7 @@ async function send(form, button) {
   }
 }
 
-// The command that sends what now stands in the form.
+// Shows the command that sends what is in the form now.
 function tell(form) {
   const command = form.querySelector("[data-command]");
   if (!command) {
@@ -97,7 +97,7 @@ function selectLine(area, number) {
 
 let following = 0;
 
-// What is not final yet is asked for again, until it is, or long enough.
+// Asks again for what is not final yet, until it is, or until enough time has passed.
 async function follow() {
   const mine = ++following;
   const until = Date.now() + FOLLOW_FOR;
@@ -124,13 +124,13 @@ async function follow() {
       }
       fresh.querySelector(".follow").textContent = "It has changed since the page was opened.";
       shown.replaceWith(document.adoptNode(fresh));
-      // The JSON of a page that is this very one follows too; the answer to a POST stays what it was.
+      // Also replaces the JSON if what is followed is this page itself; the answer to a POST stays as it was.
       if (new URL(shown.dataset.follow, location).pathname === location.pathname) {
         document.querySelector("#answer .json").replaceWith(document.adoptNode(page.querySelector("#answer .json")));
       }
       return;
     } catch {
-      // The service is away for a moment; the next time may find it.
+      // The service is away for a moment; the next try may reach it.
     }
   }
   const line = document.querySelector("[data-follow] .follow");
@@ -149,7 +149,7 @@ document.addEventListener("submit", (event) => {
   }
 });
 
-// What nobody has filled in stays out of the address.
+// Empty fields stay out of the address.
 document.addEventListener("formdata", (event) => {
   if (event.target.hasAttribute("data-filters")) {
     for (const [name, value] of [...event.formData]) {

@@ -28,13 +28,13 @@
   }
 
   function show(fresh) {
-    // Somebody marks a text: not now.
+    // Not while somebody is selecting text.
     if (String(getSelection()) !== "" && timeline.contains(getSelection().anchorNode)) return;
     const before = timeline.dataset.status;
     offerCopies(fresh);
     window.fresh.replace(timeline, fresh.innerHTML);
     Object.assign(timeline.dataset, fresh.dataset);
-    // Spoken only when it changes.
+    // Screen readers speak it only when it changes.
     if (timeline.dataset.status !== before) spoken.textContent = timeline.querySelector(".timeline-summary").textContent;
   }
 
