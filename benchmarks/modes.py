@@ -21,7 +21,7 @@ BATCH = 1000
 BATCH_CONNECTIONS = 8
 GET_CONNECTIONS = 2
 SCALE_TIMES = 4
-"""How many times the orders: so that what is left at the end of a run does not decide the figures."""
+"""How many times as many orders: what is left over at the end of a run must not decide the figures."""
 CALM = 2.0
 """Seconds between the warm-up and the measurement, for everything to come to rest."""
 

@@ -15,7 +15,7 @@ from dev.environment import ROOT
 
 PAGE, README, PLOT = ROOT / "docs" / "performance.md", ROOT / "README.md", ROOT / "docs" / "performance.svg"
 MOST_OTHERS = 0.06
-"""The share of the machine above which what others take makes the figures say little."""
+"""The share of the machine that others may take. If they take more, the figures say little."""
 _BEGIN, _END = "<!-- what make bench found -->", "<!-- the end of it -->"
 _OWN = ("CPU web", "CPU relays", "CPU consumers")
 _PER_1000 = "s per 1000 orders"

@@ -161,7 +161,7 @@ class Snapshot:
 def take(pipeline: Pipeline | None, *, now: datetime | None = None, patience: float = 0.0) -> Snapshot:
     """Asks everything. Waits about a second for a broker that is away. What fails in a part is said there, not raised.
 
-    Counts a little of what is not counted yet; with `patience`, all of it if that takes no longer than so many seconds.
+    Counts a little of what is not counted yet or, if it takes at most `patience` seconds, all of it.
     """
     snapshot = Snapshot(at=now or timezone.now(), pipeline=pipeline)
     broker.depths.ask()  # it can answer while the database is asked

@@ -33,7 +33,7 @@ from timeline import waiting
 from timeline.event import SERVICES, Event, Severity, Waiting, letter_page, outbox_page, replay_page
 
 MOST = 100
-"""How many rows of each table are told of, the newest."""
+"""How many rows of each table are shown, the newest."""
 OUTBOX_MS = 1000
 _SAME_REQUEST = 1000
 """How many rows with the correlation id are searched for this order's: one request may have brought 1000 orders."""
