@@ -160,7 +160,8 @@ class _Watched:
 
 
 class OpenLoop:
-    """Posts orders when they are due, whether earlier ones are answered or not, and by default watches every third one.
+    """Posts orders when they are due, whether earlier ones are answered or not. By default watches every third one,
+    a few at a time.
 
     `due` are seconds from the beginning. `run` raises as `post_all` does.
     """

@@ -156,12 +156,12 @@ def counts() -> list[Count]:
 
 
 def wrong(kinds: Sequence[Wrong], *, limit: int) -> Iterator[Finding]:
-    """The orders with one of these things wrong, oldest first; all of them with a limit of 0."""
+    """The orders with one of these things wrong, kind by kind, oldest first; all of them with a limit of 0."""
     return _findings("SELECT order_id, wrong, since FROM ledger_verdict WHERE wrong = ANY (%s)", [list(kinds)], limit)
 
 
 def staying(places: Sequence[str], *, limit: int) -> Iterator[Finding]:
-    """The orders that have been in one of these places for too long; all of them with a limit of 0."""
+    """The orders that have been in one of these places for too long, in the same way."""
     where = "place = ANY (%s) AND due AND wrong IS NULL"
     return _findings(f"SELECT order_id, place, since FROM ledger_verdict WHERE {where}", [list(places)], limit)
 

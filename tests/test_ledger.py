@@ -129,7 +129,7 @@ def lose_on_the_way(system: System) -> dict[str, str]:
 
 
 def remove_by_hand(system: System) -> dict[str, str]:
-    """Deletes an order, one of another's items, and a record."""
+    """Deletes an order, the items of another, and a record."""
     bare, incomplete = placed(system, 2)
     for order in (bare, incomplete):
         execute(system, ORDER, "DELETE FROM orders_orderitem WHERE order_id = %s", order["id"])

@@ -49,7 +49,7 @@ class Order(models.Model):
     class Meta:
         ordering = ["-created_at", "-id"]
         indexes = [
-            # Each ends in the columns that sort the list, so that a page under any filter is one walk of one index.
+            # Those for lists end in the columns that sort them: a page under any filter is then one walk of one index.
             models.Index(fields=["created_at", "id"], name="order_newest"),
             models.Index(fields=["status", "created_at", "id"], name="order_status"),
             models.Index(fields=["customer_id", "created_at", "id"], name="order_customer"),

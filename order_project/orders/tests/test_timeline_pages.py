@@ -1,4 +1,4 @@
-"""The timeline of an order for people: `manage.py timeline` and the page in the admin."""
+"""The timeline of an order for people: `manage.py trace` and the page in the admin."""
 
 import html
 import json

@@ -124,7 +124,8 @@ def test_the_second_consumer_decides_when_the_first_rolls_back(consumers: Thread
 def test_consumers_with_the_same_orders_in_another_order_do_not_deadlock(consumers: ThreadPoolExecutor) -> None:
     low, middle, high = batch = sorted((make_message() for _ in range(3)), key=lambda message: message.payload.order_id)
     twin = [make_message(order_id=message.payload.order_id) for message in (high, middle, low)]
-    # Both have begun to insert when they meet the order that a third one holds.
+    # The first waits for `middle`, and the second, which sorts its orders, for the first one's `low`. Unsorted it would
+    # have written `high`, which the first needs next, and wait for `middle` too.
     holder = Held(consumers, [make_message(order_id=middle.payload.order_id)])
     one = start(consumers, batch)
     wait_for_locks(1)
