@@ -17,7 +17,7 @@ MIDDLEWARE = "httpapi.middleware.ProblemMiddleware"
 def check_apps(**kwargs: Any) -> list[CheckMessage]:
     """httpapi.E001: the templates of httpapi must be found before those they replace."""
     order = list(settings.INSTALLED_APPS)
-    later = [app for app in order if app.startswith("django.contrib.admin") or app == "rest_framework"]
+    later = [app for app in order if app.partition(".apps.")[0] in ("django.contrib.admin", "rest_framework")]
     if all(order.index("httpapi") < order.index(app) for app in later):
         return []
     return [

@@ -137,22 +137,25 @@ def test_a_queue_with_other_arguments_is_named(bare_system: System, run_to_end: 
 
 
 @pytest.mark.parametrize(
-    ("name", "variable", "value"),
+    ("name", "variable", "value", "reason"),
     [
-        ("order-consume", "MESSAGING_RETRY_DELAYS", "soon"),
-        ("order-relay", "MAX_ITEMS_PER_ORDER", "-7"),
-        ("order-relay", "PROCESSOR_API_URL", "processor:8001"),
-        ("processor-consume", "SIMULATED_FAILURE_RATE", "1.5"),
-        ("processor-relay", "MESSAGING_RETRY_DELAYS", "soon"),
+        ("order-consume", "MESSAGING_RETRY_DELAYS", "soon", "'soon' is no delay"),
+        ("order-relay", "MAX_ITEMS_PER_ORDER", "-7", "is -7"),
+        ("order-relay", "PROCESSOR_API_URL", "processor:8001", "must be an http(s) URL"),
+        ("processor-consume", "SIMULATED_FAILURE_RATE", "1.5", "is 1.5"),
+        ("processor-relay", "MESSAGING_RETRY_DELAYS", "soon", "'soon' is no delay"),
     ],
 )
-def test_a_setting_that_cannot_work_is_named(run_to_end: RunToEnd, name: str, variable: str, value: str) -> None:
+def test_a_setting_that_cannot_work_is_named(
+    run_to_end: RunToEnd, name: str, variable: str, value: str, reason: str
+) -> None:
     changes: dict[str, Any] = {variable: value}
     ended = run_to_end(name, **changes)
 
     assert ended.code != 0
     assert "Traceback" not in ended.said
     assert variable in ended.said
+    assert reason in ended.said
 
 
 def test_consume_started_before_migrate_waits_and_burns_no_message(bare_system: System) -> None:

@@ -26,6 +26,13 @@ def test_templates_that_would_never_be_found_are_an_error(settings):
     assert [error.id for error in check_apps()] == ["httpapi.E001"]
 
 
+def test_the_admin_may_stand_there_by_its_configuration_too(settings):
+    settings.INSTALLED_APPS = ["django.contrib.admin.apps.SimpleAdminConfig", "httpapi"]
+    assert [error.id for error in check_apps()] == ["httpapi.E001"]
+    settings.INSTALLED_APPS = ["django.contrib.admindocs", "httpapi"]
+    assert check_apps() == []
+
+
 def test_missing_middleware_is_an_error(settings):
     settings.MIDDLEWARE = []
     assert [error.id for error in check_middleware()] == ["httpapi.E002"]

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.urls import include, path
 
-admin.autodiscover()
+admin.autodiscover()  # SimpleAdminConfig leaves that to us
 
 urlpatterns = [
     path("", include("orders.urls")),
